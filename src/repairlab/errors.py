@@ -1,0 +1,91 @@
+"""errors: what can go wrong, how a program says it, and the exit code that it owns.
+
+Every expected failure is a `RepairLabError`. Its message names what is wrong, `field` the part of the input that is to
+blame, `fix` what a person does about it. `reported` is the one boundary of every executable: it turns an expected
+error into one line on stderr and the exit code of its class, and anything else into a traceback and EX_SOFTWARE.
+
+Exit codes are those of sysexits.h; 1 is the honest negative answer (not repaired, findings), never a malfunction.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+
+class RepairLabError(Exception):
+    """An expected failure; prints as `message (field: fix)`."""
+
+    exit_code = os.EX_SOFTWARE
+
+    def __init__(self, message: str, *, field: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.fix = fix
+
+    def __str__(self) -> str:
+        where = f"{self.field}: " if self.field else ""
+        return f"{where}{self.message}" + (f"; {self.fix}" if self.fix else "")
+
+
+class NegativeAnswer(RepairLabError):
+    """The program worked and the answer is no."""
+
+    exit_code = 1
+
+
+class UsageError(RepairLabError):
+    """The command line is wrong."""
+
+    exit_code = os.EX_USAGE
+
+
+class BadInput(RepairLabError):
+    """A document, bundle or file that was handed in is unusable; trying again does not help."""
+
+    exit_code = os.EX_DATAERR
+
+
+class Unavailable(RepairLabError):
+    """Something that this program needs is not there: the sandbox, a queue, a running service."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+class TemporaryFailure(RepairLabError):
+    """Trouble of our own that passes: a full disk, a quota, a busy lock. Never counts against a job."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class Forbidden(RepairLabError):
+    """The operating system refused us."""
+
+    exit_code = os.EX_NOPERM
+
+
+class ConfigError(RepairLabError):
+    """The configuration is wrong."""
+
+    exit_code = os.EX_CONFIG
+
+
+def reported(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Return the exit code of `main(argv)`, with every exception reported on stderr as its class demands."""
+    program = os.path.basename(sys.argv[0]) or "repairlab"
+    try:
+        return main(argv)
+    except RepairLabError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our stdout went away; a second flush at interpreter exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return os.EX_OK
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print(f"{program}: this is a bug in {program}; please report the lines above", file=sys.stderr)
+        return os.EX_SOFTWARE
