@@ -1,0 +1,147 @@
+"""documents: what is accepted, what is refused, and whether the reason names the field and the fix."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repairlab import documents
+from repairlab.documents import Challenger, Handoff, Telemetry
+from repairlab.errors import BadInput
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "documents"
+SHA = "0" * 64
+
+
+def refusal(raw: bytes) -> BadInput:
+    with pytest.raises(BadInput) as caught:
+        documents.decode(raw, Handoff)
+    return caught.value
+
+
+def test_bundle_dir_alone_is_a_handoff() -> None:
+    handoff = documents.decode(b'{"bundle_dir": "/srv/bundle"}', Handoff)
+    assert handoff.bundle_dir == "/srv/bundle"
+    assert handoff.priority == 0
+    assert handoff.tests == []
+
+
+def test_unknown_fields_are_kept_and_written_back() -> None:
+    handoff = documents.decode(b'{"bundle_dir": "b", "ticket": {"id": 7}}', Handoff)
+    assert handoff.unknown == {"ticket": {"id": 7}}
+    assert json.loads(documents.encode(handoff)) == {"bundle_dir": "b", "ticket": {"id": 7}}
+
+
+def test_an_unknown_field_cannot_pose_as_the_internal_one() -> None:
+    handoff = documents.decode(b'{"bundle_dir": "b", "$unknown": {"priority": 9}}', Handoff)
+    assert handoff.priority == 0
+    assert handoff.unknown == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "words"),
+    [
+        (b"", "", "empty"),
+        (b" \n", "", "empty"),
+        (b"{", "", "not JSON"),
+        (b"\xff\xfe", "", "not JSON"),
+        (b"[]", "", "array"),
+        (b'"text"', "", "string"),
+        (b"{}", "bundle_dir", "missing"),
+        (b'{"bundle_dir": 1}', "bundle_dir", "Expected `str`"),
+        (b'{"bundle_dir": ""}', "bundle_dir", "length"),
+        (b'{"bundle_dir": "a\\u0000b"}', "bundle_dir", "regex"),
+        (b'{"bundle_dir": "a", "bundle_dir": "b"}', "bundle_dir", "twice"),
+        (b'{"bundle_dir": "a", "env": {"X": "1", "X": "2"}}', "X", "twice"),
+        (b'{"bundle_dir": "a", "ts": NaN}', "", "not JSON"),
+        (b'{"bundle_dir": "a", "ts": 1e999}', "", "not JSON"),
+        (b'{"bundle_dir": "a", "limits": {"wall_s": 0}}', "limits.wall_s", "> 0"),
+        (b'{"bundle_dir": "a", "tests": ["t", 1]}', "tests[1]", "Expected `str`"),
+        (b'{"bundle_dir": "a", "priority": "high"}', "priority", "Expected `int`"),
+        (b'{"bundle_dir": "a", "not_before": "2030-01-01T00:00:00"}', "not_before", "timezone"),
+        (b'{"bundle_dir": "a", "lineage": "../../etc"}', "lineage", "regex"),
+        (b'{"bundle_dir": "a", "schema": "handoff/9"}', "schema", "regex"),
+    ],
+)
+def test_bad_input_is_refused_by_field_with_a_fix(raw: bytes, field: str, words: str) -> None:
+    error = refusal(raw)
+    assert error.field == field
+    assert words in error.message
+    assert error.fix
+
+
+def test_depth_is_bounded_before_a_recursive_parser_sees_it() -> None:
+    assert "nests deeper" in refusal(b'{"bundle_dir": ' + b"[" * 100_000).message
+
+
+def test_brackets_inside_strings_are_not_depth() -> None:
+    raw = json.dumps({"bundle_dir": '[{"\\' * 200}).encode()
+    assert documents.decode(raw, Handoff).bundle_dir == '[{"\\' * 200
+
+
+def test_size_is_bounded() -> None:
+    assert "the bound is" in refusal(b'{"bundle_dir": "' + b"a" * documents.MAX_BYTES + b'"}').message
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_decode_or_are_bad_input(raw: bytes) -> None:
+    try:
+        documents.decode(raw, Handoff)
+    except BadInput as error:
+        assert str(error)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["bundle_dir", "tests", "limits", "ts", "not_before", "env", "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+            max_leaves=5,
+        ),
+    )
+)
+def test_whatever_decodes_encodes_to_the_same_document(value: dict[str, Any]) -> None:
+    try:
+        handoff = documents.decode(json.dumps(value).encode(), Handoff)
+    except BadInput:
+        return
+    assert documents.decode(documents.encode(handoff), Handoff) == handoff
+
+
+def test_encode_refuses_what_the_constructor_let_through() -> None:
+    with pytest.raises(BadInput, match="priority"):
+        documents.encode(Handoff(bundle_dir="b", priority=10_000))
+    telemetry = Telemetry(
+        ok=True,
+        attempts=0,
+        strategy=documents.Strategy.NOOP,
+        pattern_id=None,
+        details="",
+        bundle_sha256=SHA,
+        parent_sha256=SHA,
+        candidates_per_s=float("nan"),
+    )
+    with pytest.raises(BadInput, match="candidates_per_s"):
+        documents.encode(telemetry)
+
+
+def test_fixed_field_names_are_on_the_wire() -> None:
+    """People's jq lines use them."""
+    wanted = {
+        Handoff: "bundle_dir ts source spec_path epoch impl_style reason metrics lineage tests editable python env "
+        "limits priority not_before idempotency_key",
+        Telemetry: "ok attempts strategy pattern_id details bundle_sha256",
+        Challenger: "ts source bundle_dir spec_path lineage original_epoch original_fitness repair_strategy "
+        "repair_pattern_id repair_attempts repair_details bundle_sha256 meta_repair patch parent_sha256",
+    }
+    for kind, names in wanted.items():
+        assert set(names.split()) <= set(kind.__struct_encode_fields__)
+
+
+def test_committed_schemas_are_those_of_the_code() -> None:
+    """`make schemas` writes them."""
+    assert {path.name: path.read_bytes() for path in SCHEMAS.glob("*.schema.json")} == documents.schemas()
