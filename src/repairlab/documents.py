@@ -252,7 +252,7 @@ def convert(value: dict[str, Any], kind: type[D]) -> D:
 
 def _fix(kind: type[Document], field: str) -> str:
     """What a person does about a bad `field`: the type and bounds that it must have."""
-    head = field.split(".")[0].split("[")[0]
+    head = field.split(".", 1)[0].split("[", 1)[0]
     for known in msgspec.structs.fields(kind):
         if known.encode_name == head:
             return f"see {head} in docs/documents/{kind.__name__.lower()}.schema.json ({_describe(known.type)})"

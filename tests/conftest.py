@@ -1,0 +1,119 @@
+"""What every test gets without asking: a fixed environment, warnings as errors in children, and no process left behind.
+
+A test that leaves a process running fails, whoever started it: the test run is a child subreaper, so that even a
+daemon that forked twice comes back as our child when its parent goes. Processes that the kernel is about to kill
+(PDEATHSIG, a closed control socket) get a grace time; what outlives it is killed and named.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GRACE_S = 3.0
+PR_SET_CHILD_SUBREAPER = 36
+# Nothing can be created below /proc, not even by root: a test that forgets to name its root fails at once.
+NOWHERE = "/proc/nowhere"
+FIXED = {
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+    "COLUMNS": "100",
+    "TERM": "dumb",
+    "PYTHONWARNINGS": "error",
+    "XDG_CONFIG_HOME": f"{NOWHERE}/config",
+    "XDG_STATE_HOME": f"{NOWHERE}/state",
+}
+FOREIGN = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+FOREIGN += ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fix the environment before anything is imported; children inherit it."""
+    for name in [*FOREIGN, *(name for name in os.environ if name.startswith("REPAIRLAB_"))]:
+        os.environ.pop(name, None)
+    os.environ.update(FIXED)
+    time.tzset()
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def children() -> set[int]:
+    """The pids of our direct children, zombies included."""
+    ours = os.getpid()
+    found = set()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = Path(entry.path, "stat").read_bytes()
+            except OSError:  # it ended between the two calls
+                continue
+            if int(stat.rpartition(b")")[2].split()[1]) == ours:
+                found.add(int(entry.name))
+    return found
+
+
+def ended(pid: int, timeout_s: float) -> bool:
+    """Wait for a child of ours and reap it; False if it still runs after `timeout_s`."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        readable, _, _ = select.select([handle], [], [], max(0.0, timeout_s))
+    finally:
+        os.close(handle)
+    if readable:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # a Popen's destructor was quicker
+            pass
+    return bool(readable)
+
+
+def command(pid: int) -> str:
+    """What `ps` would call the process."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return f"{pid}"
+    return f"{pid} ({b' '.join(words).decode(errors='replace').strip()[:200]})"
+
+
+def left_behind(before: set[int], grace_s: float = GRACE_S) -> list[str]:
+    """Kill and name every child that is not in `before` and that outlives the grace time."""
+    deadline = time.monotonic() + grace_s
+    survivors = []
+    # A killed parent hands us its children only now, so look again until nothing new is there.
+    while fresh := sorted(children() - before):
+        for pid in fresh:
+            if not ended(pid, deadline - time.monotonic()):
+                survivors.append(command(pid))
+                os.kill(pid, signal.SIGKILL)
+                ended(pid, 5.0)
+    return survivors
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_behind() -> Iterator[None]:
+    before = children()
+    yield
+    if survivors := left_behind(before):
+        pytest.fail(f"the test left processes behind: {', '.join(survivors)}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The root of the source tree."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _needs_root(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs uid 0")
