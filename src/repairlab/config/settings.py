@@ -1,0 +1,125 @@
+"""settings: every setting, its type, bounds, default and the sentence that explains it.
+
+The structs are the one source of the configuration file's comments, of `config show`, of the errors' fixes and of the
+manual: a setting that is added here appears in all of them.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+
+def _told(text: str, **bounds: Any) -> msgspec.Meta:
+    return msgspec.Meta(description=text, **bounds)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the sections: every field's `Meta` carries its bounds and its sentence."""
+
+
+class Queue(Section, frozen=True, kw_only=True):
+    """When a job is tried again, and when it has failed for good."""
+
+    failures: Annotated[int, _told("failures within the window that end in hard_fail", ge=1, le=1000)] = 3
+    window_s: Annotated[float, _told("length of the sliding window of failures", gt=0, le=31_536_000)] = 600.0
+    crashes: Annotated[int, _told("worker crashes within the window that end in hard_fail", ge=1, le=1000)] = 3
+    orphans: Annotated[int, _told("deaths of the owner within the window that end in hard_fail", ge=1, le=1000)] = 10
+    max_attempts: Annotated[int, _told("counted attempts in a job's whole life", ge=1, le=10000)] = 6
+    backoff_base_s: Annotated[float, _told("first pause after a failure (full jitter)", gt=0, le=86400)] = 10.0
+    backoff_cap_s: Annotated[float, _told("longest pause after a failure", gt=0, le=604800)] = 120.0
+    rescan_s: Annotated[float, _told("pause between two scans of the directory", ge=0.05, le=3600)] = 5.0
+    settle_s: Annotated[float, _told("rest that an unfinished-looking arrival gets first", ge=0, le=3600)] = 2.0
+    quota_waiting: Annotated[int, _told("waiting jobs that one producer may have", ge=1, le=100_000_000)] = 200_000
+
+
+class Watcher(Section, frozen=True, kw_only=True):
+    """The queue watcher."""
+
+    concurrency: Annotated[int, _told("agents at a time; 0: one a core", ge=0, le=4096)] = 0
+    per_lineage: Annotated[int, _told("agents at a time of one lineage; 0: its fair share", ge=0, le=4096)] = 0
+    grace_s: Annotated[float, _told("how long running agents may finish after SIGTERM", ge=0, le=3600)] = 20.0
+    agent: Annotated[list[str], _told("command of another agent; empty: the built-in one, started warm")] = []
+    min_free_mb: Annotated[int, _told("free disk space below which nothing is claimed", ge=0, le=1 << 30)] = 64
+
+
+class Agent(Section, frozen=True, kw_only=True):
+    """One attempt at a repair; a handoff may ask for other `limits`."""
+
+    wall_s: Annotated[float, _told("wall time of one attempt", gt=0, le=86400)] = 120.0
+    memory_mb: Annotated[int, _told("memory of the code under repair", ge=64, le=1 << 20)] = 1024
+    seed: Annotated[int, _told("seed of the search; the same seed tries the same patches", ge=0, le=1 << 53)] = 0
+
+
+class SandboxSection(Section, frozen=True, kw_only=True):
+    """What untrusted code runs in."""
+
+    tier: Annotated[
+        str,
+        _told(
+            'auto, bubblewrap or none; "none" runs untrusted code UNCONFINED, with your rights',
+            pattern="^(auto|bubblewrap|none)$",
+        ),
+    ] = "auto"
+    memory_mb: Annotated[int, _told("address space of each process", ge=64, le=1 << 20)] = 1024
+    processes: Annotated[int, _told("processes and threads", ge=1, le=32768)] = 64
+    tmpfs_mb: Annotated[int, _told("size of its work directory, kept in memory", ge=1, le=1 << 20)] = 256
+    open_files: Annotated[int, _told("descriptors of each process", ge=16, le=1 << 20)] = 256
+    file_mb: Annotated[int, _told("size of one file", ge=1, le=1 << 20)] = 64
+
+
+class Bundles(Section, frozen=True, kw_only=True):
+    """Where bundles may come from, and how large they may be."""
+
+    roots: Annotated[
+        list[str], _told("absolute directories that bundle_dir may lie in; empty: bundles/ of the state directory")
+    ] = []
+    max_files: Annotated[int, _told("files of one bundle", ge=1, le=10_000_000)] = 20_000
+    max_bytes: Annotated[int, _told("size of one bundle", ge=1, le=1 << 40)] = 256 << 20
+
+
+class Cleanup(Section, frozen=True, kw_only=True):
+    """How long finished things are kept; what is live, held, promoted or referenced is never removed."""
+
+    challengers_days: Annotated[float, _told("challengers, counted from their arrival", ge=0, le=36500)] = 7.0
+    processed_days: Annotated[float, _told("finished jobs, counted from the instant of their end", ge=0, le=36500)] = (
+        7.0
+    )
+    bundles_days: Annotated[float, _told("bundles, counted from their last use", ge=0, le=36500)] = 7.0
+    work_days: Annotated[float, _told("work directories and staging files left behind", ge=0, le=36500)] = 7.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings. `Settings()` is the defaults."""
+
+    queue: Queue = Queue()
+    watcher: Watcher = Watcher()
+    agent: Agent = Agent()
+    sandbox: SandboxSection = SandboxSection()
+    bundles: Bundles = Bundles()
+    cleanup: Cleanup = Cleanup()
+
+
+def names() -> dict[str, msgspec.structs.FieldInfo]:
+    """Return every `section.key` with its field (type, bounds, description, default), in the order of the file."""
+    return {
+        f"{section.name}.{field.name}": field
+        for section in msgspec.structs.fields(Settings)
+        for field in msgspec.structs.fields(section.type)
+    }
+
+
+def default(name: str) -> Any:
+    """Return the default of `section.key` (msgspec wraps an empty list in a factory)."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(Settings(), section), key)
+
+
+def describe(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the sentence and the JSON schema (type and bounds) of `section.key`."""
+    schema = msgspec.json.schema(names()[name].type)
+    return str(schema.pop("description", "")), schema
+
+
+def toml(name: str, value: Any) -> str:
+    """Return `key = value` as a line of TOML (JSON writes numbers, texts and lists of texts the same way)."""
+    return f"{name.partition('.')[2]} = {msgspec.json.encode(value).decode()}"
