@@ -1,0 +1,309 @@
+"""bundle: freeze a producer's directory into the content-addressed store, before anything else looks at it.
+
+    python -m repairlab.sandbox.bundle --source DIR --root DIR … --store DIR --out FILE [--max-files N] [--max-bytes N]
+
+Files touched: `store`/.tmp-* while copying, `store`/<sha256> afterwards (directories 0555, files 0444 or 0555), FILE.
+
+Guarantees: the source lies strictly inside one of the roots, with every symlink in its path resolved, and is reached
+from the root by descriptors, so that a path swapped underneath leads nowhere else. Only regular files and symlinks
+that stay inside are copied; caches are left out. The copy is on disk before it has its name, and a copy that has its
+name is proved to match it each time it is used again; one that does not is replaced. Two at once are harmless.
+
+Diagnostics: `BadInput` with field `bundle_dir` for what the producer must mend, `TemporaryFailure` for a full disk and
+the like, `Forbidden` for a store that we may not write. FILE receives {path, sha256, files, bytes} or {error, field,
+fix}; the exit status is 0, 65, 75 or 77.
+"""
+
+import argparse
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from repairlab.errors import Forbidden, RepairLabError, TemporaryFailure, reported
+from repairlab.sandbox.tree import (
+    DIRECTORY,
+    TEMPORARY,
+    BundleLimits,
+    Manifest,
+    Source,
+    Walk,
+    content_digest,
+    hash_files,
+    hash_manifest,
+    manifest,
+    refused,
+    scan,
+    tree_hash,
+)
+
+__all__ = [
+    "BundleLimits",
+    "Manifest",
+    "Snapshot",
+    "content_digest",
+    "hash_files",
+    "hash_manifest",
+    "main",
+    "manifest",
+    "remove_tree",
+    "snapshot",
+    "tree_hash",
+]
+
+READ_ONLY = 0o555
+FEW = 32  # up to here one fsync a file is cheaper than asking the whole file system to sync
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A frozen bundle: `path` is `store`/`sha256`."""
+
+    path: Path
+    sha256: str
+    files: int
+    bytes: int
+
+
+def snapshot(source: Path, *, roots: Sequence[Path], store: Path, limits: BundleLimits | None = None) -> Snapshot:
+    """Return the frozen copy of `source`; on any error the store is as before."""
+    limits = limits or BundleLimits()
+    with _opened(source, roots) as fd:
+        walk = Walk(fd, limits)
+        with _storing(store):
+            if frozen := _already_frozen(source, store, limits):
+                return frozen
+            store.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with _staging(store) as staged:
+                sha256 = _copy(walk, staged)
+                path = _install(staged, store / sha256, limits)
+    return Snapshot(path, sha256, walk.files, walk.bytes)
+
+
+@contextlib.contextmanager
+def _opened(source: Path, roots: Sequence[Path]) -> Iterator[int]:
+    """Open the directory `source`, reached from one of the roots without following anything on the way."""
+    if "\0" in str(source) or not source.is_absolute():
+        raise refused(f"{str(source)!r} is not an absolute path", "write the path from / on")
+    try:
+        real = source.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "symlinks in circles"
+        raise refused(f"{source} cannot be used: {reason}", "name an existing directory") from None
+    for root in roots:
+        base = root.resolve()
+        if real != base and real.is_relative_to(base):
+            fd = _descend(base, real.relative_to(base).parts, source)
+            break
+    else:
+        shown = ", ".join(str(root) for root in roots) or "none is configured"
+        raise refused(f"{source} is outside the roots ({shown})", "use `repairlab submit DIR`, or add to bundles.roots")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _descend(base: Path, parts: Sequence[str], source: Path) -> int:
+    try:
+        fd = os.open(base, DIRECTORY)
+        for part in parts:
+            try:
+                below = os.open(part, DIRECTORY, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = below
+    except OSError as error:
+        if error.errno in TEMPORARY:
+            raise TemporaryFailure(f"{source}: {error.strerror}") from None
+        raise refused(f"{source} cannot be opened: {error.strerror}", "name a directory that we may read") from None
+    return fd
+
+
+@contextlib.contextmanager
+def _storing(store: Path) -> Iterator[None]:
+    """Say trouble with our own store as what it is: never the bundle's fault."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in TEMPORARY:
+            raise TemporaryFailure(f"{store}: {error.strerror}", fix="make room for bundles") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise Forbidden(f"{store}: {error.strerror}", fix=f"let this user write {store}") from error
+        raise
+
+
+def _already_frozen(source: Path, store: Path, limits: BundleLimits) -> Snapshot | None:
+    """A source that is an entry of the store itself, unharmed, is its own snapshot."""
+    real = source.resolve()
+    if real.parent != store.resolve() or not _matches(real, limits):
+        return None
+    os.utime(real)
+    sizes = [os.lstat(real / name).st_size for name in manifest(real, limits)]
+    return Snapshot(store / real.name, real.name, len(sizes), sum(sizes))
+
+
+@contextlib.contextmanager
+def _staging(store: Path) -> Iterator[Path]:
+    staged = store / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+    staged.mkdir(mode=0o700)
+    try:
+        yield staged
+    finally:
+        remove_tree(staged)
+
+
+def _copy(walk: Walk, staged: Path) -> str:
+    """Copy every source below `staged`, durably, and return the name of the tree."""
+    found: Manifest = {}
+    made = {""}
+    for source in walk:
+        parent = os.path.dirname(source.path)
+        if parent not in made:
+            os.makedirs(staged / parent, mode=0o755, exist_ok=True)
+            made.add(parent)
+        found[source.path] = (source.kind, _copy_one(walk, source, staged / source.path))
+    if not found:
+        raise refused("the bundle is empty", "hand in a directory with the sources and their tests")
+    _make_durable(staged, [staged / path for path, (kind, _) in found.items() if kind != "l"])
+    return hash_manifest(found)
+
+
+def _copy_one(walk: Walk, source: Source, destination: Path) -> str:
+    if source.kind == "l":
+        os.symlink(source.target, destination)
+        return content_digest(source.target.encode())
+    digest = hashlib.sha256()
+    mode = READ_ONLY if source.kind == "x" else 0o444
+    fd = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(fd, mode)  # whatever the umask says
+        for piece in walk.read(source):
+            digest.update(piece)
+            _write_all(fd, piece)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
+
+
+def _write_all(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _make_durable(staged: Path, files: list[Path]) -> None:
+    directories = [Path(at) for at, _, _ in os.walk(staged)]
+    for directory in reversed(directories):
+        os.chmod(directory, READ_ONLY)
+    if len(files) + len(directories) > FEW:
+        _sync_file_system(staged)
+        return
+    for path in [*files, *reversed(directories)]:
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_file_system(path: Path) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    finally:
+        os.close(fd)
+
+
+def _install(staged: Path, destination: Path, limits: BundleLimits) -> Path:
+    """Give the copy its name; what has that name already is kept if it deserves it, and moved aside if not."""
+    for _ in range(8):
+        try:
+            os.rename(staged, destination)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        else:
+            _fsync(destination.parent)
+            return destination
+        if _matches(destination, limits):
+            os.utime(destination)  # its time to live starts again
+            return destination
+        aside = destination.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+        with contextlib.suppress(FileNotFoundError):  # somebody else moved it aside
+            os.rename(destination, aside)
+            remove_tree(aside)
+    raise TemporaryFailure(f"{destination} is replaced faster than it can be checked")
+
+
+def _matches(path: Path, limits: BundleLimits) -> bool:
+    """Whether a stored tree is what its name says, with nothing beside its sources (a planted .pyc would be run)."""
+    try:
+        found, litter = scan(path, limits)
+    except (RepairLabError, OSError):
+        return False
+    return not litter and hash_manifest(found) == path.name
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, read-only directories included; one that is gone already is fine."""
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+    except FileNotFoundError:
+        return
+    for at, _, _ in os.walk(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(at, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="repairlab-bundle", description="Freeze a bundle into the store.")
+    parser.add_argument("--source", type=Path, required=True, help="the producer's directory")
+    parser.add_argument("--root", type=Path, action="append", default=[], help="a directory that it may lie in")
+    parser.add_argument("--store", type=Path, required=True, help="where frozen bundles live")
+    parser.add_argument("--out", type=Path, required=True, help="file that receives the result as JSON")
+    parser.add_argument("--max-files", type=int, default=BundleLimits().max_files)
+    parser.add_argument("--max-bytes", type=int, default=BundleLimits().max_bytes)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Freeze one bundle and write what came of it."""
+    options = _parser().parse_args(argv)
+    limits = BundleLimits(max_files=options.max_files, max_bytes=options.max_bytes)
+    try:
+        result = asdict(snapshot(options.source, roots=options.root, store=options.store, limits=limits))
+    except RepairLabError as error:
+        _write_result(options.out, {"error": error.message, "field": error.field, "fix": error.fix})
+        raise
+    _write_result(options.out, {**result, "path": str(result["path"])})
+    return os.EX_OK
+
+
+def _write_result(out: Path, result: dict[str, object]) -> None:
+    staged = out.with_name(f".{out.name}.{os.getpid()}")
+    staged.write_text(json.dumps(result), "utf-8")
+    os.replace(staged, out)
+
+
+if __name__ == "__main__":
+    sys.exit(reported(main, sys.argv[1:]))
