@@ -1,0 +1,273 @@
+"""claim: a job in our hands, from claim to the one rename that ends the claim.
+
+A claim owns active/ID and the lock on it; `fd` is the lock: pass it to the child that works on the job and the job
+stays claimed for as long as either lives. Leaving is always the same three steps: the intent (an event with `to`) is
+appended to the history, what it promises is written, the directory is renamed. A claimer that dies in between leaves an
+intent that the reaper carries out; one that dies before the intent leaves an orphan that is tried again.
+
+Durability: `fail`, `crashed`, `finish`, `reject` and `quarantine` fsync the intent and the job's directory before the
+rename and the target directory after. Deferrals of our own making are not fsynced: losing one means trying sooner.
+
+A failed leave (full disk) raises TemporaryFailure and keeps the claim; leaving again carries the first intent on.
+"""
+
+import os
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from repairlab.errors import BadInput, RepairLabError, TemporaryFailure
+from repairlab.spool import fingerprints
+from repairlab.spool.disk import remove_tree, rename_new, trouble
+from repairlab.spool.fingerprints import Fingerprint
+from repairlab.spool.history import Event, History, rfc3339
+from repairlab.spool.job import Job, read_document, read_facts
+from repairlab.spool.policy import TERMINAL, State
+from repairlab.spool.tree import JOB, REASON, WORK, Tree
+
+_OWN_FILES = frozenset({JOB, "claim", "attempts.jsonl", WORK, "duplicates"})
+
+
+class Claim:
+    """One claimed job. As a context manager it leaves active/ however the block ends.
+
+    BadInput rejects the job, TemporaryFailure defers it uncounted, any other exception counts as a crash; a block that
+    ends without having left hands the job back.
+    """
+
+    def __init__(self, tree: Tree, job_id: str, fd: int, facts: dict[str, Any] | None = None) -> None:
+        self._tree, self.id, self.fd = tree, job_id, fd
+        self.facts = facts if facts is not None else read_facts(".", dir_fd=fd)
+        self.history = History(tree.disk, tree.clock, fd, fresh=facts is not None)
+        self._decided: Event | None = None
+        self._known: Fingerprint | None = None
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.id} {self.name}>"
+
+    @property
+    def path(self) -> Path:
+        """The job's directory."""
+        return Path(self._tree.at(State.ACTIVE, self.id))
+
+    @property
+    def name(self) -> str:
+        """The file name that the job arrived under."""
+        return str(self.facts.get("name", JOB))
+
+    @property
+    def submitter(self) -> int:
+        """The uid that handed the job in."""
+        return int(self.facts["submitter"])
+
+    @property
+    def lineage(self) -> str:
+        """The lineage of the document, by default the submitter's."""
+        return str(self.facts.get("lineage") or f"uid-{self.submitter}")
+
+    @property
+    def priority(self) -> int:
+        """Higher is sooner; 0 is normal."""
+        return int(self.facts.get("priority", 0))
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt in the life of the job, from 1."""
+        begun = [int(entry.get("attempt", 0)) for entry in self.history.events if entry["event"] == "started"]
+        return max(begun, default=0) + (0 if self._running else 1)
+
+    @property
+    def effort(self) -> int:
+        """How hard to try: one more than the failures of the job, or of its fingerprint once that is known."""
+        recorded: int = self._known.recorded if self._known else 0
+        return 1 + max(self.history.count("failed"), recorded)
+
+    @property
+    def _running(self) -> bool:
+        """Whether an attempt has begun and nothing was decided since."""
+        last = next((e for e in reversed(self.history.events) if e["event"] == "started" or "to" in e), None)
+        return last is not None and "to" not in last
+
+    @property
+    def left(self) -> bool:
+        """Whether the job is out of our hands."""
+        return self.fd < 0
+
+    def read(self) -> bytes:
+        """Return the document; BadInput when it is no readable regular file of a bearable size."""
+        with trouble("read the document"):
+            try:
+                return read_document(JOB, self._tree.policy.max_bytes, dir_fd=self.fd)
+            except FileNotFoundError:
+                raise BadInput("the document is gone", field="file", fix="hand it in again") from None
+
+    def workdir(self) -> Path:
+        """Return the job's work directory, empty; whatever an earlier attempt left there is removed."""
+        with trouble("make the work directory"):
+            with suppress(FileNotFoundError):
+                remove_tree(WORK, dir_fd=self.fd)
+            self._tree.disk.do("work.mkdir", os.mkdir, WORK, 0o700, dir_fd=self.fd)
+        return self.path / WORK
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Put a durable file beside the document, replacing it in one step. Costs open, write, fsync, rename."""
+        if name in _OWN_FILES or "/" in name or name.startswith("."):
+            raise ValueError(f"{name!r} is not a name for a result")
+        with trouble(f"write {name}"):
+            self._tree.disk.replace("put", name, data, dir_fd=self.fd, sync=True)
+        return self.path / name
+
+    def note(self, event: str, **fields: Any) -> Event:
+        """Append an event to the history, not durably."""
+        with trouble(f"note {event}"):
+            return self.history.append(event, durable=False, **fields)
+
+    def started(self, pid: int | None = None) -> None:
+        """Record that an attempt begins in process `pid`; from now on its owner's death counts as an orphaning."""
+        self.note("started", attempt=self.attempt, effort=self.effort, pid=pid or os.getpid())
+
+    def known_failures(self, fingerprint: str) -> Fingerprint:
+        """Return what is known of the job's fingerprint; effort counts its failures from now on."""
+        self._known = fingerprints.known(self._tree, fingerprint)
+        return self._known
+
+    def finish(self) -> Job:
+        """End the job as done; its results must have been put before."""
+        return self.leave("finished", State.OK)
+
+    def fail(self, reason: str, fingerprint: str | None = None, **fields: Any) -> Job:
+        """Count a failure against the job and its fingerprint; return it deferred or given up."""
+        named = {"fingerprint": fingerprint} if fingerprint else {}
+        known = fingerprints.known(self._tree, fingerprint).in_window if fingerprint else 0
+        return self._counted("failed", self._tree.policy.failures, known, reason=reason, **named, **fields)
+
+    def crashed(self, reason: str, **fields: Any) -> Job:
+        """Count a crash of the job's worker, apart from its failures; return it deferred or given up."""
+        return self._counted("crashed", self._tree.policy.crashes, 0, reason=reason, **fields)
+
+    def orphaned(self) -> Job:
+        """Count that the owner of the job died; return it deferred or given up."""
+        policy = self._tree.policy
+        if not self._running:  # claimed, but no attempt had begun: the job cannot have caused it
+            return self.leave("recovered", State.DEFERRED, durable=False, delay_s=0.0)
+        count = 1 + self.history.count("orphaned", policy.window_s)
+        if count >= policy.orphans:
+            return self._give_up("orphaned", f"its owner died {count} times in {policy.window_s:g} s")
+        delay_s = policy.recovery_s(count, self._tree.random)
+        return self.leave("orphaned", State.DEFERRED, delay_s=round(delay_s, 3))
+
+    def _counted(self, event: str, limit: int, known: int, **fields: Any) -> Job:
+        policy = self._tree.policy
+        count = 1 + max(known, self.history.count(event, policy.window_s))
+        life = 1 + self.history.count("failed") + self.history.count("crashed")
+        if count >= limit:
+            return self._give_up(event, f"{event} {count} times in {policy.window_s:g} s", **fields)
+        if life >= policy.max_attempts:
+            return self._give_up(event, f"{life} attempts used up", **fields)
+        delay_s = policy.backoff_s(count, self._tree.random)
+        return self.leave(event, State.DEFERRED, delay_s=round(delay_s, 3), **fields)
+
+    def _give_up(self, event: str, why: str, **fields: Any) -> Job:
+        fields.setdefault("reason", why)
+        return self.leave(event, State.HARD_FAIL, why=why, fix="look at the attempts, then retry the job", **fields)
+
+    def defer(self, seconds: float | datetime, reason: str) -> Job:
+        """Put the job off for `seconds`, or until an instant; counts nothing."""
+        when: dict[str, Any]
+        if isinstance(seconds, datetime):
+            when = {"not_before": rfc3339(seconds.timestamp())}
+        else:
+            when = {"delay_s": round(seconds, 3)}
+        return self.leave("deferred", State.DEFERRED, durable=False, reason=reason, **when)
+
+    def hand_back(self, reason: str) -> Job:
+        """Give the job back as it was taken; it is due at once and nothing is counted."""
+        return self.leave("interrupted", State.DEFERRED, durable=False, reason=reason, delay_s=0.0)
+
+    def reject(self, reason: BadInput | str) -> Job:
+        """End the job as unusable input, its bytes kept."""
+        error = reason if isinstance(reason, BadInput) else BadInput(reason)
+        return self.leave("rejected", State.REJECTED, reason=error.message, field=error.field, fix=error.fix)
+
+    def quarantine(self, reason: str, **fields: Any) -> Job:
+        """Give the job up without a further attempt."""
+        return self.leave("quarantined", State.HARD_FAIL, reason=reason, **fields)
+
+    def hold(self, reason: str = "") -> Job:
+        """Park the job until an operator releases it."""
+        return self.leave("held", State.HOLD, reason=reason)
+
+    def leave(self, event: str, to: State, *, durable: bool = True, **fields: Any) -> Job:
+        """Record the intent, keep its promises, move; on TemporaryFailure the claim is still ours."""
+        if self.left:
+            raise ValueError(f"job {self.id} has left already")
+        with trouble(f"file job {self.id} as {to}"):
+            if self._decided is None:
+                day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
+                self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
+            return self.settle(self._decided)
+
+    def settle(self, intent: Event) -> Job:
+        """Carry out an intent of the history; harmless to repeat."""
+        to = State(intent["to"])
+        if intent["event"] == "failed" and "fingerprint" in intent:
+            fingerprints.record(self._tree, intent["fingerprint"], self.id, intent)
+        if to in (State.HARD_FAIL, State.REJECTED):
+            self._put_reason(intent, to)
+        return self._move(to, intent.get("day", ""))
+
+    def _put_reason(self, intent: Event, to: State) -> None:
+        known = {key: intent[key] for key in ("reason", "why", "field", "fix", "at", "fingerprint") if intent.get(key)}
+        text = orjson.dumps({"outcome": to, "id": self.id, "name": self.name, **known}, option=orjson.OPT_INDENT_2)
+        self._tree.disk.replace("reason", REASON, text + b"\n", dir_fd=self.fd, sync=True)
+
+    def _move(self, to: State, day: str) -> Job:
+        disk, target = self._tree.disk, self._tree.at(to, self.id, day)
+        parent = os.path.dirname(target)
+        if to in TERMINAL:
+            with suppress(FileExistsError):
+                disk.do("bucket.mkdir", os.mkdir, parent)
+                disk.sync_directory("bucket.fsync", os.path.dirname(parent))
+            disk.do("leave.fsync", os.fsync, self.fd)
+        try:
+            disk.do("leave.rename", rename_new, str(self.path), target)
+        except FileExistsError:
+            message = f"job {self.id} is in two places: {self.path} and {target}"
+            raise RepairLabError(message, fix="run fsck and remove the one that is wrong") from None
+        self.close()
+        if to in TERMINAL:
+            with suppress(OSError):  # the intent is durable: if the rename is lost, the reaper repeats it
+                disk.sync_directory("leave.directory", parent)
+        return Job(self._tree, self.id, to, target, self.facts)
+
+    def close(self) -> None:
+        """Let go of the lock. Without having left this abandons the job to the reaper."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        try:
+            return self.left or self._end(error)
+        except TemporaryFailure:
+            return False  # nothing could be written: the job stays in active/ and the reaper carries it on
+        finally:
+            self.close()
+
+    def _end(self, error: BaseException | None) -> bool:
+        if isinstance(error, BadInput):
+            self.reject(error)
+        elif isinstance(error, TemporaryFailure):
+            self.defer(self._tree.policy.backoff_base_s, str(error))
+        elif isinstance(error, Exception):
+            self.crashed(f"{type(error).__name__}: {error}")
+        else:
+            self.hand_back("stopped" if error else "the attempt ended without a result")
+        return isinstance(error, BadInput | TemporaryFailure)

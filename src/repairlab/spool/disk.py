@@ -1,0 +1,216 @@
+"""disk: the system calls of a spool, each a named step that a test can stop, fail or kill at.
+
+`Disk.do("claim.rename", os.rename, …)` calls the hook with `before claim.rename` and `after claim.rename`. Errors that
+mean "not now" (no space, no quota, no descriptors, a failing device) become `TemporaryFailure` in `trouble()`.
+
+A file is durable when its bytes were fsynced before it got its name and its directory was fsynced after. An fsync that
+failed once is never repeated and believed: the kernel may have dropped the dirty pages and marked them clean
+(P. Ts'ai et al., "Can Applications Recover from fsync Failures?", ATC 2020), so the file is written anew.
+"""
+
+import ctypes
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from repairlab.errors import TemporaryFailure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Hook = Callable[[str], None]
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+DIRECTORY = READ | os.O_DIRECTORY
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FSYNC_FAILED = "an fsync failed"
+
+_PASSING = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EMFILE: "this process has no file descriptor left",
+    errno.ENFILE: "the system has no file descriptor left",
+    errno.ENOMEM: "the system has no memory left",
+    errno.EIO: "the disk reports an input/output error",
+    errno.EROFS: "the file system is read-only",
+    errno.EMLINK: "the directory is full",
+    errno.ENOLCK: "the system has no lock left",
+}
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def trouble(doing: str) -> Iterator[None]:
+    """Turn an OSError that passes by itself into `TemporaryFailure`; others go through."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _PASSING:
+            raise
+        message = f"cannot {doing}: {_PASSING[error.errno]}"
+        raise TemporaryFailure(message, fix="free some and try again; nothing was lost") from error
+
+
+class Disk:
+    """The file operations of one spool; every one is a step of the hook."""
+
+    __slots__ = ("hook",)
+
+    def __init__(self, hook: Hook | None = None) -> None:
+        self.hook = hook
+
+    def do(self, step: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `call(*args)`, telling the hook before and after."""
+        if self.hook is None:
+            return call(*args, **kwargs)
+        self.hook(f"before {step}")
+        result = call(*args, **kwargs)
+        self.hook(f"after {step}")
+        return result
+
+    def write(self, step: str, path: str, data: bytes, *, dir_fd: int | None = None, sync: bool) -> None:
+        """Create `path` (which must not exist) with `data`; on any failure it does not exist afterwards."""
+        fd = self.do(f"{step}.create", os.open, path, CREATE, 0o666, dir_fd=dir_fd)
+        try:
+            self.do(f"{step}.write", write_all, fd, data)
+            if sync:
+                self.do(f"{step}.fsync", os.fsync, fd)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(path, dir_fd=dir_fd)
+            raise
+        finally:
+            os.close(fd)
+
+    def replace(self, step: str, name: str, data: bytes, *, dir_fd: int | None = None, sync: bool) -> None:
+        """Give the file `name` new contents in one rename: readers see the old bytes or the new ones."""
+        staged = f".{Path(name).name}.{secrets.token_hex(4)}"
+        staged = os.path.join(os.path.dirname(name), staged)
+        self.write(step, staged, data, dir_fd=dir_fd, sync=sync)
+        try:
+            self.do(f"{step}.rename", os.rename, staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=dir_fd)
+            raise
+
+    def sync_directory(self, step: str, path: str) -> None:
+        """Make the names in the directory durable."""
+        fd = os.open(path, DIRECTORY)
+        try:
+            self.do(step, os.fsync, fd)
+        finally:
+            os.close(fd)
+
+    def sync_file_system(self, step: str, fd: int) -> None:
+        """Flush the whole file system of `fd` in one commit, errors since `fd` was opened included (Linux 5.8)."""
+        self.do(step, _syncfs, fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`; a short write is followed by the next one, which names the error."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, data[done:])
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """Return at most `limit` bytes of what `fd` still has."""
+    chunks, left = [], limit
+    while left > 0 and (chunk := os.read(fd, left)):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def read_file(path: str | os.PathLike[str], limit: int, *, dir_fd: int | None = None) -> bytes:
+    """Return the bytes of a regular file, never following a link and never waiting for a writer."""
+    fd = os.open(path, READ, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return read_all(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def _syncfs(fd: int) -> None:
+    if _libc.syncfs(fd) != 0:
+        raise OSError(ctypes.get_errno(), FSYNC_FAILED)
+
+
+def rename_new(source: str, target: str, *, src_dir_fd: int = _AT_FDCWD, dst_dir_fd: int = _AT_FDCWD) -> None:
+    """Rename without replacing: FileExistsError where `target` exists.
+
+    renameat2(2) does it in one step; where the file system cannot (EINVAL), link and unlink do it in two, between
+    which both names exist.
+    """
+    old, new = os.fsencode(source), os.fsencode(target)
+    if _libc.renameat2(src_dir_fd, old, dst_dir_fd, new, _RENAME_NOREPLACE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), source, None, target)
+    origin = None if src_dir_fd == _AT_FDCWD else src_dir_fd
+    goal = None if dst_dir_fd == _AT_FDCWD else dst_dir_fd
+    if stat.S_ISDIR(os.stat(source, dir_fd=origin, follow_symlinks=False).st_mode):
+        # A directory cannot be linked; rename(2) replaces at most an empty one, which is never a job.
+        os.rename(source, target, src_dir_fd=origin, dst_dir_fd=goal)
+        return
+    os.link(source, target, src_dir_fd=origin, dst_dir_fd=goal, follow_symlinks=False)
+    os.unlink(source, dir_fd=origin)
+
+
+def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
+    """Remove `path`, whatever it is and however deep it nests; never follows a link.
+
+    Children that are directories are first renamed up into the top one, so that neither recursion nor descriptors nor
+    PATH_MAX bound the depth. Raises OSError for what the owner of this process may not remove.
+    """
+    try:
+        top = _open_directory(path, dir_fd)
+    except NotADirectoryError:
+        os.unlink(path, dir_fd=dir_fd)
+        return
+    try:
+        while names := os.listdir(top):
+            for name in names:
+                _remove_flattening(top, name)
+    finally:
+        os.close(top)
+    os.rmdir(path, dir_fd=dir_fd)
+
+
+def _open_directory(name: str, dir_fd: int | None) -> int:
+    if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+    try:
+        return os.open(name, DIRECTORY, dir_fd=dir_fd)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=dir_fd)
+        return os.open(name, DIRECTORY, dir_fd=dir_fd)
+
+
+def _remove_flattening(top: int, name: str) -> None:
+    try:
+        fd = _open_directory(name, top)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=top)
+        return
+    try:
+        with suppress(PermissionError):
+            os.fchmod(fd, 0o700)
+        for child in os.listdir(fd):
+            if stat.S_ISDIR(os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode):
+                os.rename(child, secrets.token_hex(8), src_dir_fd=fd, dst_dir_fd=top)
+            else:
+                os.unlink(child, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=top)

@@ -1,0 +1,144 @@
+"""job: what can be read of a job without owning it.
+
+A job may move while it is read. Every read goes by path, and where the path is gone the job is looked for once more.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from repairlab.errors import BadInput
+from repairlab.spool import history
+from repairlab.spool.arrival import Arrival, envelope
+from repairlab.spool.disk import READ, read_all, read_file
+from repairlab.spool.history import Event
+from repairlab.spool.policy import State
+from repairlab.spool.tree import CLAIM, JOB, REASON, Tree, kind_of
+
+_FACTS_BYTES = 64 << 10
+
+
+def visible(name: str) -> str:
+    """Return a file name as valid text; bytes that are not UTF-8 become \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def facts_of(arrival: Arrival) -> dict[str, Any]:
+    """Return what `claim` remembers of an arrival."""
+    env = arrival.envelope
+    facts: dict[str, Any] = {"name": visible(arrival.name), "submitter": arrival.submitter, "lineage": env.lineage}
+    facts |= {"priority": env.priority, "arrived": history.rfc3339(arrival.status.st_ctime)}
+    return facts | ({"idempotency_key": env.key} if env.key is not None else {})
+
+
+def read_facts(path: str, *, dir_fd: int | None = None) -> dict[str, Any]:
+    """Return the facts of the job directory `path`; what a crash left unwritten is read from the document."""
+    with suppress(OSError, orjson.JSONDecodeError):
+        facts = orjson.loads(read_file(f"{path}/{CLAIM}", _FACTS_BYTES, dir_fd=dir_fd))
+        if isinstance(facts, dict) and "submitter" in facts:
+            return facts
+    try:
+        submitter = os.stat(f"{path}/{JOB}", dir_fd=dir_fd, follow_symlinks=False).st_uid
+        raw = read_file(f"{path}/{JOB}", _FACTS_BYTES, dir_fd=dir_fd)
+    except OSError:
+        submitter, raw = os.geteuid(), b""
+    env = envelope(raw, submitter)
+    return {"name": JOB, "submitter": submitter, "lineage": env.lineage, "priority": env.priority}
+
+
+def read_document(path: str, max_bytes: int, *, dir_fd: int | None = None) -> bytes:
+    """Return the bytes of a document; BadInput when it is no readable regular file of a bearable size."""
+    mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if not stat.S_ISREG(mode):
+        raise BadInput(f"the handed-in file is {kind_of(mode)}", field="file", fix="drop a regular file")
+    try:
+        fd = os.open(path, READ, dir_fd=dir_fd)
+    except PermissionError:
+        raise BadInput("the file is not readable for this service", field="file", fix="chmod a+r it") from None
+    try:
+        size = os.fstat(fd).st_size
+        if size > max_bytes:
+            fix = f"keep it below {max_bytes} bytes: refer to files, not contents"
+            raise BadInput(f"the document has {size} bytes", field="file", fix=fix)
+        return read_all(fd, max_bytes)
+    finally:
+        os.close(fd)
+
+
+class Job:
+    """One job as it was when it was found."""
+
+    def __init__(self, tree: Tree, job_id: str, state: State, path: str, facts: dict[str, Any] | None = None) -> None:
+        self._tree = tree
+        self._facts = facts
+        self.id, self.state, self.path = job_id, state, path
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.state} {self.path}>"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the submission: name, submitter, lineage, priority, arrived."""
+        if self._facts is None:
+            self._facts = read_facts(self.path)
+        return self._facts
+
+    @property
+    def name(self) -> str:
+        """The file name that the job arrived under."""
+        return str(self.facts.get("name", JOB))
+
+    @property
+    def submitter(self) -> int:
+        """The uid that handed the job in."""
+        return int(self.facts["submitter"])
+
+    @property
+    def lineage(self) -> str:
+        """The lineage of the document, by default the submitter's."""
+        return str(self.facts.get("lineage") or f"uid-{self.submitter}")
+
+    @property
+    def priority(self) -> int:
+        """Higher is sooner; 0 is normal."""
+        return int(self.facts.get("priority", 0))
+
+    def attempts(self) -> list[Event]:
+        """Return the history, oldest first."""
+        return [] if self.state is State.WAITING else history.read(f"{self.path}/{history.NAME}")
+
+    def document(self) -> bytes:
+        """Return the document as handed in; BadInput when it is not readable as one."""
+        path = self.path if self.state is State.WAITING else f"{self.path}/{JOB}"
+        return read_document(path, self._tree.policy.max_bytes)
+
+    def reason(self) -> dict[str, Any] | None:
+        """Return why the job was rejected or given up, None for others."""
+        try:
+            value = orjson.loads(read_file(f"{self.path}/{REASON}", _FACTS_BYTES))
+        except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    @property
+    def since(self) -> datetime:
+        """When the job came into its state."""
+        if self.state is State.ACTIVE and (at := self.facts.get("claimed")):
+            return datetime.fromtimestamp(history.epoch(at, 0.0), UTC)
+        moves = [entry for entry in self.attempts() if "to" in entry]
+        if moves:
+            return datetime.fromtimestamp(history.epoch(moves[-1]["at"], 0.0), UTC)
+        return datetime.fromtimestamp(os.stat(self.path, follow_symlinks=False).st_ctime, UTC)
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When a deferred job is due, None for all others."""
+        events = self.attempts() if self.state is State.DEFERRED else []
+        if not events:
+            return None
+        clock = self._tree.clock
+        return datetime.fromtimestamp(clock.wall() + clock.remaining_s(events[-1]), UTC)

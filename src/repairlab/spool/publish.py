@@ -1,0 +1,121 @@
+"""publish: put documents into a queue so that they are durable before the call returns.
+
+One document: create in tmp/, write, fsync, renameat2 into the queue without replacing, fsync the queue directory: two
+flushes. Many: all are written, one syncfs(2) flushes them, all are renamed, one directory fsync: two flushes a batch.
+syncfs also flushes what others wrote to the file system, and reports errors only since Linux 5.8; older kernels get an
+fsync a file. `durable=False` leaves all flushing to the kernel.
+
+Nothing is visible before it is complete. A crash leaves files in tmp/, which `sweep` removes; a failure removes them.
+"""
+
+import os
+import platform
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+
+from repairlab.errors import BadInput, TemporaryFailure
+from repairlab.spool.arrival import digest, envelope
+from repairlab.spool.disk import DIRECTORY, read_file, rename_new, trouble
+from repairlab.spool.job import Job
+from repairlab.spool.policy import State
+from repairlab.spool.tree import TMP, Tree
+
+BATCH = 1024
+_GROUP = 4  # from so many documents on, one syncfs is cheaper than their fsyncs
+_NAME_MAX = 255
+_NAME_BYTES = 12  # the shortest name that matters; no file system spends less on an entry of a directory
+
+
+def publish(tree: Tree, documents: Sequence[tuple[bytes, str | None]], *, durable: bool) -> list[Job]:
+    """Publish all, or raise TemporaryFailure; what was published before a failure stays, and again is a no-op."""
+    jobs: list[Job] = []
+    for start in range(0, len(documents), BATCH):
+        with trouble("publish"):
+            _check_quota(tree, len(documents) - start)
+            jobs += _batch(tree, documents[start : start + BATCH], durable)
+    return jobs
+
+
+def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: bool) -> list[Job]:
+    tmp = f"{tree.path}/{TMP}"
+    grouped = durable and len(documents) >= _GROUP and _syncfs_reports()
+    fd = os.open(tmp, DIRECTORY)  # before the writes: syncfs reports the errors since its descriptor was opened
+    staged: list[tuple[str, str, bytes]] = []
+    try:
+        for document, name in documents:
+            target = name if name is not None else default_name(tree, document)
+            _check_name(tree, target)
+            path = f"{tmp}/publish-{os.getpid()}-{secrets.token_hex(8)}"
+            tree.disk.write("publish", path, document, sync=durable and not grouped)
+            staged.append((path, target, document))
+        if grouped:
+            tree.disk.sync_file_system("publish.syncfs", fd)
+        jobs = [_into_place(tree, *item) for item in staged]
+        if durable:
+            tree.disk.sync_directory("publish.directory", tree.path)
+        return jobs
+    finally:
+        os.close(fd)
+        for path, _, _ in staged:
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def _into_place(tree: Tree, staged: str, name: str, document: bytes) -> Job:
+    target = f"{tree.path}/{name}"
+    try:
+        tree.disk.do("publish.rename", rename_new, staged, target)
+    except FileExistsError:
+        if not _holds(target, document):
+            raise BadInput(f"{name} exists with other contents", field="name", fix="choose another name") from None
+    uid = os.geteuid()
+    env = envelope(document, uid)
+    job_id = digest("key", str(uid), env.key.encode()) if env.key else digest("bytes", str(uid), document)
+    return Job(tree, job_id, State.WAITING, target, {"name": name, "submitter": uid, "lineage": env.lineage})
+
+
+def _holds(path: str, document: bytes) -> bool:
+    try:
+        return read_file(path, len(document) + 1) == document
+    except OSError:
+        return False
+
+
+def default_name(tree: Tree, document: bytes) -> str:
+    """Return the name that a document gets when its publisher gives none: by its contents."""
+    separator = "-" if tree.prefix[-1:].isalnum() else ""
+    return f"{tree.prefix}{separator}{digest('bytes', str(os.geteuid()), document)}{tree.suffix}"
+
+
+def _check_name(tree: Tree, name: str) -> None:
+    if "/" in name or "\0" in name or len(os.fsencode(name)) > _NAME_MAX or not tree.arrives(name):
+        fix = f"use {tree.prefix}…{tree.suffix} without a slash"
+        raise BadInput(f"{name!r} is not a name that this queue takes", field="name", fix=fix)
+
+
+def _syncfs_reports() -> bool:
+    numbers = platform.release().split(".")[:2]
+    return all(n.isdigit() for n in numbers) and [int(n) for n in numbers] >= [5, 8]
+
+
+def _check_quota(tree: Tree, more: int) -> None:
+    """Refuse what would take this uid beyond its quota of waiting files.
+
+    The size of the directory bounds the number of its entries from above, so that the usual answer costs one stat.
+    """
+    quota = tree.policy.quota_waiting
+    if os.stat(tree.path).st_size // _NAME_BYTES + more <= quota:
+        return
+    uid = os.geteuid()
+    waiting = sum(_owned(entry, uid) for entry in os.scandir(tree.path) if tree.arrives(entry.name))
+    if waiting + more > quota:
+        message = f"{waiting} jobs of uid {uid} wait already, the quota is {quota}"
+        raise TemporaryFailure(message, field="queue.quota_waiting", fix="wait until some are done")
+
+
+def _owned(entry: "os.DirEntry[str]", uid: int) -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_uid == uid
+    except FileNotFoundError:
+        return False
