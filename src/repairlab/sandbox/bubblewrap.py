@@ -1,0 +1,323 @@
+"""bubblewrap: the tier that needs nothing but unprivileged user namespaces.
+
+Each sandbox has its own user, mount, PID, network, IPC, UTS and cgroup namespaces, no capability, no way to make a
+further user namespace, an environment that we wrote, a read-only system and interpreter, and three size-capped file
+systems: /work (empty, the current directory), /tmp and /dev/shm. What the host's side passes in is the stream, one
+pipe for stdout and stderr, and /dev/null.
+
+Facts that shape it:
+
+- bwrap's own environment and command line can be read inside (/proc/1): it is started with an empty environment, and
+  takes its arguments from a descriptor. Its descriptors 0, 1 and 2 can be opened through /proc/1/fd, the others it
+  closes: so the stream is never one of the three, and the three are nothing to take.
+- A sandbox of root's is root to the host: without any capability it can still write /proc/sys/kernel/core_pattern,
+  because sysctl asks for the uid alone, and RLIMIT_NPROC does not bind it. So when we are root bwrap runs as nobody.
+  What nobody cannot reach (an interpreter below /root) is first bound to a place that it can, in a mount namespace.
+- RLIMIT_NPROC is counted per user namespace (Linux 5.14), but what is set before the namespace is made binds the sum
+  of the user's processes everywhere. So `inside` sets it, not we.
+- --die-with-parent follows the thread that started bwrap, not the process: start sandboxes from threads that stay.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from repairlab.errors import RepairLabError, TemporaryFailure, Unavailable
+from repairlab.sandbox import interpreter
+from repairlab.sandbox.api import (
+    FIXED_ENV,
+    Confined,
+    SandboxLimits,
+    SandboxSettings,
+    Stream,
+    StreamError,
+    boot,
+    boot_argv,
+    rlimits,
+    socket_pair,
+)
+from repairlab.sandbox.keeper import ProcessKeeper, pids
+
+NOBODY = 65534
+START_S = 20.0
+WORKS = ("/work", "/sandbox-work", "/run/work")
+STAGES = ("/mnt", "/media", "/srv")
+ETC = {
+    "/etc/passwd": b"sandbox:x:1000:1000::/work:/bin/sh\n",
+    "/etc/group": b"sandbox:x:1000:\n",
+    "/etc/hosts": b"127.0.0.1 localhost\n::1 localhost\n",
+}
+# Runs as root in a mount namespace of its own: $1 the stage, then source paths up to "--", then bwrap's command line.
+STAGE_SCRIPT = """set -eu
+stage=$1; shift
+mount -t tmpfs -o mode=0755,size=64k,nr_inodes=1k tmpfs "$stage"
+n=0
+while [ "$1" != -- ]; do
+    if [ -d "$1" ]; then mkdir "$stage/$n"; else : > "$stage/$n"; fi
+    mount --bind "$1" "$stage/$n"
+    n=$((n + 1)); shift
+done
+shift
+exec setpriv --reuid 65534 --regid 65534 --clear-groups -- env -i "$@"
+"""
+
+
+class Bubblewrap:
+    """The tier, on a machine where it works; `open_sandbox` proves that."""
+
+    tier = "bubblewrap"
+
+    def __init__(self, settings: SandboxSettings, bwrap: str) -> None:
+        self._settings = settings
+        self._bwrap = bwrap
+        self._allowed: Sequence[str] = tuple(getattr(settings, "interpreters", ()))
+
+    def start(
+        self,
+        program: bytes | str,
+        *,
+        python: str | None = None,
+        limits: SandboxLimits | None = None,
+        env: Mapping[str, str] | None = None,
+        name: str = "<program>",
+    ) -> Confined:
+        """Start a fresh sandbox; see `api.Sandbox`."""
+        import sys
+
+        limits = limits or SandboxLimits.from_settings(self._settings, wall_s=60.0)
+        python = os.path.normpath(python or sys.executable)
+        shown = [*interpreter.system(), *interpreter.mounts(python, allowed=self._allowed)]
+        with contextlib.ExitStack() as opened:
+            stream, theirs = socket_pair()
+            opened.callback(theirs.close)
+            started = _Started(self._bwrap, shown, boot_argv(python, theirs.fileno()), limits, theirs.fileno())
+        order = {"parent": 0, "limits": {**rlimits(limits), "NPROC": limits.processes}, "env": dict(env or {})}
+        return started.handed_over(stream, {**order, "name": name}, program, limits)
+
+
+class _Started:
+    """A bwrap that was started and is not yet in the hands of a keeper."""
+
+    def __init__(
+        self, bwrap: str, shown: Sequence[interpreter.Mount], argv: Sequence[str], limits: SandboxLimits, stream: int
+    ) -> None:
+        self._work = _work(shown)
+        self.output, output = os.pipe2(os.O_CLOEXEC)
+        self._info, info = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.output, False)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, output)
+            opened.callback(os.close, info)
+            passed = {path: _memory(content, opened) for path, content in ETC.items()}
+            prefix, sources = _as_nobody(shown)
+            options = [*_options(limits, shown, sources, passed), "--info-fd", str(info)]
+            args = _memory("\0".join(options).encode() + b"\0", opened)
+            self.process = subprocess.Popen(
+                [*prefix, bwrap, "--args", str(args), "--", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[stream, info, args, *passed.values()],
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def handed_over(
+        self, stream: Stream, order: Mapping[str, object], program: bytes | str, limits: SandboxLimits
+    ) -> Confined:
+        """Boot the inside and return it kept; on any error nothing is left of it."""
+        members: _PidNamespace | None = None
+        try:
+            members = _PidNamespace(self._first_pid())
+            boot(stream, order, START_S)
+            members.look(self._work)
+            stream.send(program.encode() if isinstance(program, str) else program)
+        except BaseException as error:
+            self._abandon(members)
+            stream.close()
+            if isinstance(error, (StreamError, _NotStarted)):
+                raise self._failure() from None
+            raise
+        os.close(self._info)
+        keeper = ProcessKeeper(self.process, self.output, members, limits)
+        keeper.watch()
+        return Confined(stream, keeper)
+
+    def _first_pid(self) -> int:
+        """Return the host's pid of the sandbox's PID 1."""
+        told = b""
+        deadline = time.monotonic() + START_S
+        while b"}" not in told:
+            ready, _, _ = select.select([self._info], [], [], max(0.0, deadline - time.monotonic()))
+            piece = os.read(self._info, 4096) if ready else b""
+            if not piece:
+                raise _NotStarted
+            told += piece
+        return int(json.loads(told)["child-pid"])
+
+    def _abandon(self, members: "_PidNamespace | None") -> None:
+        if members:
+            members.end()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        if members:
+            members.close()
+
+    def _failure(self) -> RepairLabError:
+        """Say why it did not start, in bwrap's own words."""
+        try:
+            said = os.read(self.output, 1 << 16).decode(errors="replace").strip()
+        except BlockingIOError:
+            said = ""
+        finally:
+            os.close(self.output)
+            os.close(self._info)
+        said = said.splitlines()[-1] if said else f"it ended with status {self.process.returncode} without a word"
+        if re.search(r"temporarily unavailable|No space left|Cannot allocate|Too many open", said):
+            return TemporaryFailure(f"the sandbox did not start: {said}", fix="trying again later may help")
+        return Unavailable(f"bubblewrap cannot start a sandbox here: {said}", field="sandbox.tier", fix=fix_for(said))
+
+
+class _NotStarted(Exception):
+    """bwrap went away before it had made its namespaces."""
+
+
+class _PidNamespace:
+    """The processes of one sandbox: exactly those that its own /proc shows."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._handle = os.pidfd_open(first)  # bwrap cannot have reaped it: its parent is the bwrap that waits for it
+        self._proc = -1
+        self._mounted: list[int] = []
+
+    def look(self, work: str) -> None:
+        """Open the sandbox's own views; once it has booted, its root is in place."""
+        root = os.open(f"/proc/{self._first}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self._proc = os.open("proc", flags, dir_fd=root)
+            for name in (work.lstrip("/"), "tmp", "dev/shm"):
+                self._mounted.append(os.open(name, flags, dir_fd=root))
+        finally:
+            os.close(root)
+
+    def statuses(self) -> list[tuple[int, int]]:
+        return pids(self._proc)
+
+    def inodes(self) -> int:
+        used = 0
+        for fd in self._mounted:
+            space = os.fstatvfs(fd)
+            used += space.f_files - space.f_ffree
+        return used
+
+    def end(self) -> None:
+        """Kill PID 1: the kernel kills the rest of the namespace before it lets PID 1 go."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        select.select([self._handle], [], [])
+
+    def close(self) -> None:
+        for fd in (self._handle, self._proc, *self._mounted):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _memory(content: bytes, opened: contextlib.ExitStack) -> int:
+    """Return a descriptor, none of 0, 1, 2, from which `content` can be read."""
+    fd = os.memfd_create("sandbox", os.MFD_CLOEXEC)
+    opened.callback(os.close, fd)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _options(
+    limits: SandboxLimits, shown: Sequence[interpreter.Mount], sources: Mapping[str, str], passed: Mapping[str, int]
+) -> Iterator[str]:
+    yield from ("--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled")
+    yield from ("--uid", "1000", "--gid", "1000", "--hostname", "sandbox")
+    yield from ("--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv")
+    work = _work(shown)
+    for variable, value in {**FIXED_ENV, "HOME": work}.items():
+        yield from ("--setenv", variable, value)
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for path, size in {"/dev/shm": 16, "/tmp": max(1, limits.tmpfs_mb // 4), work: limits.tmpfs_mb}.items():  # noqa: S108
+        yield from ("--perms", "0700", "--size", str(size << 20), "--tmpfs", path)
+    for mount in shown:  # after /tmp, where a virtual environment may lie
+        if mount.target is None:
+            yield from ("--ro-bind", sources.get(mount.path, mount.path), mount.path)
+        else:
+            yield from ("--symlink", mount.target, mount.path)
+    for path, fd in passed.items():
+        yield from ("--perms", "0444", "--ro-bind-data", str(fd), path)
+    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", work)
+
+
+def _work(shown: Sequence[interpreter.Mount]) -> str:
+    """Return where the empty work directory goes: not over or around an interpreter."""
+    return next(at for at in WORKS if not any(mount.path.startswith(f"{at}/") for mount in shown))
+
+
+def _as_nobody(shown: Sequence[interpreter.Mount]) -> tuple[list[str], dict[str, str]]:
+    """Return what to put before bwrap's command line when we are root, and where it finds what is out of its reach."""
+    if os.geteuid() != 0:
+        return [], {}
+    hidden = [mount.path for mount in shown if mount.target is None and not _reachable(mount.path)]
+    if not hidden:
+        return ["/usr/bin/setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"], {}
+    stage = next(at for at in STAGES if os.path.isdir(at) and not any(path.startswith(f"{at}/") for path in hidden))
+    unshare = ["/usr/bin/unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", STAGE_SCRIPT, "stage"]
+    return [*unshare, stage, *hidden, "--"], {path: f"{stage}/{number}" for number, path in enumerate(hidden)}
+
+
+def _reachable(path: str) -> bool:
+    """Whether a stranger may walk down to `path`."""
+    at = path
+    while (at := os.path.dirname(at)) != "/":
+        if not os.stat(at).st_mode & 0o001:
+            return False
+    return True
+
+
+def find() -> str:
+    """Return bwrap's path, or raise `Unavailable` with the way to get it."""
+    if found := shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin"):
+        return found
+    raise Unavailable(
+        "bubblewrap is not installed", field="sandbox.tier", fix="apt-get install --no-install-recommends bubblewrap"
+    )
+
+
+def fix_for(said: str) -> str:
+    """Return what a person does about bwrap's last words."""
+    if re.search(r"new namespace|user namespace|uid map|Operation not permitted|No permissions", said):
+        for path, bad, fix in _SYSCTLS:
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+                if file.read().strip() == bad:
+                    return f"as root: {fix}"
+        return "allow unprivileged user namespaces; in a container, run it with --security-opt seccomp=unconfined"
+    if "Unknown option" in said:
+        return "install bubblewrap 0.8 or later"
+    return "see the message; `repairlab doctor` tries again"
+
+
+_SYSCTLS = (
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or give bwrap an AppArmor profile with userns",
+    ),
+)
