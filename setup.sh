@@ -16,16 +16,11 @@ set -eu
 # An absolute path without symlinks: it goes into .venv, and a tree that was copied must not run the original's code.
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 cd "$ROOT"
+PROGRAM=setup
 VENV=$ROOT/.venv
-LOCK=deploy/lock
 PY=$VENV/bin/python
-
-say() { printf 'setup: %s\n' "$*" >&2; }
-lack() {
-    say "$*"
-    exit 69
-}
-have() { command -v "$1" >/dev/null 2>&1; }
+# shellcheck source=deploy/environment.sh
+. deploy/environment.sh
 
 usage() {
     sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"
@@ -33,23 +28,10 @@ usage() {
 
 # --- the system ------------------------------------------------------------------------------------------------------
 
-# A usable interpreter: 3.11 or newer. Its own answer counts, not its name: a shim on PATH may lead nowhere.
-usable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
-
 find_python() {
-    for name in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3}; do
-        if have "$name" && usable "$name"; then
-            "$name" -c 'import sys; print(sys.executable)'
-            return
-        fi
-    done
+    # shellcheck disable=SC2086  # a list of names
+    first_usable ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3}
 }
-
-# Debian splits the standard library: without python3-venv there is `venv` but no `ensurepip`.
-makes_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
-has_headers() { "$1" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_paths()["include"], "Python.h")).close()' >/dev/null 2>&1; }
-use_uv() { [ -z "${NO_UV:-}" ] && have uv && uv --version >/dev/null 2>&1; }
-works_with_systemd() { "$PY" -c 'import systemd.journal, systemd.daemon' >/dev/null 2>&1; }
 
 # Debian's name of the package family of an interpreter: python3 for /usr/bin/python3, python3.12 for another, nothing
 # for one that did not come from Debian (its headers are its owner's business).
@@ -85,7 +67,7 @@ missing() {
     if [ -z "$python" ] || { ! makes_venv "$python" && ! use_uv; }; then printf '%s ' "${family:-python3}-venv"; fi
     [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
     have bwrap || printf 'bubblewrap '
-    if ! works_with_systemd; then
+    if ! works_with_systemd "$PY"; then
         have cc || have gcc || printf 'gcc '
         [ -e /usr/include/stdlib.h ] || printf 'libc6-dev '
         have pkg-config || printf 'pkg-config '
@@ -145,9 +127,10 @@ apt() { # $1 is sudo or empty; stdout is kept for data
 
 # --- the virtual environment -------------------------------------------------------------------------------------------
 
-# What .venv must have been made from: the locks, this script, the interpreter, and this very directory.
+# What .venv must have been made from: the locks, the project's own names, the interpreter, and this very directory.
 fingerprint() {
-    { printf '%s\n' "$1" "$2" "$ROOT"; "$2" -VV; cat "$LOCK"/*.txt setup.sh; } | sha256sum | cut -d' ' -f1
+    { printf '%s\n' "$1" "$2" "$ROOT"; "$2" -VV; cat "$LOCK"/*.txt pyproject.toml deploy/environment.sh; } |
+        sha256sum | cut -d' ' -f1
 }
 
 make_venv() {
@@ -159,10 +142,10 @@ make_venv() {
     # The environment of the tests contains that of the demo.
     [ "$1" = runtime ] && ready "$VENV/.stamp-dev" "$(fingerprint dev "$python")" && return 0
     rm -f "$VENV"/.stamp-*
-    if ! fits "$python"; then create_venv "$python"; fi
-    fetch "$LOCK/$1.txt" || lack "the packages of $LOCK/$1.txt could not be installed; see above"
-    works_with_systemd || fetch_systemd
-    link_sources
+    fits "$python" || create_venv "$VENV" "$python"
+    fill "$PY" "$1"
+    # Editable: the programs run the sources of this tree. Nothing is fetched, build.txt is there already.
+    fetch "$PY" --no-deps --no-build-isolation -e . || lack "the project could not be installed into .venv; see above"
     printf '%s\n' "$wanted" >"$stamp"
 }
 
@@ -171,41 +154,8 @@ ready() { [ -x "$PY" ] && [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 # An environment fits if it runs, stands where it was made (its scripts name their directory) and is of this Python.
 fits() {
     [ "$("$PY" -c 'import sys; print(sys.prefix)' 2>/dev/null)" = "$VENV" ] &&
-        head -n 3 "$VENV/bin/activate" >/dev/null 2>&1 && grep -qF "$VENV" "$VENV/bin/activate" &&
+        grep -qF "$VENV" "$VENV/bin/activate" 2>/dev/null &&
         [ "$("$PY" -VV)" = "$("$1" -VV)" ]
-}
-
-create_venv() {
-    say "making .venv with $1"
-    rm -rf "$VENV"
-    if use_uv && UV_PYTHON_DOWNLOADS=never uv venv --quiet --no-project --python "$1" "$VENV"; then return; fi
-    makes_venv "$1" || lack "$1 cannot make virtual environments; install python3-venv, or uv, or set PYTHON=/path/to/another"
-    "$1" -m venv "$VENV" || lack "$1 -m venv $VENV failed; see above"
-}
-
-# Install a hash-pinned lock. uv does not read pip's settings, so where it cannot fetch, pip may.
-fetch() {
-    lock=$1
-    shift
-    say "installing $lock"
-    if use_uv && uv pip install --quiet --python "$PY" --require-hashes "$@" -r "$lock"; then return; fi
-    "$PY" -m pip --version >/dev/null 2>&1 || "$PY" -m ensurepip >/dev/null 2>&1 || return 1
-    "$PY" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes "$@" -r "$lock"
-}
-
-# systemd-python has no wheel. Without a compiler and libsystemd's headers the programs speak journald's and sd_notify's
-# protocols themselves; `repairlab doctor` says which of the two is at work.
-fetch_systemd() {
-    if have pkg-config && pkg-config --exists libsystemd && { have cc || have gcc; } && has_headers "$PY"; then
-        fetch "$LOCK/build.txt" && fetch "$LOCK/systemd.txt" --no-build-isolation && return
-    fi
-    say "systemd-python is left out (it needs gcc, pkg-config, libsystemd-dev and python3-dev): the pure-Python backend serves"
-}
-
-# The project itself needs no build: one line of a .pth file, and `import repairlab` finds the sources here.
-link_sources() {
-    site=$("$PY" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-    printf '%s\n' "$ROOT/src" >"$site/repairlab.pth"
 }
 
 # --- the commands ------------------------------------------------------------------------------------------------------
