@@ -1,0 +1,247 @@
+"""watch.judge: the last worker of a job: believe nothing of what the agent said, make what is true durable.
+
+    --job DIR --id ID --lineage NAME --queue DIR --snapshot DIR --sha256 HEX --code N [--killed WHY] [--resume]
+
+Reads DIR/job.json, DIR/work/agent.stdout (the telemetry) and DIR/work/out/patch.diff; all of it bounded, and no link is
+followed. Proved before anything is published: one telemetry object, in agreement with the exit code; the snapshot still
+is what it was; its hash is the one that the agent names; the patch applies to it, leaves the tests alone, and makes of
+it exactly the bundle whose hash the agent names.
+
+Durable in this order, so that a death in between repeats and never doubles: DIR/telemetry.json, DIR/patch.diff,
+DIR/challenger.json (from here on the result is decided), then challenger_<ID>.json in the challengers' queue. Writes
+DIR/work/verdict.json (`Judged`) last; the watcher then needs one rename to end the job.
+
+Exit: 0 judged, whatever the verdict · 75 the disk is full; run it again.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from repairlab import documents
+from repairlab.documents import Challenger, Handoff, Strategy, Telemetry
+from repairlab.errors import BadInput
+from repairlab.sandbox.bundle import content_digest, hash_manifest, manifest
+from repairlab.spool import Spool, State
+from repairlab.spool.arrival import digest
+from repairlab.spool.disk import Disk, read_file, trouble
+from repairlab.watch.outcome import Verdict
+from repairlab.watch.patch import BadPatch, applied
+from repairlab.watch.prepare import CHALLENGER, MAX_CHALLENGER
+
+RESULT = "verdict.json"
+CHALLENGERS = "challenger_*.json"
+STDOUT = "agent.stdout"
+MAX_TELEMETRY = 16 << 20
+MAX_PATCH = 16 << 20
+KEPT = 200  # entries of each list in the telemetry that is kept with the job
+TESTS = ("test_*.py", "*_test.py", "conftest.py")  # pytest's own discovery, where the handoff names no tests
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict, and what the journal and the job's history say about it."""
+
+    verdict: Verdict
+    reason: str
+    strategy: str = ""
+    tried: int = 0
+
+
+class Lie(Exception):
+    """The agent's answer breaks the protocol or is not true."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Judge one answer."""
+    options = _parser().parse_args(argv)
+    with trouble("keep the results"):
+        judged = _resume(options) if options.resume else _judge(options)
+        (options.job / "work" / RESULT).write_bytes(msgspec.json.encode(judged))
+    return os.EX_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="repairlab-judge", description=__doc__)
+    for name in ("--job", "--queue", "--snapshot"):
+        parser.add_argument(name, type=Path, required=True)
+    for name in ("--id", "--lineage", "--sha256"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--code", type=int, required=True)
+    parser.add_argument("--killed", default="")
+    parser.add_argument("--resume", action="store_true")
+    return parser
+
+
+def _judge(options: argparse.Namespace) -> Judged:
+    try:
+        told = _telemetry(options.job / "work" / STDOUT, options.code)
+        if told.parent_sha256 != options.sha256:
+            raise Lie("parent_sha256 is not the hash of the bundle that the agent was given")
+        keep(options.job, "telemetry.json", documents.encode(_bounded(told)))
+        if not told.ok:
+            reason = options.killed or told.reason or told.strategy
+            return Judged(verdict=Verdict.NOT_REPAIRED, reason=reason, strategy=told.strategy, tried=told.attempts)
+        handoff = documents.decode(read_file(options.job / "job.json", documents.MAX_BYTES), Handoff)
+        patch = _proved_patch(options, told, handoff)
+    except Lie as lie:
+        return Judged(verdict=Verdict.INVALID, reason=str(lie))
+    _decide(options, told, handoff, patch)
+    verdict = Verdict.NOOP if told.strategy is Strategy.NOOP else Verdict.REPAIRED
+    return Judged(verdict=verdict, reason=told.details[:500], strategy=told.strategy, tried=told.attempts)
+
+
+def _resume(options: argparse.Namespace) -> Judged:
+    """Publish what an earlier owner had decided."""
+    raw = read_file(options.job / CHALLENGER, MAX_CHALLENGER)
+    made = documents.decode(raw, Challenger, max_bytes=MAX_CHALLENGER)
+    if not consumed(options.queue, options.id):
+        publish(options.queue, options.id, raw)
+    verdict = Verdict.REPAIRED if made.meta_repair else Verdict.NOOP
+    return Judged(verdict=verdict, reason=made.repair_details[:500], strategy=made.repair_strategy)
+
+
+def _telemetry(path: Path, code: int) -> Telemetry:
+    raw = _read(path, MAX_TELEMETRY, "the telemetry")
+    try:
+        told = documents.decode(raw, Telemetry, max_bytes=MAX_TELEMETRY)
+    except BadInput as error:
+        raise Lie(f"stdout is not one telemetry object: {error}"[:500]) from None
+    except (ValueError, RecursionError) as error:
+        raise Lie(f"stdout cannot be parsed: {type(error).__name__}") from None
+    if told.ok is not (code == os.EX_OK):
+        raise Lie(f"ok is {str(told.ok).lower()}, yet the exit code is {code}")
+    return told
+
+
+def _read(path: Path, limit: int, what: str) -> bytes:
+    try:
+        raw = read_file(path, limit + 1)
+    except OSError as error:
+        raise Lie(f"{what} cannot be read: {error.strerror}") from None
+    if len(raw) > limit:
+        raise Lie(f"{what} has more than {limit} bytes")
+    return raw
+
+
+def _bounded(told: Telemetry) -> Telemetry:
+    """Return the telemetry at a size that may lie in the spool for a week."""
+    unknown = told.unknown if len(str(told.unknown)) < documents.MAX_BYTES else {}
+    names = [name[:1000] for name in told.failing[:KEPT]]
+    return msgspec.structs.replace(
+        told, unknown=unknown, failing=names, localization=told.localization[:KEPT], candidates=told.candidates[:KEPT]
+    )
+
+
+def _proved_patch(options: argparse.Namespace, told: Telemetry, handoff: Handoff) -> bytes:
+    """Return the patch that makes of the snapshot what the agent says, empty for a noop; raise `Lie`."""
+    found = manifest(options.snapshot)
+    if hash_manifest(found) != options.sha256:
+        raise Lie("the frozen bundle was changed while the agent ran")
+    if told.strategy is Strategy.NOOP:
+        if told.bundle_sha256 != options.sha256:
+            raise Lie("a noop that names another bundle_sha256")
+        return b""
+    patch = _read(options.job / "work" / "out" / "patch.diff", MAX_PATCH, "patch.diff")
+    try:
+        changed = applied(patch, options.snapshot)
+    except BadPatch as error:
+        raise Lie(f"patch.diff: {error}") from None
+    for name, content in changed.items():
+        _check_allowed(name, handoff)
+        if name not in found:
+            raise Lie(f"patch.diff changes {name}, which is no source")
+        found[name] = (found[name][0], content_digest(content))
+    if hash_manifest(found) != told.bundle_sha256:
+        raise Lie("bundle_sha256 is not the hash of the bundle that patch.diff makes")
+    if told.bundle_sha256 == options.sha256:
+        raise Lie("patch.diff changes nothing")
+    return patch
+
+
+def _check_allowed(name: str, handoff: Handoff) -> None:
+    tests = [test.partition("::")[0] for test in handoff.tests] or TESTS
+    if _matches(name, tests):
+        raise Lie(f"patch.diff changes {name}, a test")
+    if handoff.editable and not _matches(name, handoff.editable):
+        raise Lie(f"patch.diff changes {name}, which is not editable")
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern names the path, its last part (as pytest does), or a directory above it."""
+    pure = PurePosixPath(name)
+    candidates = [name, *(str(parent) for parent in pure.parents if str(parent) != ".")]
+    plain = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
+    by_name = [pattern for pattern in plain if "/" not in pattern and any(char in pattern for char in "*?[")]
+    if "." in plain:
+        return True
+    return any(fnmatchcase(item, pattern) for item in candidates for pattern in plain) or any(
+        fnmatchcase(pure.name, pattern) for pattern in [*by_name, *(p for p in plain if p == "conftest.py")]
+    )
+
+
+def _decide(options: argparse.Namespace, told: Telemetry, handoff: Handoff, patch: bytes) -> None:
+    """Make the result durable and publish it."""
+    if patch:
+        keep(options.job, "patch.diff", patch)
+    raw = documents.encode(_challenger(options, told, handoff, patch))
+    keep(options.job, CHALLENGER, raw)
+    publish(options.queue, options.id, raw)
+
+
+def _challenger(options: argparse.Namespace, told: Telemetry, handoff: Handoff, patch: bytes) -> Challenger:
+    text, encoding = _as_text(patch)
+    return Challenger(
+        ts=time.time(),
+        source="repairlab-queue-watcher",
+        bundle_dir=str(options.snapshot),
+        spec_path=handoff.spec_path,
+        lineage=options.lineage,
+        original_epoch=handoff.epoch,
+        original_fitness=handoff.metrics.fitness if handoff.metrics else None,
+        repair_strategy=told.strategy,
+        repair_pattern_id=told.pattern_id,
+        repair_attempts=told.attempts,
+        repair_details=told.details,
+        bundle_sha256=told.bundle_sha256,
+        parent_sha256=told.parent_sha256,
+        meta_repair=told.strategy is not Strategy.NOOP,
+        patch=text,
+        idempotency_key=options.id,
+        unknown={**handoff.unknown, **encoding},
+    )
+
+
+def _as_text(patch: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the patch as JSON text. One of a source that is not UTF-8 maps byte to character, and says so."""
+    try:
+        return patch.decode("utf-8"), {}
+    except UnicodeDecodeError:
+        return patch.decode("latin-1"), {"patch_encoding": "latin-1"}
+
+
+def keep(job: Path, name: str, data: bytes) -> None:
+    """Make a file of the job durable, replacing it in one step; the job's lock is inherited from the watcher."""
+    disk = Disk()
+    disk.replace("keep", str(job / name), data, sync=True)
+    disk.sync_directory("keep.directory", str(job))
+
+
+def publish(path: Path, job_id: str, raw: bytes) -> None:
+    """Publish the challenger. The same bytes under the same name are published already; others were there first."""
+    queue = Spool(path, pattern=CHALLENGERS)
+    with suppress(BadInput):  # from before a `retry`: the id is the same, so the tournament has its challenger
+        queue.publish(raw, f"challenger_{job_id}.json")
+
+
+def consumed(path: Path, job_id: str) -> bool:
+    """Whether the tournament has taken the challenger of this job out of its arrivals, however far it is with it."""
+    wanted = digest("key", str(os.geteuid()), job_id.encode())
+    elsewhere = (state for state in State if state is not State.WAITING)
+    return any(job.id == wanted for job in Spool(path, pattern=CHALLENGERS).jobs(*elsewhere))
