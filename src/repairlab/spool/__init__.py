@@ -3,6 +3,7 @@
 from repairlab.spool.backlog import Backlog, Incident
 from repairlab.spool.claim import Claim
 from repairlab.spool.fingerprints import Fingerprint
+from repairlab.spool.fsck import Finding, Stray
 from repairlab.spool.history import Clock, Event
 from repairlab.spool.job import Job
 from repairlab.spool.order import Entry
@@ -18,6 +19,7 @@ __all__ = [
     "Entry",
     "Event",
     "Expired",
+    "Finding",
     "Fingerprint",
     "Incident",
     "Job",
@@ -25,4 +27,5 @@ __all__ = [
     "Reaped",
     "Spool",
     "State",
+    "Stray",
 ]

@@ -65,16 +65,16 @@ class Arrival:
         return digest("bytes", str(self.submitter), self.raw)
 
     @property
-    def foreign(self) -> bool:
-        """Whether somebody else could still change the file once it is ours."""
-        st = self.status
-        return st.st_uid != os.geteuid() or st.st_nlink > 1 or bool(st.st_mode & 0o022)
-
-    @property
     def half_written(self) -> bool:
         """Whether the bytes look like the first part of a document."""
         text = self.raw.strip()
         return not text or (text[:1] in b"{[" and text[-1:] not in (b"}", b"]"))
+
+
+def is_foreign(status: os.stat_result) -> bool:
+    """Tell whether somebody else could still change a file once it is in our hands."""
+    regular = stat.S_ISREG(status.st_mode)
+    return regular and (status.st_uid != os.geteuid() or status.st_nlink > 1 or bool(status.st_mode & 0o022))
 
 
 def digest(kind: str, owner: str, what: bytes) -> str:

@@ -9,21 +9,23 @@ that the earliest arrival. When the window is full, an entry of a higher priorit
 fullest lineage; what has no room is found again by a later pass.
 """
 
+import errno
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from repairlab.errors import TemporaryFailure
+from repairlab.errors import TemporaryFailure, Unavailable
 from repairlab.spool import history
 from repairlab.spool.arrival import look
 from repairlab.spool.claim import Claim
+from repairlab.spool.disk import trouble
 from repairlab.spool.job import read_facts
 from repairlab.spool.order import Entry, Order
 from repairlab.spool.policy import State
-from repairlab.spool.taking import Seen, Taken, take_arrival, take_parked
+from repairlab.spool.taking import Seen, Taken, identity, take_arrival, take_parked
 from repairlab.spool.tree import ID, Tree
 
 _EVENTS = 4096
@@ -52,7 +54,7 @@ class Backlog:
         self._order = Order(tree.policy.backlog_entries)
         self._hints: dict[str, None] = {}
         self._seen: dict[str, Seen] = {}
-        self._stuck: dict[tuple[int, int], str] = {}
+        self._stuck: dict[tuple[int, int, int], str] = {}
         self._passes = (Carousel(tree, tree.path, tree.arrives), Carousel(tree, tree.state(State.DEFERRED), is_id))
         self._scanning: Iterator[tuple[bool, str]] | None = None
         self._next_pass = 0.0
@@ -74,12 +76,11 @@ class Backlog:
     def scan(self, budget_s: float = 0.001) -> bool:
         """Look at the directories for at most about `budget_s`; True while this pass has more to do."""
         end = time.perf_counter() + budget_s
-        self._wake()
-        while self._hints and time.perf_counter() < end:
-            self._ingest_hint()
-        if self._hints:
-            return True
-        return self._scan_until(end)
+        with trouble("scan the queue"):
+            self._wake()
+            while self._hints and time.perf_counter() < end:
+                self._ingest_hint()
+            return True if self._hints else self._scan_until(end)
 
     def _scan_until(self, end: float) -> bool:
         now = self._tree.clock.boottime()
@@ -107,7 +108,8 @@ class Backlog:
 
         Raises TemporaryFailure, the job left where it was and put off for a moment, when the disk is full.
         """
-        self._wake()
+        with trouble("look at what is ready"):
+            self._wake()
         for _ in range(min(_INGEST, len(self._hints))):
             self._ingest_hint()
         for _ in range(_TRIES):
@@ -146,7 +148,9 @@ class Backlog:
         elif taken.duplicate_of:
             self.events.append(Incident("duplicate", entry.name, taken.duplicate_of))
         elif taken.stuck:
-            self._stuck[taken.inode] = taken.stuck
+            self._stuck[taken.inode] = taken.stuck  # told once; the file is left alone until its ctime changes
+            if len(self._stuck) > _EVENTS:
+                del self._stuck[next(iter(self._stuck))]
             self.events.append(Incident("stuck", entry.name, reason=taken.stuck))
 
     def _not_too_early(self, claim: Claim) -> Claim | None:
@@ -168,22 +172,28 @@ class Backlog:
         self._ingest(name, self._tree.arrives(name))
 
     def _ingest(self, name: str, arrival: bool) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        try:
             if arrival:
                 self._ingest_arrival(name)
             else:
                 self._ingest_deferred(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if not arrival or error.errno != errno.EIO:
+                raise
+            self._order.add(Entry(name, True, 0, "", -1, 0.0))  # taking it will tell
 
     def _ingest_arrival(self, name: str) -> None:
         with look(self._tree, name) as found:
-            if (found.status.st_dev, found.status.st_ino) in self._stuck:
+            if identity(found.status) in self._stuck:
                 return
             env = found.envelope
             self._order.add(Entry(name, True, env.priority, env.lineage, found.submitter, found.status.st_ctime))
 
     def _ingest_deferred(self, job_id: str) -> None:
         path = self._tree.at(State.DEFERRED, job_id)
-        if not os.path.isdir(path):
+        if not stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
             return
         events = history.read(f"{path}/{history.NAME}")
         facts = read_facts(path)
@@ -243,7 +253,10 @@ class Carousel:
 
     def walk(self, refused: Callable[[], bool]) -> Iterator[tuple[bool, str]]:
         """Yield (is an arrival, name) for each entry; nothing when the directory is proved unchanged."""
-        mtime_ns = os.stat(self._path).st_mtime_ns
+        try:
+            mtime_ns = os.stat(self._path).st_mtime_ns
+        except FileNotFoundError:
+            raise Unavailable(f"there is no queue at {self._path}", fix="create it, or configure another") from None
         if mtime_ns == self._proved and self._skipped < _DISTRUST:
             self._skipped += 1
             self.took_s = 0.0

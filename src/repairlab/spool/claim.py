@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import orjson
 
-from repairlab.errors import BadInput, RepairLabError, TemporaryFailure
+from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
 from repairlab.spool import fingerprints
 from repairlab.spool.disk import remove_tree, rename_new, trouble
 from repairlab.spool.fingerprints import Fingerprint
@@ -78,19 +78,13 @@ class Claim:
     def attempt(self) -> int:
         """The number of this attempt in the life of the job, from 1."""
         begun = [int(entry.get("attempt", 0)) for entry in self.history.events if entry["event"] == "started"]
-        return max(begun, default=0) + (0 if self._running else 1)
+        return max(begun, default=0) + (0 if self.history.running else 1)
 
     @property
     def effort(self) -> int:
         """How hard to try: one more than the failures of the job, or of its fingerprint once that is known."""
         recorded: int = self._known.recorded if self._known else 0
         return 1 + max(self.history.count("failed"), recorded)
-
-    @property
-    def _running(self) -> bool:
-        """Whether an attempt has begun and nothing was decided since."""
-        last = next((e for e in reversed(self.history.events) if e["event"] == "started" or "to" in e), None)
-        return last is not None and "to" not in last
 
     @property
     def left(self) -> bool:
@@ -152,7 +146,7 @@ class Claim:
     def orphaned(self) -> Job:
         """Count that the owner of the job died; return it deferred or given up."""
         policy = self._tree.policy
-        if not self._running:  # claimed, but no attempt had begun: the job cannot have caused it
+        if not self.history.running:  # claimed, but no attempt had begun: the job cannot have caused it
             return self.leave("recovered", State.DEFERRED, durable=False, delay_s=0.0)
         count = 1 + self.history.count("orphaned", policy.window_s)
         if count >= policy.orphans:
@@ -202,14 +196,26 @@ class Claim:
         return self.leave("held", State.HOLD, reason=reason)
 
     def leave(self, event: str, to: State, *, durable: bool = True, **fields: Any) -> Job:
-        """Record the intent, keep its promises, move; on TemporaryFailure the claim is still ours."""
+        """Record the intent, keep its promises, move.
+
+        On TemporaryFailure the claim is still ours. Unavailable: somebody removed the directory by hand; the claim is
+        over.
+        """
         if self.left:
             raise ValueError(f"job {self.id} has left already")
-        with trouble(f"file job {self.id} as {to}"):
-            if self._decided is None:
-                day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
-                self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
-            return self.settle(self._decided)
+        try:
+            with trouble(f"file job {self.id} as {to}"):
+                if self._decided is None:
+                    day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
+                    self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
+                    if durable:
+                        self._tree.disk.do("leave.fsync", os.fsync, self.fd)
+                return self.settle(self._decided)
+        except FileNotFoundError as error:
+            self.close()
+            raise Unavailable(
+                f"the directory of job {self.id} is gone", fix="do not remove active/ID by hand"
+            ) from error
 
     def settle(self, intent: Event) -> Job:
         """Carry out an intent of the history; harmless to repeat."""
@@ -217,10 +223,11 @@ class Claim:
         if intent["event"] == "failed" and "fingerprint" in intent:
             fingerprints.record(self._tree, intent["fingerprint"], self.id, intent)
         if to in (State.HARD_FAIL, State.REJECTED):
-            self._put_reason(intent, to)
+            self.put_reason(intent, to)
         return self._move(to, intent.get("day", ""))
 
-    def _put_reason(self, intent: Event, to: State) -> None:
+    def put_reason(self, intent: Event, to: State) -> None:
+        """Write reason.json from the event that decided."""
         known = {key: intent[key] for key in ("reason", "why", "field", "fix", "at", "fingerprint") if intent.get(key)}
         text = orjson.dumps({"outcome": to, "id": self.id, "name": self.name, **known}, option=orjson.OPT_INDENT_2)
         self._tree.disk.replace("reason", REASON, text + b"\n", dir_fd=self.fd, sync=True)
@@ -232,7 +239,7 @@ class Claim:
             with suppress(FileExistsError):
                 disk.do("bucket.mkdir", os.mkdir, parent)
                 disk.sync_directory("bucket.fsync", os.path.dirname(parent))
-            disk.do("leave.fsync", os.fsync, self.fd)
+            disk.do("leave.fsync", os.fsync, self.fd)  # the names of the results and of reason.json
         try:
             disk.do("leave.rename", rename_new, str(self.path), target)
         except FileExistsError:
@@ -256,7 +263,7 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         try:
             return self.left or self._end(error)
-        except TemporaryFailure:
+        except (TemporaryFailure, Unavailable):
             return False  # nothing could be written: the job stays in active/ and the reaper carries it on
         finally:
             self.close()

@@ -161,8 +161,19 @@ class History:
 
     @property
     def intent(self) -> Event | None:
-        """The last event, if it says where the job is to go."""
-        return self.events[-1] if self.events and "to" in self.events[-1] else None
+        """The last decision on where the job is to go, unless an attempt or an operator's move has overruled it."""
+        for entry in reversed(self.events):
+            if "to" in entry:
+                return entry
+            if entry["event"] in ("started", "moved"):
+                return None
+        return None
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt has begun and nothing was decided since."""
+        last = next((entry for entry in reversed(self.events) if "to" in entry or entry["event"] == "started"), None)
+        return last is not None and "to" not in last
 
     def count(self, event: str, within_s: float | None = None) -> int:
         """Return how often `event` happened since the job was last forgiven, at most `within_s` ago."""

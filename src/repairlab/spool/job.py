@@ -32,6 +32,8 @@ def facts_of(arrival: Arrival) -> dict[str, Any]:
     env = arrival.envelope
     facts: dict[str, Any] = {"name": visible(arrival.name), "submitter": arrival.submitter, "lineage": env.lineage}
     facts |= {"priority": env.priority, "arrived": history.rfc3339(arrival.status.st_ctime)}
+    if arrival.problem:
+        facts["odd"] = arrival.problem
     return facts | ({"idempotency_key": env.key} if env.key is not None else {})
 
 
@@ -107,17 +109,25 @@ class Job:
         """Higher is sooner; 0 is normal."""
         return int(self.facts.get("priority", 0))
 
+    def _follow(self) -> None:
+        """Find the job again if it has moved since."""
+        if not os.path.lexists(self.path) and (places := self._tree.places(self.id)):
+            self.state, self.path = places[-1]
+
     def attempts(self) -> list[Event]:
         """Return the history, oldest first."""
+        self._follow()
         return [] if self.state is State.WAITING else history.read(f"{self.path}/{history.NAME}")
 
     def document(self) -> bytes:
         """Return the document as handed in; BadInput when it is not readable as one."""
+        self._follow()
         path = self.path if self.state is State.WAITING else f"{self.path}/{JOB}"
         return read_document(path, self._tree.policy.max_bytes)
 
     def reason(self) -> dict[str, Any] | None:
         """Return why the job was rejected or given up, None for others."""
+        self._follow()
         try:
             value = orjson.loads(read_file(f"{self.path}/{REASON}", _FACTS_BYTES))
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):

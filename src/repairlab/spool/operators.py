@@ -6,7 +6,7 @@ killed in between leaves what a dead claimer leaves, for the reaper.
 
 import os
 import secrets
-from contextlib import closing
+from contextlib import closing, suppress
 
 from repairlab.errors import BadInput, TemporaryFailure, Unavailable
 from repairlab.spool import fingerprints
@@ -65,7 +65,8 @@ def trash(tree: Tree, path: str) -> None:
     """Remove `path` so that it is there wholly or not at all: by one rename, then piece by piece."""
     doomed = f"{tree.path}/{TMP}/trash-{secrets.token_hex(8)}"
     tree.disk.do("trash.rename", rename_new, path, doomed)
-    tree.disk.do("trash.remove", remove_tree, doomed)
+    with suppress(FileNotFoundError):  # a sweep removes it too; what both leave is for the next one
+        tree.disk.do("trash.remove", remove_tree, doomed)
 
 
 def _drop_arrival(tree: Tree, job: Job) -> None:

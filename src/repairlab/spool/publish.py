@@ -69,6 +69,8 @@ def _into_place(tree: Tree, staged: str, name: str, document: bytes) -> Job:
     except FileExistsError:
         if not _holds(target, document):
             raise BadInput(f"{name} exists with other contents", field="name", fix="choose another name") from None
+    except FileNotFoundError:
+        raise TemporaryFailure("the staged file was swept away; was the clock set?", fix="publish again") from None
     uid = os.geteuid()
     env = envelope(document, uid)
     job_id = digest("key", str(uid), env.key.encode()) if env.key else digest("bytes", str(uid), document)

@@ -35,14 +35,15 @@ def reap(tree: Tree) -> Iterator[Reaped]:
         if not ID.fullmatch(name):
             continue
         try:
-            reaped = _reap_one(tree, name)
+            reaped = reap_one(tree, name)
         except (RepairLabError, OSError) as error:
             reaped = Reaped(name, "stuck", reason=str(error))
         if reaped:
             yield reaped
 
 
-def _reap_one(tree: Tree, job_id: str) -> Reaped | None:
+def reap_one(tree: Tree, job_id: str) -> Reaped | None:
+    """Deal with one directory of active/; None when its owner lives."""
     path = tree.at(State.ACTIVE, job_id)
     try:
         fd = tree.disk.do("reap.lock", lock, path)
@@ -60,17 +61,24 @@ def _remove_gate(tree: Tree, job_id: str, path: str, fd: int) -> Reaped | None:
     try:
         with suppress(FileNotFoundError):
             tree.disk.do("reap.unlink", os.unlink, CLAIM, dir_fd=fd)
-        for name in os.listdir(fd):
-            if name.startswith("."):
-                os.unlink(name, dir_fd=fd)
+        remove_staged(fd)
         tree.disk.do("reap.rmdir", os.rmdir, path)
     finally:
         os.close(fd)
     return Reaped(job_id, "unclaimed")
 
 
+def remove_staged(fd: int) -> None:
+    """Remove what a replacement that never came about has left in the job's directory."""
+    for name in os.listdir(fd):
+        if name.startswith("."):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=fd)
+
+
 def _carry_on(claim: Claim) -> Reaped:
     try:
+        remove_staged(claim.fd)
         intent = claim.history.intent
         if intent:
             return Reaped(claim.id, "carried_on", claim.settle(intent))
@@ -86,7 +94,8 @@ def sweep(tree: Tree) -> list[str]:
         with suppress(OSError):
             age_s = tree.clock.wall() - entry.stat(follow_symlinks=False).st_ctime
             if age_s > tree.policy.tmp_ttl_s or entry.name.startswith("trash-"):
-                tree.disk.do("sweep.remove", remove_tree, entry.path)
+                with suppress(FileNotFoundError):
+                    tree.disk.do("sweep.remove", remove_tree, entry.path)
                 gone.append(entry.path)
     fingerprints.prune(tree)
     return gone

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from repairlab.errors import BadInput, Unavailable
-from repairlab.spool import fingerprints, operators, reaper, upkeep
+from repairlab.spool import fingerprints, fsck, operators, reaper, upkeep
 from repairlab.spool.arrival import look
 from repairlab.spool.backlog import Backlog
 from repairlab.spool.claim import Claim
 from repairlab.spool.disk import Disk, Hook
 from repairlab.spool.fingerprints import Fingerprint
+from repairlab.spool.fsck import Finding, Stray
 from repairlab.spool.history import Clock
 from repairlab.spool.job import Job, facts_of
 from repairlab.spool.policy import PARKED, TERMINAL, Policy, State
@@ -93,8 +94,7 @@ class Spool:
                     return
                 if claim is not None:
                     served += 1
-                    claim.started()
-                    yield claim
+                    yield _begun(claim)
 
     def reap(self) -> list[Reaped]:
         """Give back what dead processes left in active/."""
@@ -178,6 +178,17 @@ class Spool:
         """Remove a job for good. TemporaryFailure while it is being worked on, like all the operators' methods."""
         operators.drop(self._tree, self.find(job_id))
 
+    def strays(self) -> Iterator[Stray]:
+        """Yield what lies in the queue and is neither a job nor of the queue's making; nobody touches it."""
+        return fsck.strays(self._tree)
+
+    def fsck(self, mend: bool = False) -> list[Finding]:
+        """Prove that every id is in one place and every place holds jobs; return what is not as it should be.
+
+        With `mend` what is safe to mend is mended. A finding that concerns a moving job is checked twice.
+        """
+        return fsck.check(self._tree, mend)
+
     def expired(self, older_than: timedelta, now: datetime) -> Iterator[Expired]:
         """Yield the ended jobs that `expire` would remove, and what they occupy."""
         return upkeep.expired(self._tree, older_than, now)
@@ -195,6 +206,15 @@ class Spool:
         for state in TERMINAL:
             counts[state] = sum(_count_ids(f"{tree.state(state)}/{day}") for day in self._days(state))
         return counts
+
+
+def _begun(claim: Claim) -> Claim:
+    try:
+        claim.started()
+    except BaseException:
+        claim.close()  # to the reaper: no attempt has begun
+        raise
+    return claim
 
 
 def tree_name(tree: Tree) -> str:

@@ -24,12 +24,12 @@ from typing import Any
 
 import orjson
 
-from repairlab.errors import TemporaryFailure
-from repairlab.spool.arrival import Arrival, lease, look
+from repairlab.errors import BadInput, TemporaryFailure
+from repairlab.spool.arrival import Arrival, is_foreign, lease, look
 from repairlab.spool.claim import Claim
 from repairlab.spool.disk import DIRECTORY, rename_new, trouble
 from repairlab.spool.history import rfc3339
-from repairlab.spool.job import facts_of, read_facts
+from repairlab.spool.job import facts_of, read_document, read_facts
 from repairlab.spool.policy import State
 from repairlab.spool.tree import CLAIM, DUPLICATES, JOB, Tree, exists_at, lock, same_file
 
@@ -61,7 +61,7 @@ class Taken:
     seen: Seen | None = None
     duplicate_of: str | None = None
     stuck: str = ""
-    inode: tuple[int, int] = (0, 0)
+    inode: tuple[int, int, int] = (0, 0, 0)
 
 
 GONE = Taken()
@@ -79,6 +79,17 @@ def take_arrival(tree: Tree, name: str, seen: Seen | None = None) -> Taken:
                 return Taken(retry_s=wait_s, seen=seen) if wait_s else _through_gate(tree, arrival)
         except FileNotFoundError:
             return GONE
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # One unreadable block must neither count against the job nor stop the others.
+            status = os.stat(f"{tree.path}/{name}", follow_symlinks=False)
+            return Taken(stuck=f"cannot be read: {error.strerror}", inode=identity(status))
+
+
+def identity(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what a stuck file is remembered by; a chmod or chown by its owner makes it another one."""
+    return (status.st_dev, status.st_ino, status.st_ctime_ns)
 
 
 def _signature(status: os.stat_result) -> Signature:
@@ -92,7 +103,7 @@ def _unsettled_s(tree: Tree, arrival: Arrival, seen: Seen) -> float:
     leased = lease(arrival.fd)
     if leased is False:
         return WRITING_S
-    if leased and not arrival.half_written:
+    if leased and (arrival.problem or not arrival.half_written):
         return 0.0
     # ctime cannot be forged, but the clock can be stepped: then what this process saw counts.
     age_s = max(tree.clock.wall() - arrival.status.st_ctime, tree.clock.boottime() - seen.since_s)
@@ -145,8 +156,8 @@ def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, 
     if not _is_what_we_saw(arrival, fd, JOB):
         _put_back(tree, fd, JOB, arrival.name)
         return Taken(retry_s=WRITING_S)
-    if arrival.foreign and not arrival.problem:
-        _privatise(tree, arrival, fd)
+    if is_foreign(arrival.status) and not arrival.problem:
+        _privatise_or_put_back(tree, arrival, fd)
     return Taken(claim=Claim(tree, job_id, fd, facts))
 
 
@@ -175,7 +186,7 @@ def _not_moved(arrival: Arrival, error: OSError) -> Taken:
     if error.errno in _IMMOVABLE:
         # A directory of somebody else's cannot be renamed without write permission on itself.
         why = f"cannot be moved out of the queue: {error.strerror}"
-        return Taken(stuck=why, inode=(arrival.status.st_dev, arrival.status.st_ino))
+        return Taken(stuck=why, inode=identity(arrival.status))
     raise error
 
 
@@ -201,16 +212,29 @@ def _put_back(tree: Tree, dir_fd: int, name: str, arrival: str) -> None:
         rename_new(name, fresh, src_dir_fd=dir_fd)
 
 
-def _privatise(tree: Tree, arrival: Arrival, fd: int) -> None:
+def _privatise_or_put_back(tree: Tree, arrival: Arrival, fd: int) -> None:
+    try:
+        _privatise(tree, fd, arrival.raw)
+    except BaseException:
+        _put_back(tree, fd, JOB, arrival.name)
+        raise
+
+
+def _privatise(tree: Tree, fd: int, raw: bytes) -> None:
     """Replace the file by our own copy of what was read: its owner may still have it open or linked.
 
     The copy is fsynced first, since it replaces the only durable original.
     """
+    tree.disk.replace("claim.private", JOB, raw, dir_fd=fd, sync=True)
+
+
+def _privatise_parked(tree: Tree, fd: int) -> None:
+    """Do the same for a job whose first claimer died before it could."""
     try:
-        tree.disk.replace("claim.private", JOB, arrival.raw, dir_fd=fd, sync=True)
-    except BaseException:
-        _put_back(tree, fd, JOB, arrival.name)
-        raise
+        if is_foreign(os.stat(JOB, dir_fd=fd, follow_symlinks=False)):
+            _privatise(tree, fd, read_document(JOB, tree.policy.max_bytes, dir_fd=fd))
+    except (BadInput, FileNotFoundError):
+        return  # whoever reads it will be told
 
 
 def _close_gate(tree: Tree, path: str, fd: int) -> None:
@@ -300,6 +324,7 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
     facts = read_facts(".", dir_fd=fd) | _owner(tree)
     try:
         tree.disk.replace("parked.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=False)
+        _privatise_parked(tree, fd)
         claim = Claim(tree, job_id, fd)
         _note_manual_move(claim, path)
     except (OSError, TemporaryFailure):
