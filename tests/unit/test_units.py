@@ -1,0 +1,155 @@
+"""The units as files: what the design asks of them, and what would break the sandbox or the queue in silence."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD = ROOT / "systemd"
+UNITS = sorted([*SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.timer")])
+WATCHERS = ["repairlab-queue-watcher.service", "user/repairlab-queue-watcher.service"]
+CLEANUPS = ["repairlab-cleanup.service", "user/repairlab-cleanup.service"]
+
+
+def settings(path: Path) -> dict[str, list[str]]:
+    """A unit file's settings, "Section.Key" → its values in order."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in path.read_text().splitlines():
+        if match := re.fullmatch(r"\[(\w+)\]", line):
+            section = match[1]
+        elif line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    return settings(SYSTEMD / name)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: str(path.relative_to(SYSTEMD)))
+def test_a_unit_names_its_manual_page_and_describes_itself(path):
+    found = settings(path)
+    assert found["Unit.Description"][0].startswith("RepairLab ")
+    assert re.search(rf"man:{path.stem}\(1\)", found["Unit.Documentation"][0])
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+def test_the_watcher_is_judged_by_its_main_loop_and_stopped_gently(name):
+    found = unit(name)
+    assert found["Service.Type"] == ["notify"]
+    assert found["Service.NotifyAccess"] == ["main"]
+    assert found["Service.WatchdogSec"]
+    assert found["Service.ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert found["Service.KillMode"] == ["mixed"]
+    assert found["Service.OOMPolicy"] == ["continue"]
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+def test_what_trying_again_cannot_mend_is_not_tried_again(name):
+    found = unit(name)
+    assert found["Service.Restart"] == ["on-failure"]
+    assert found["Service.RestartPreventExitStatus"] == ["64 65 78"]
+
+
+@pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
+def test_the_drop_in_lets_the_watcher_never_stay_dead(directory):
+    found = settings(directory / "repairlab-queue-watcher.service.d/override.conf")
+    assert found["Unit.StartLimitIntervalSec"] == ["0"]
+    assert found["Service.Restart"] == ["on-failure"]
+    assert found["Service.RestartSec"]
+
+
+def test_stopping_takes_longer_than_the_grace_of_the_jobs():
+    from repairlab.config import Settings
+
+    seconds = float(unit(WATCHERS[0])["Service.TimeoutStopSec"][0].removesuffix("s"))
+    assert seconds > Settings().watcher.grace_s + 10
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *["RestrictNamespaces", "PrivateUsers", "ProcSubset", "ProtectKernelTunables", "ProtectKernelLogs"],
+        *["ProtectHostname", "AmbientCapabilities", "MemoryDenyWriteExecute"],
+    ],
+)
+def test_the_watcher_is_not_confined_in_a_way_that_breaks_bubblewrap(setting):
+    assert all(f"Service.{setting}" not in unit(name) for name in WATCHERS)
+
+
+def test_the_watcher_may_speak_netlink_and_reaches_no_network():
+    found = unit(WATCHERS[0])
+    assert "AF_NETLINK" in found["Service.RestrictAddressFamilies"][0].split()
+    assert found["Service.PrivateNetwork"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", [WATCHERS[0], CLEANUPS[0]])
+def test_a_system_service_runs_as_its_own_user_on_a_read_only_system(name):
+    found = unit(name)
+    assert found["Service.User"] == ["repairlab"]
+    assert found["Service.StateDirectory"] == ["repairlab"]
+    assert found["Service.ProtectSystem"] == ["strict"]
+    assert found["Service.NoNewPrivileges"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", [WATCHERS[1], CLEANUPS[1]])
+def test_a_user_service_asks_for_nothing_that_a_user_manager_cannot_give(name):
+    keys = {key.partition(".")[2] for key in unit(name)}
+    assert keys.isdisjoint({"User", "Group", "StateDirectory", "PrivateNetwork", "ProtectSystem", "PrivateDevices"})
+
+
+@pytest.mark.parametrize("name", ["repairlab-cleanup.timer", "user/repairlab-cleanup.timer"])
+def test_cleanup_runs_on_monday_at_midnight_even_if_the_machine_slept(name):
+    found = unit(name)
+    assert found["Timer.OnCalendar"] == ["Mon *-*-* 00:00:00"]
+    assert found["Timer.Persistent"] == ["true"]
+    assert found["Install.WantedBy"] == ["timers.target"]
+
+
+def test_a_busy_cleanup_is_no_failure():
+    assert all(unit(name)["Service.SuccessExitStatus"] == ["75"] for name in CLEANUPS)
+
+
+def test_the_copies_for_the_user_manager_do_not_drift():
+    for path in [*SYSTEMD.glob("*.service.d/*.conf"), SYSTEMD / "repairlab-cleanup.timer"]:
+        assert (SYSTEMD / "user" / path.relative_to(SYSTEMD)).read_bytes() == path.read_bytes()
+
+
+def test_the_preset_names_units_that_can_be_enabled():
+    lines = (SYSTEMD / "50-repairlab.preset").read_text().splitlines()
+    names = [line.split()[1] for line in lines if line.startswith("enable ")]
+    assert names
+    assert all("Install.WantedBy" in unit(name) for name in names)
+
+
+def table(name: str) -> list[list[str]]:
+    lines = (ROOT / f"deploy/{name}.d/repairlab.conf").read_text().splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def test_every_directory_of_the_queue_gets_its_mode(tmp_path):
+    from repairlab.spool import Spool
+
+    Spool(tmp_path / "spool/repair").create()
+    made = {str(path.relative_to(tmp_path)) for path in (tmp_path / "spool").rglob("*")} | {"spool"}
+    given = {row[1].removeprefix("/var/lib/repairlab").strip("/") for row in table("tmpfiles")}
+    assert made <= given
+
+
+def test_producers_write_where_they_hand_in_and_nowhere_else():
+    modes = {row[1].removeprefix("/var/lib/repairlab/"): row[2:5] for row in table("tmpfiles")}
+    shared = {name for name, (mode, _, _) in modes.items() if int(mode, 8) & 0o020}
+    assert shared == {"bundles", "spool/repair", "spool/repair/tmp"}
+    for name in shared:  # sticky: a producer may not rename another's file; owned by the service: the watcher may
+        assert modes[name] == ["3770", "repairlab", "repairlab-submit"]
+    assert all(int(mode, 8) & 0o002 == 0 for mode, _, _ in modes.values())
+
+
+def test_calendar_expression_is_understood_by_systemd():
+    argv = ["systemd-analyze", "calendar", "--iterations=2", "Mon *-*-* 00:00:00"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert re.search(r"Normalized form: Mon \*-\*-\* 00:00:00", done.stdout)
