@@ -1,0 +1,86 @@
+"""repairlab-agent: one attempt at repairing one bundle.
+
+    repairlab-agent --handoff FILE --out DIR [--effort N]
+
+Prints exactly one JSON object (`Telemetry`) on stdout and logs on stderr. Files touched: DIR/telemetry.json,
+DIR/patch.diff (the best), DIR/candidates/NN.diff (the N best); each appears whole or not at all. The bundle is read
+and never written. Its code runs in the sandbox and nowhere else.
+
+Exit status: 0 the tests pass in a fresh sandbox (with the patch, or without one: strategy noop) · 1 not repaired,
+`reason` says why · 64 usage · 65 bad handoff or bundle · 69 no sandbox · 75 try again later. SIGTERM and the deadline
+end the search; the telemetry is then written with the best so far.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from repairlab import config
+from repairlab.documents import Handoff, Telemetry, decode, encode
+from repairlab.errors import BadInput, TemporaryFailure, UsageError
+from repairlab.repair.attempt import Attempt, Interrupted
+from repairlab.repair.report import Report
+
+
+def main(argv: Sequence[str]) -> int:
+    """Attempt one repair and report it."""
+    options = _parser().parse_args(argv)
+    handoff = decode(_read(options.handoff), Handoff)
+    attempt = Attempt(handoff, config.load(), effort=max(1, options.effort))
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        attempt.run()
+    except Interrupted:
+        attempt.interrupted()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on only writing is left, and it is short
+    telemetry = _written(Report(attempt), options.out)
+    sys.stdout.write(encode(telemetry).decode())
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, previous)
+    return os.EX_OK if telemetry.ok else 1
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Interrupted
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="repairlab-agent", description="Attempt to repair one bundle.")
+    parser.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
+    parser.add_argument("--effort", type=int, default=1, metavar="N", help="1 is the first attempt; more searches wider")
+    return parser
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read((1 << 20) + 1)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", field="--handoff", fix="name a readable file") from None
+
+
+def _written(report: Report, out: Path) -> Telemetry:
+    """Write the files of the report, each by rename, the telemetry last; return the telemetry."""
+    try:
+        (out / "candidates").mkdir(parents=True, exist_ok=True)
+        for name, diff in report.diffs().items():
+            _put(out / name, diff)
+        telemetry = report.telemetry()
+        _put(out / "telemetry.json", encode(telemetry))
+    except NotADirectoryError as error:
+        raise UsageError(f"{out}: {error.strerror}", field="--out") from None
+    except OSError as error:
+        raise TemporaryFailure(f"{out}: {error.strerror}", field="--out", fix="trying again later may help") from None
+    return telemetry
+
+
+def _put(path: Path, content: bytes) -> None:
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.write_bytes(content)
+    os.replace(staged, path)

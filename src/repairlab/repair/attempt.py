@@ -1,0 +1,261 @@
+"""attempt: from a handoff to a verdict: baseline, search, verification, and the named outcome of each way that ends.
+
+    already passing                 ok, strategy noop (verified like a patch)
+    repaired and verified           ok
+    no_tests                        pytest collects none
+    pytest_missing                  the bundle's interpreter has no pytest
+    syntax_error                    an editable file does not parse
+    collection_error                a test or what it imports cannot be loaded
+    tests_flaky                     outcomes differ between runs of the same code
+    tests_unruly                    the tests end the process that runs them
+    nothing_editable                no file may be edited
+    verification_failed             patches passed in the search and failed plain pytest
+    exhausted, deadline, interrupted
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from repairlab.config import Settings
+from repairlab.documents import Handoff, Strategy
+from repairlab.errors import BadInput, RepairLabError
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.candidates import project_of
+from repairlab.repair.localization import Line, TestRun, suspicious
+from repairlab.repair.ranking import Plausible, ranked
+from repairlab.repair.search import Ground, Search, allowances, order_of
+from repairlab.repair.validation import (
+    Baseline,
+    BaselineTest,
+    Collected,
+    Server,
+    ServerLost,
+    Setup,
+    Verification,
+    verify,
+)
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.sandbox.tree import BundleLimits
+
+VERIFY_SHARE = 0.25  # of the wall time, kept for verification
+VERIFY_TRIES = 5
+HANG_SHARE = 12  # a baseline test may use this part of the wall time
+MAX_HANG_S = 10.0
+TRACE_FACTOR = 20
+
+
+class Interrupted(BaseException):
+    """SIGTERM came; not an Exception, so that nothing but `main` catches it."""
+
+
+class Stop(Exception):
+    """The attempt is over: `reason` is the named outcome."""
+
+    def __init__(self, reason: str, details: str) -> None:
+        super().__init__(details)
+        self.reason = reason
+        self.details = details
+
+
+class Attempt:
+    """One attempt; its attributes hold, at any moment, what is known so far."""
+
+    def __init__(self, handoff: Handoff, settings: Settings, *, effort: int) -> None:
+        self.began = time.monotonic()
+        self.effort = effort
+        wall = handoff.limits.wall_s or settings.agent.wall_s
+        self.wall_s = min(wall, 86400.0)
+        self.deadline = self.began + self.wall_s
+        path = Path(handoff.bundle_dir)
+        if not path.is_absolute():
+            raise BadInput("is not absolute", field="bundle_dir", fix="`repairlab submit DIR` fills it in")
+        limits = BundleLimits(settings.bundles.max_files, settings.bundles.max_bytes)
+        self.bundle = Bundle.read(path, tests=handoff.tests, editable=handoff.editable, limits=limits)
+        sandbox = open_sandbox(settings.sandbox)
+        memory = handoff.limits.memory_mb or settings.agent.memory_mb
+        bounds = SandboxLimits.from_settings(settings.sandbox, wall_s=self.wall_s, memory_mb=memory)
+        self.setup = Setup(sandbox, bounds, self.bundle, handoff.python, handoff.env)
+        self.ok = False
+        self.strategy = Strategy.EXHAUSTED
+        self.reason: str | None = None
+        self.details = ""
+        self.tests: list[TestRun] = []
+        self.suspicion: dict[Line, float] = {}
+        self.search: Search | None = None
+        self.chosen: Plausible | None = None
+        self.plain_s = 0.0
+        self.timings: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Attempt the repair; the result is in the attributes."""
+        try:
+            self._run()
+        except Stop as stop:
+            self.reason, self.details = stop.reason, stop.details
+        except ServerLost as error:
+            self.reason, self.details = "tests_unruly", f"the tests end the process that runs them: {error}"
+
+    def interrupted(self) -> None:
+        """Note that SIGTERM ended the attempt; a verified patch stays one."""
+        if not self.ok:
+            self.reason, self.details = "interrupted", "SIGTERM ended the attempt"
+
+    @property
+    def patches(self) -> list[Plausible]:
+        """The plausible patches, best first; the verified one leads."""
+        found = ranked(self.search.plausible) if self.search else []
+        return [patch for patch in found if patch is self.chosen] + [patch for patch in found if patch is not self.chosen]
+
+    def _left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def _timed(self, name: str, since: float) -> None:
+        self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - since
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        with Server(self.setup, self._left()) as server:
+            ids = self._collect(server)
+            self._timed("sandbox_s", began)
+            types = self._baseline(server, ids)
+            if any(test.failing for test in self.tests):
+                self._search(server, types)
+                if self.search is not None and not self.search.plausible:
+                    raise Stop(self.search.reason, self._summary())
+        if self.search is None:
+            self._confirm_noop()
+        else:
+            self._confirm_patch()
+
+    def _collect(self, server: Server) -> list[str]:
+        found: Collected = server.collect()
+        if found.missing:
+            raise Stop("pytest_missing", f"the bundle's interpreter cannot import pytest: {found.missing}")
+        if found.lost:
+            raise Stop("collection_error", f"the tests cannot be collected: {found.lost}")
+        if found.errors:
+            self._collection_error(found.errors)
+        if not found.ids:
+            raise Stop("no_tests", "pytest collects no test; name them in the handoff's `tests`")
+        return found.ids
+
+    def _collection_error(self, errors: list[tuple[str, str]]) -> None:
+        for path, source in self.bundle.sources.items():
+            try:
+                _ = source.tree
+            except (SyntaxError, ValueError, RecursionError) as error:
+                raise Stop("syntax_error", f"{path}: {error}") from None
+        where, text = errors[0]
+        last = [line for line in text.strip().splitlines() if line.strip()][-1:]
+        raise Stop("collection_error", f"{where}: {' '.join(last)}"[:1000])
+
+    def _baseline(self, server: Server, ids: list[str]) -> Mapping[tuple[str, int, str], str]:
+        """Run all tests twice, plain and traced; fill `tests` and `suspicion`, return the types of locals seen."""
+        began = time.monotonic()
+        limit = min(MAX_HANG_S, self.wall_s / HANG_SHARE)
+        share = self._left() / 3
+        plain = self._whole(server.baseline(range(len(ids)), limit_s=limit, wall_s=share, trace=False), ids)
+        self._timed("baseline_s", began)
+        began = time.monotonic()
+        self.tests = [server.test_run(ids, test) for test in plain]
+        if not any(test.failing for test in self.tests):
+            return {}
+        order, failing = order_of(self.tests)
+        wanted = order[: failing + 400]
+        traced = server.baseline(wanted, limit_s=limit * 2, wall_s=share, trace=True)
+        if traced.lost:
+            raise Stop("tests_unruly", f"the tests end the process that runs them: {traced.lost}")
+        return self._merged(server, ids, traced.tests, began)
+
+    def _merged(
+        self, server: Server, ids: list[str], traced: list[BaselineTest], began: float
+    ) -> Mapping[tuple[str, int, str], str]:
+        types: dict[tuple[str, int, str], str] = {}
+        unstable = []
+        for test in traced:
+            run, known = server.test_run(ids, test), self.tests[test.index]
+            if run.failing != known.failing and run.outcome != "hang":
+                unstable.append(known.id)
+            self.tests[test.index] = TestRun(known.id, known.outcome, known.cpu_s, run.message, run.lines, run.crash)
+            for path, line, name, kind in test.types:
+                types.setdefault((server.relative(path), line, name), kind)
+        stable = [test for test in self.tests if test.failing and test.id not in unstable]
+        if unstable and not stable:
+            raise Stop("tests_flaky", f"passes and fails on the same code: {', '.join(unstable[:5])}")
+        self.suspicion = suspicious(stable, [test for test in self.tests if not test.failing])
+        self._timed("localize_s", began)
+        return types
+
+    @staticmethod
+    def _whole(found: Baseline, ids: list[str]) -> list[BaselineTest]:
+        if found.lost:
+            raise Stop("tests_unruly", f"the tests end the process that runs them: {found.lost}")
+        known = {test.index: test for test in found.tests}
+        missing = [index for index in range(len(ids)) if index not in known]
+        if missing:
+            raise Stop("deadline", f"{len(missing)} of {len(ids)} tests did not get their turn at baseline")
+        return [known[index] for index in range(len(ids))]
+
+    def _search(self, server: Server, types: Mapping[tuple[str, int, str], str]) -> None:
+        if not self.bundle.sources:
+            raise Stop("nothing_editable", "no Python file of the bundle may be edited")
+        order, failing = order_of(self.tests)
+        ground = Ground(self.tests, order, failing, allowances(self.tests))
+        ids = [test.id for test in self.tests]
+
+        def prepared(server: Server) -> Server:
+            server.plan(ground.order, ground.failing, ground.allow, ids)
+            return server
+
+        def restart() -> Server:
+            again = Server(self.setup, self._left())
+            again.collect()
+            return prepared(again)
+
+        project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
+        reserve = max(1.0, VERIFY_SHARE * self.wall_s if self.wall_s < 60 else 15.0)
+        self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart)
+        began = time.monotonic()
+        try:
+            self.search.run(prepared(server))
+        finally:
+            self._timed("search_s", began)
+
+    def _confirm_noop(self) -> None:
+        verification = self._verified({})
+        if not verification.ok:
+            raise Stop("tests_flaky", f"all tests pass here, but: {verification.why}")
+        self.ok, self.strategy, self.details = True, Strategy.NOOP, "all tests pass as they are"
+
+    def _confirm_patch(self) -> None:
+        assert self.search is not None
+        why = ""
+        for patch in ranked(self.search.plausible)[:VERIFY_TRIES]:
+            if self._left() <= 0:
+                raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
+            verification = self._verified(self.bundle.patched(patch.edits))
+            if verification.ok:
+                self.ok, self.chosen, self.reason = True, patch, None
+                single = len(patch.changes) == 1
+                self.strategy = Strategy.HEURISTIC_MICROFIX if single else Strategy.MULTI_EDIT
+                self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
+                return
+            why = verification.why
+            self.search.plausible.remove(patch)
+        raise Stop("verification_failed", f"what passed in the search fails in a plain run: {why}")
+
+    def _verified(self, files: Mapping[str, bytes]) -> Verification:
+        began = time.monotonic()
+        try:
+            return verify(self.setup, files, {test.id: test.outcome for test in self.tests}, max(1.0, self._left()))
+        finally:
+            self._timed("verify_s", began)
+
+    def _summary(self) -> str:
+        assert self.search is not None
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.search.verdicts.items()))
+        return f"no candidate passes: {self.search.tried} tried ({counts}), {self.search.partial} repaired in part"
+
+
+__all__ = ["Attempt", "Interrupted", "RepairLabError", "Stop"]

@@ -1,0 +1,133 @@
+"""bundle: the files of a bundle in memory: which are tests, which may be edited, how to hand them to a sandbox.
+
+The directory is read once, without following a symlink out of it, and never written. Tests are what the handoff names
+and what pytest would find (test_*.py, *_test.py, conftest.py, everything below a directory `tests` or `test`); they are
+never edited, whatever the handoff says.
+"""
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from repairlab.errors import BadInput
+from repairlab.repair.source import Edit, Source, Undecodable
+from repairlab.sandbox.tree import DIRECTORY, BundleLimits, Walk, hash_files
+
+_TEST_NAMES = ("test_*.py", "*_test.py", "conftest.py")
+_NEVER = ("setup.py", "noxfile.py", "tasks.py")
+MAX_SOURCE = 4 << 20
+
+
+@dataclass
+class Bundle:
+    """Contents by relative path; `sources` are the editable files."""
+
+    files: dict[str, bytes]
+    executable: frozenset[str]
+    links: dict[str, str]
+    tests: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, *, tests: Sequence[str], editable: Sequence[str], limits: BundleLimits) -> "Bundle":
+        """Return the bundle at `path`; raise `BadInput` naming the field of the handoff that is to blame."""
+        files, executable, links = _contents(path, limits)
+        bundle = cls(files, frozenset(executable), links)
+        bundle.tests = _named(files, tests)
+        named = {name.partition("::")[0] for name in bundle.tests}
+        for name in sorted(files):
+            below = any(name.startswith(directory.rstrip("/") + "/") for directory in named)
+            if name.endswith(".py") and not (below or name in named or is_test(name)):
+                bundle._admit(name, editable)
+        if editable and not bundle.sources:
+            raise BadInput("names no Python file that is not a test", field="editable", fix="name a source file or leave it out")
+        return bundle
+
+    def _admit(self, name: str, editable: Sequence[str]) -> None:
+        wanted = any(matches(name, pattern) for pattern in editable) if editable else Path(name).name not in _NEVER
+        if wanted and len(self.files[name]) <= MAX_SOURCE:
+            try:
+                self.sources[name] = Source.decode(name, self.files[name])
+            except Undecodable:
+                pass  # it can run, but an edit could not keep its bytes
+
+    def sha256(self, files: Mapping[str, bytes] | None = None) -> str:
+        """Return the hash of the sources, with the contents `files` in place of their own."""
+        return hash_files({**self.files, **(files or {})}, executable=self.executable, links=self.links)
+
+    def patched(self, edits: Iterable[Edit]) -> dict[str, bytes]:
+        """Return path → new bytes of the files that `edits` change."""
+        by_path: dict[str, list[Edit]] = {}
+        for edit in edits:
+            by_path.setdefault(edit.path, []).append(edit)
+        return {path: self.sources[path].patched(group) for path, group in by_path.items()}
+
+    def entries(self, files: Mapping[str, bytes] | None = None) -> Iterator[tuple[str, str, bytes]]:
+        """Yield (path, kind, content) for the sandbox's `send_files`, with `files` in place of the bundle's own."""
+        for path, content in {**self.files, **(files or {})}.items():
+            yield path, "x" if path in self.executable else "f", content
+        for path, target in self.links.items():
+            yield path, "l", target.encode()
+
+    @property
+    def import_paths(self) -> list[str]:
+        """Directories that a src layout puts on the import path, relative to the bundle."""
+        return ["src"] if any(path.startswith("src/") for path in self.files) and "src/__init__.py" not in self.files else []
+
+
+def _contents(path: Path, limits: BundleLimits) -> tuple[dict[str, bytes], set[str], dict[str, str]]:
+    try:
+        fd = os.open(path, DIRECTORY & ~os.O_NOFOLLOW)
+    except OSError as error:
+        why = f"{path}: {error.strerror}"
+        raise BadInput(why, field="bundle_dir", fix="name a readable directory") from None
+    files: dict[str, bytes] = {}
+    executable: set[str] = set()
+    links: dict[str, str] = {}
+    try:
+        walk = Walk(fd, limits)
+        for source in walk:
+            if source.kind == "l":
+                links[source.path] = source.target
+                continue
+            files[source.path] = b"".join(walk.read(source))
+            if source.kind == "x":
+                executable.add(source.path)
+    finally:
+        os.close(fd)
+    if not files:
+        raise BadInput(f"{path} holds no file", field="bundle_dir", fix="name the directory of the failing project")
+    return files, executable, links
+
+
+def _named(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return what the handoff's `tests` stand for, in order: paths, directories, globs, each with an optional ::name."""
+    found: dict[str, None] = {}
+    ordered = sorted(files)
+    for pattern in patterns:
+        path, sep, name = pattern.partition("::")
+        if path.startswith("/") or ".." in PurePosixPath(path).parts or path.startswith("-"):
+            raise BadInput(f"{pattern!r} does not stay inside the bundle", field="tests", fix="use a path relative to bundle_dir")
+        path = path.removeprefix("./").rstrip("/") or "."
+        directory = path == "." or any(other.startswith(path + "/") for other in ordered)
+        hits = [path] if directory else [other for other in ordered if matches(other, path)]
+        if not hits:
+            raise BadInput(f"{pattern!r} matches no file of the bundle", field="tests", fix="use a path or glob relative to bundle_dir")
+        found.update((hit + sep + name, None) for hit in hits)
+    return list(found)
+
+
+def matches(path: str, pattern: str) -> bool:
+    """True where a relative path is `pattern`, lies below it, or fits it as a glob (`**` any depth)."""
+    pattern = pattern.removeprefix("./").rstrip("/")
+    if path == pattern or path.startswith(pattern + "/"):
+        return True
+    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase("/" + path, "*/" + pattern.removeprefix("**/"))
+
+
+def is_test(path: str) -> bool:
+    """True for files that pytest takes tests or their set-up from, and for what lies beside them."""
+    *directories, name = path.split("/")
+    return any(fnmatch.fnmatchcase(name, form) for form in _TEST_NAMES) or any(d in ("tests", "test") for d in directories)

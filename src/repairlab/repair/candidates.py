@@ -1,0 +1,152 @@
+"""candidates: the stream of candidates for one state of the bundle, best first.
+
+A candidate's score is the prior of its transformation times the suspiciousness of its line. The order is total and
+depends on nothing but the bundle, the localization and the effort, so a search can be repeated.
+"""
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from repairlab.repair.localization import Line
+from repairlab.repair.source import Edit, Source, overlapping
+from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
+from repairlab.repair.transformations.site import Function
+
+SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
+IDLE_SHARE = 0.35  # of the highest suspiciousness, for statements that run at import, before any test
+ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
+MAX_HINT_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One candidate: its edits, where it stands, what made it, and how likely it is."""
+
+    edits: tuple[Edit, ...]
+    line: Line
+    family: str
+    note: str
+    score: float
+
+    @property
+    def key(self) -> tuple[Edit, ...]:
+        """What makes two candidates the same."""
+        return tuple(sorted(self.edits))
+
+
+def project_of(files: Mapping[str, bytes], sources: Mapping[str, Source], types: Mapping[tuple[str, int, str], str], width: int) -> Project:
+    """Return the pools that all files of the bundle offer; tests give literals only."""
+    attributes: Counter[str] = Counter()
+    strings: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
+    for path in [*sources, *[name for name in files if name.endswith(".py") and name not in sources][:MAX_HINT_FILES]]:
+        try:
+            tree = sources[path].tree if path in sources else ast.parse(files[path])
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and path in sources:
+                attributes[node.attr] += 1
+            elif isinstance(node, ast.Constant):
+                _count_literal(node, strings, numbers)
+    return Project(_ranked(attributes), _ranked(strings), _ranked(numbers), types=types, width=width)
+
+
+def _count_literal(node: ast.Constant, strings: Counter[str], numbers: Counter[str]) -> None:
+    if isinstance(node.value, str):
+        if len(node.value) <= 30:
+            strings[repr(node.value)] += 1
+        else:
+            numbers.update(re.findall(r"(?<![\w.])\d{1,4}(?![\w.])", node.value))
+    elif type(node.value) in (int, float):
+        numbers[repr(node.value)] += 1
+
+
+def _ranked(counted: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:200])
+
+
+def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], project: Project) -> list[Change]:
+    """Return all candidates for the suspicious lines of `sources`, best first, each once."""
+    best: dict[tuple[Edit, ...], Change] = {}
+    top = max(suspicion.values(), default=0.0)
+    for path in sorted({path for path, _ in suspicion} & set(sources)):
+        try:
+            found = list(_of_source(sources[path], suspicion, project, top))
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for change in [*found, *_at_all_sites(sources[path], found)]:
+            known = best.get(change.key)
+            if known is None or known.score < change.score:
+                best[change.key] = change
+    return sorted(best.values(), key=lambda change: (-change.score, change.line, change.key))
+
+
+def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, top: float) -> Iterator[Change]:
+    for node, function in _nodes(source):
+        blame = _blame(source, node, function, suspicion, top)
+        if not blame:
+            continue
+        site = Site(source, node, _scope(source, function), project)
+        line = (source.path, getattr(node, "lineno", 1))
+        for family, draft in drafts(site):
+            if draft.prior > 0 and not _empty(source, draft):
+                edits = tuple(Edit(source.path, *edit) for edit in draft.edits)
+                if not overlapping(edits):
+                    yield Change(edits, line, family, draft.note, draft.prior * blame**SHARPNESS)
+
+
+def _empty(source: Source, draft: Draft) -> bool:
+    return all(source.text[start:end] == text for start, end, text in draft.edits)
+
+
+def _nodes(source: Source) -> Iterator[tuple[ast.AST, Function | None]]:
+    """Yield each node with the function that it stands in, in the order of the text."""
+    stack: list[tuple[ast.AST, Function | None]] = [(source.tree, None)]
+    while stack:
+        node, function = stack.pop()
+        yield node, function
+        inner = node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        stack += [(child, inner) for child in reversed(list(ast.iter_child_nodes(node)))]
+
+
+def _scope(source: Source, function: Function | None) -> Scope:
+    known: dict[Function | None, Scope] = source.__dict__.setdefault("_scopes", {})
+    if function not in known:
+        known[function] = Scope(source, function)
+    return known[function]
+
+
+def _blame(source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], top: float) -> float:
+    """Return the suspiciousness of a node: of its own line or of the statement that it is part of."""
+    line = getattr(node, "lineno", None)
+    if line is None:
+        return 0.0
+    statement: ast.AST = node
+    while not isinstance(statement, ast.stmt) and statement in source.parents:
+        statement = source.parents[statement]
+    lines = {line, getattr(statement, "lineno", line)}
+    if function is None or (isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement is not node):
+        return top * IDLE_SHARE  # module level, class bodies, default values: no test runs them, any test uses them
+    return max((suspicion.get((source.path, number), 0.0) for number in lines), default=0.0)
+
+
+def _at_all_sites(source: Source, changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield, for edits that several places of one function would take alike, the edit of all of them at once."""
+    groups: defaultdict[tuple[int, str, str, str], list[Change]] = defaultdict(list)
+    ends = sorted((d.lineno, d.end_lineno or d.lineno) for d in source.definitions())
+    for change in changes:
+        if len(change.edits) == 1:
+            (edit,) = change.edits
+            old = source.text[edit.start : edit.end]
+            if old and len(old) < 60:
+                owner = max((first for first, last in ends if first <= change.line[1] <= last), default=0)
+                groups[owner, old, edit.text, change.note].append(change)
+    for group in groups.values():
+        edits = tuple({change.edits[0]: None for change in group})
+        if 2 <= len(edits) <= 12 and not overlapping(edits):
+            first = max(group, key=lambda change: change.score)
+            yield Change(edits, first.line, first.family, first.note + ", at all places", first.score * ALL_SITES)

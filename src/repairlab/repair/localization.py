@@ -1,0 +1,70 @@
+"""localization: which lines the failing tests blame.
+
+Ochiai over the per-test coverage of the editable files (Abreu, Zoeteweij, van Gemund, PRDC 2006): a line is suspicious
+in so far as failing tests run it and passing tests do not. Lines of the failing test's own traceback weigh more (the
+innermost most); in a test that never ends, so do the lines that it ran over and over.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+Line = tuple[str, int]
+
+CRASH_BONUS = 0.5  # of what is missing to 1, for the innermost editable frame; halved for each frame out
+LOOP_HITS = 1000
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """What one test did at baseline: `lines` hits per line, `crash` the editable frames, innermost last."""
+
+    __test__ = False  # not a test itself, whatever pytest makes of its name
+
+    id: str
+    outcome: str
+    cpu_s: float = 0.0
+    message: str = ""
+    lines: Mapping[Line, int] = field(default_factory=dict)
+    crash: tuple[Line, ...] = ()
+
+    @property
+    def failing(self) -> bool:
+        """True for failed, error, hang and died; a skipped or expectedly failing test is none."""
+        return self.outcome not in ("p", "s", "x")
+
+
+def ochiai(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:
+    """Return the suspiciousness, in (0, 1], of each line that a failing test runs."""
+    failed, passed = defaultdict(int), defaultdict(int)
+    total = 0
+    for run in failing:
+        total += 1
+        for line in run.lines:
+            failed[line] += 1
+    for run in passing:
+        for line in run.lines:
+            passed[line] += 1
+    return {line: hits / math.sqrt(total * (hits + passed[line])) for line, hits in failed.items()}
+
+
+def suspicious(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:
+    """Return Ochiai's suspiciousness raised by crash frames and by endless loops."""
+    failing = list(failing)
+    scores = ochiai(failing, passing)
+    for run in failing:
+        share = CRASH_BONUS
+        for line in reversed(run.crash):
+            _raise(scores, line, share)
+            share /= 2
+        if run.outcome == "hang":
+            for line, hits in run.lines.items():
+                if hits >= LOOP_HITS:
+                    _raise(scores, line, CRASH_BONUS / 2)
+    return scores
+
+
+def _raise(scores: dict[Line, float], line: Line, share: float) -> None:
+    known = scores.get(line, 0.0)
+    scores[line] = known + (1 - known) * share

@@ -1,0 +1,46 @@
+"""ranking: the list of plausible patches, the likeliest first.
+
+A single edit comes before several, then the higher score; nothing else helped in measurements. Two patches that change
+the same characters in the same way are one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from repairlab.repair.candidates import Change
+from repairlab.repair.source import Edit
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """A patch that passed all tests in the search: the changes that it is made of, and when it was found."""
+
+    changes: tuple[Change, ...]
+    score: float
+    tried: int
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """All edits, in order."""
+        return tuple(sorted(edit for change in self.changes for edit in change.edits))
+
+    @property
+    def note(self) -> str:
+        """The names of the transformations."""
+        return " + ".join(change.note for change in self.changes)
+
+
+def ranked(found: Iterable[Plausible]) -> list[Plausible]:
+    """Return the patches best first, each once."""
+    best: dict[tuple[Edit, ...], Plausible] = {}
+    for patch in found:
+        known = best.get(patch.edits)
+        if known is None or _key(patch) < _key(known):
+            best[patch.edits] = patch
+    return sorted(best.values(), key=_key)
+
+
+def _key(patch: Plausible) -> tuple[int, float, int]:
+    return len(patch.changes), -patch.score, patch.tried

@@ -1,0 +1,94 @@
+"""report: what an attempt says of itself: telemetry, the patch, the N best candidates."""
+
+import sys
+import time
+from functools import cache
+from importlib import metadata
+
+from repairlab.documents import Candidate, Strategy, Suspect, Telemetry, Timings
+from repairlab.repair.attempt import Attempt
+from repairlab.repair.diff import unified
+from repairlab.repair.ranking import SHOWN, Plausible
+from repairlab.repair.search import suspects
+
+LINES_SHOWN = 20
+TESTS_SHOWN = 100
+
+
+@cache
+def version() -> str:
+    """Return our version, '' where we run from a tree that was never installed."""
+    try:
+        return metadata.version("repairlab")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+class Report:
+    """The report on one attempt, taken once it is over."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.patches = attempt.patches[:SHOWN]
+
+    def diffs(self) -> dict[str, bytes]:
+        """Return file name → patch; patch.diff is there only when it is verified, and empty for noop."""
+        found = {f"candidates/{number:02}.diff": self._diff(patch) for number, patch in enumerate(self.patches, 1)}
+        if self.attempt.ok:
+            found["patch.diff"] = self._diff(self.attempt.chosen) if self.attempt.chosen else b""
+        return found
+
+    def _diff(self, patch: Plausible) -> bytes:
+        bundle = self.attempt.bundle
+        return unified({path: (bundle.files[path], new) for path, new in bundle.patched(patch.edits).items()})
+
+    def telemetry(self) -> Telemetry:
+        """Return the document."""
+        attempt, search = self.attempt, self.attempt.search
+        parent = attempt.bundle.sha256()
+        changed = attempt.bundle.patched(attempt.chosen.edits) if attempt.chosen else {}
+        tried = search.tried if search else 0
+        return Telemetry(
+            ok=attempt.ok,
+            attempts=tried,
+            strategy=attempt.strategy,
+            pattern_id=None,
+            details=attempt.details[:8000],
+            bundle_sha256=attempt.bundle.sha256(changed),
+            parent_sha256=parent,
+            version=version(),
+            effort=attempt.effort,
+            reason=attempt.reason,
+            candidates_per_s=round(tried / search.seconds, 1) if search and search.seconds else 0.0,
+            tests=len(attempt.tests),
+            failing=[test.id for test in attempt.tests if test.failing][:TESTS_SHOWN],
+            localization=self._localization(),
+            timings=self._timings(),
+            candidates=[self._candidate(number, patch) for number, patch in enumerate(self.patches, 1)],
+            sandbox=attempt.setup.sandbox.tier,
+            python=attempt.setup.python or sys.executable,
+        )
+
+    def _localization(self) -> list[Suspect]:
+        return [
+            Suspect(file=path, line=line, suspiciousness=round(share, 4))
+            for (path, line), share in suspects(self.attempt.suspicion, LINES_SHOWN)
+        ]
+
+    def _timings(self) -> Timings:
+        known = {name: round(seconds, 4) for name, seconds in self.attempt.timings.items()}
+        return Timings(**known, total_s=round(time.monotonic() - self.attempt.began, 4))
+
+    def _candidate(self, number: int, patch: Plausible) -> Candidate:
+        first = patch.changes[-1]
+        strategy = Strategy.HEURISTIC_MICROFIX if len(patch.changes) == 1 else Strategy.MULTI_EDIT
+        return Candidate(
+            diff=f"candidates/{number:02}.diff",
+            strategy=strategy,
+            transformation=patch.note,
+            file=first.line[0],
+            line=first.line[1],
+            score=round(patch.score, 6),
+            passed=len(self.attempt.tests),
+            tests=len(self.attempt.tests),
+        )

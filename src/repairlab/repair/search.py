@@ -1,0 +1,252 @@
+"""search: which candidate is tried when, and what is built upon.
+
+Best first over states. The first state is the bundle as it came; a candidate that turns some failing tests green and
+breaks none is kept as a new state, with the localization of what still fails, and its candidates compete with those
+of its parent: so two independent bugs are two short searches, not one square. When the single edits are exhausted,
+candidates that ran out of time get more of it, then the likeliest single edits become states too.
+
+Deterministic up to the clock: the order depends on the bundle, the seed and the effort alone.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from repairlab.repair.candidates import Change, generate
+from repairlab.repair.localization import Line, TestRun, suspicious
+from repairlab.repair.ranking import Plausible
+from repairlab.repair.source import Edit, overlapping
+from repairlab.repair.transformations import Project
+from repairlab.repair.validation import Server, ServerLost, Setup, Verdict
+
+AHEAD = 3  # candidates in the pipe: the server never waits for the agent
+PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
+MORE_TIME = (8.0, 40.0)  # by how much the allowance of candidates that ran out of time is raised
+AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
+INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
+MAX_STATES = 40
+MAX_LOST = 6
+PAIR_BASES = 25
+OK = ("p", "s", "x")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the baseline found out: tests with coverage, their order for the server, the CPU allowance of each."""
+
+    tests: Sequence[TestRun]
+    order: Sequence[int]
+    failing: int
+    allow: Sequence[float]
+
+
+@dataclass
+class State:
+    """A set of changes to build upon, and its candidates from the best on."""
+
+    changes: tuple[Change, ...]
+    weight: float
+    failing: frozenset[int]
+    candidates: list[Change] | None = None
+    next: int = 0
+
+
+Job = tuple[State, Change, float]  # with the factor on its allowance of CPU time
+
+
+@dataclass
+class Search:
+    """One search; `plausible` and the counters are its result at any moment."""
+
+    setup: Setup
+    ground: Ground
+    project: Project
+    effort: int
+    deadline: float
+    start_server: Callable[[], Server]
+    plausible: list[Plausible] = field(default_factory=list)
+    tried: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    reason: str = "exhausted"
+    partial: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    _heap: list[tuple[float, int, State]] = field(default_factory=list)
+    _states: int = 0
+    _seen: set[tuple[Edit, ...]] = field(default_factory=set)
+    _slow: list[Job] = field(default_factory=list)
+    _singles: list[tuple[float, Change]] = field(default_factory=list)
+    _again: list["Job"] = field(default_factory=list)
+    _root: list[Change] = field(default_factory=list)
+    _stop_at: float = float("inf")
+
+    def run(self, server: Server) -> None:
+        """Search until the deadline, exhaustion, or long enough after the first plausible patch."""
+        began = time.monotonic()
+        root = State((), 1.0, frozenset(self.ground.order[: self.ground.failing]))
+        root.candidates = self._root = self._candidates(root)
+        self._push(root)
+        try:
+            for phase in (self._next_single, self._next_slow, self._next_pair):
+                server = self._drain(server, phase)
+                if self._over():
+                    return
+        except ServerLost:
+            self.reason = "tests_unruly"
+        finally:
+            self.seconds = time.monotonic() - began
+
+    def _over(self) -> bool:
+        if time.monotonic() >= self.deadline:
+            self.reason = "deadline"
+            return True
+        return self.tried >= self._stop_at
+
+    def _drain(self, server: Server, choose: Callable[[], Job | None]) -> Server:
+        """Keep `AHEAD` candidates in the pipe until `choose` has no more; return the server (it may be a new one)."""
+        pipe: list[Job] = []
+        while True:
+            try:
+                while len(pipe) < AHEAD and not self._over() and (job := self._choose(choose)) is not None:
+                    pipe.append(job)
+                    state, change, scale = job
+                    edits = [edit for each in (*state.changes, change) for edit in each.edits]
+                    server.submit(edits, scale=scale, partial=PARTIAL_TESTS)
+                if not pipe:
+                    return server
+                verdict = server.result()
+            except ServerLost:
+                server = self._restarted(server)
+                del pipe[:1]  # what it was at work on ended it; the others were only waiting
+                waiting, pipe = pipe, []
+                self._again = waiting + self._again
+                continue
+            self._judge(*pipe.pop(0), verdict)
+
+    def _choose(self, choose: Callable[[], "Job | None"]) -> "Job | None":
+        return self._again.pop(0) if self._again else choose()
+
+    def _restarted(self, server: Server) -> Server:
+        self.lost += 1
+        server.__exit__(None, None, None)
+        if self.lost > MAX_LOST:
+            raise ServerLost("the tests end the server again and again")
+        return self.start_server()
+
+    def _push(self, state: State) -> None:
+        """Queue a state by its next candidate; by the best thinkable one while its candidates are not made yet."""
+        if state.candidates is None or state.next < len(state.candidates):
+            score = 1.0 if state.candidates is None else state.candidates[state.next].score
+            self._states += 1
+            heapq.heappush(self._heap, (-state.weight * score, self._states, state))
+
+    def _candidates(self, state: State) -> list[Change]:
+        tests = self.ground.tests
+        failing = [tests[index] for index in sorted(state.failing)]
+        passing = [test for index, test in enumerate(tests) if index not in state.failing and test.outcome in OK]
+        return generate(self.setup.bundle.sources, suspicious(failing, passing), self.project)
+
+    def _next_single(self) -> Job | None:
+        while self._heap:
+            _, _, state = heapq.heappop(self._heap)
+            if state.candidates is None:
+                state.candidates = self._candidates(state)
+                self._push(state)
+                continue
+            change = state.candidates[state.next]
+            state.next += 1
+            self._push(state)
+            if self._fresh(state, change):
+                return state, change, 1.0
+        return None
+
+    def _fresh(self, state: State, change: Change) -> bool:
+        """True, once, for a combination of edits that do not touch each other."""
+        edits = tuple(sorted(edit for each in (*state.changes, change) for edit in each.edits))
+        if edits in self._seen or (state.changes and overlapping(edits)):
+            return False
+        self._seen.add(edits)
+        return True
+
+    def _next_slow(self) -> Job | None:
+        if self.plausible or not self._slow:
+            return None
+        self._slow.sort(key=lambda item: (item[2], -item[0].weight * item[1].score))
+        return self._slow.pop(0)
+
+    def _next_pair(self) -> Job | None:
+        """Build upon the likeliest single edits, whatever came of them."""
+        if self.plausible:
+            return None
+        if self._singles:
+            failing = frozenset(self.ground.order[: self.ground.failing])
+            best = sorted(self._singles, key=lambda item: -item[0])[: PAIR_BASES * self.effort]
+            self._singles = []
+            for score, change in best:
+                self._push(State((change,), score, failing, self._root[: 40 * PAIR_BASES * self.effort]))
+        return self._next_single()
+
+    def _judge(self, state: State, change: Change, scale: float, verdict: Verdict) -> None:
+        self.tried += 1
+        self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
+        changes = (*state.changes, change)
+        score = state.weight * change.score
+        if verdict.lost:
+            self.lost += 1
+        elif verdict.verdict == "passed":
+            self._found(Plausible(changes, score, self.tried))
+        elif verdict.verdict == "hang":
+            larger = [factor for factor in MORE_TIME[: 1 + self.effort] if factor > scale]
+            if larger:
+                self._slow.append((state, change, larger[0]))
+        if not state.changes and verdict.verdict in ("failed", "hang"):
+            self._singles.append((score, change))
+        if verdict.verdict in ("failed", "hang"):
+            self._partial(state, changes, dict(verdict.outcomes))
+
+    def _found(self, patch: Plausible) -> None:
+        if not self.plausible:
+            extra, share = AFTER_FIRST
+            self._stop_at = self.tried + extra * self.effort + share * self.tried
+        self.plausible.append(patch)
+
+    def _partial(self, state: State, changes: tuple[Change, ...], outcomes: Mapping[int, str]) -> None:
+        """Keep a candidate as a state to build upon when it repairs a failing test."""
+        repaired = {index for index in state.failing if outcomes.get(index) in OK}
+        if not repaired or len(changes) > 1 + self.effort or self.partial >= MAX_STATES * self.effort:
+            return
+        broken = any(letter not in OK for index, letter in outcomes.items() if index not in state.failing)
+        clean = not broken and len(outcomes) == len(self.ground.order)
+        remaining = state.failing - repaired
+        if not remaining:
+            return  # repairs all that failed and breaks what passed: wrong, not partial
+        self.partial += 1
+        self._push(State(changes, self._weight(state, changes[-1], remaining, clean=clean), remaining))
+
+    def _weight(self, state: State, change: Change, remaining: frozenset[int], *, clean: bool) -> float:
+        """Weigh a partial repair: much where the tests that still fail never run the changed line."""
+        if not clean:
+            return state.weight * BREAKING / (1 + self.partial)
+        apart = not any(change.line in self.ground.tests[index].lines for index in remaining)
+        return state.weight * (INDEPENDENT if apart else SHARED / (1 + self.partial / 4))
+
+
+def allowances(tests: Sequence[TestRun]) -> list[float]:
+    """Return the CPU seconds that each test may use under a candidate: generous, since a true fix may do more work."""
+    passing = [test.cpu_s for test in tests if not test.failing]
+    usual = max(passing, default=0.0)
+    return [max(0.15, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual / 2))) for test in tests]
+
+
+def order_of(tests: Sequence[TestRun]) -> tuple[list[int], int]:
+    """Return the tests in the order that settles a candidate soonest, and how many of them fail at baseline."""
+    failing = [index for index, test in enumerate(tests) if test.failing]
+    failing.sort(key=lambda index: (tests[index].outcome == "hang", tests[index].cpu_s, index))
+    passing = [index for index, test in enumerate(tests) if not test.failing]
+    return [*failing, *sorted(passing, key=lambda index: (tests[index].cpu_s, index))], len(failing)
+
+
+def suspects(lines: Mapping[Line, float], shown: int) -> list[tuple[Line, float]]:
+    """Return the most suspicious lines."""
+    return sorted(lines.items(), key=lambda item: (-item[1], item[0]))[:shown]

@@ -1,0 +1,116 @@
+"""coverage: which lines of the editable files each test runs, what types their locals have, and where a failure is raised.
+
+One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). Line hits are counted in memory
+that the forks share with their parent, so the hits of a test that was killed in a loop are not lost.
+"""
+
+import os
+import sys
+import threading
+
+MAX_TYPES = 2000  # remembered (function, name) pairs of one run
+
+
+class Coverage:
+    """Trace the files `sizes` (real path → number of lines) into shared counters, one after the other."""
+
+    def __init__(self, sizes):
+        self.offsets, total = {}, 0
+        for path, lines in sorted(sizes.items()):
+            self.offsets[path] = total
+            total += lines + 2
+        self.sizes = sizes
+        self.counters = shared_counters(total)
+        self.known = {}
+        self.types = {}
+
+    def start(self):
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+
+    @staticmethod
+    def stop():
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def _place(self, name):
+        if name not in self.known:
+            path = os.path.realpath(name)
+            self.known[name] = (self.offsets[path], self.sizes[path], path) if path in self.offsets else None
+        return self.known[name]
+
+    def _call(self, frame, event, argument):
+        place = self._place(frame.f_code.co_filename)
+        if place is None:
+            return None
+        offset, lines, path = place
+        counters, types, code = self.counters, self.types, frame.f_code
+
+        def local(frame, event, argument):
+            line = frame.f_lineno
+            if event == "line":
+                if 0 <= line <= lines and counters[offset + line] < 0xFFFFFFF0:
+                    counters[offset + line] += 1
+            elif event == "return" and len(types) < MAX_TYPES:
+                for name, value in list(frame.f_locals.items())[:40]:
+                    types.setdefault((path, code.co_firstlineno, name), type(value).__name__)
+                if argument is not None:
+                    types.setdefault((path, code.co_firstlineno, "return"), type(argument).__name__)
+            return local
+
+        if 0 <= frame.f_lineno <= lines:
+            counters[offset + frame.f_lineno] += 1
+        return local
+
+    def clear(self):
+        counters = self.counters
+        for index in range(len(counters)):
+            if counters[index]:
+                counters[index] = 0
+
+    def lines(self):
+        """Return {path: [[line, hits], …]} of what ran since `clear`."""
+        found = {}
+        for path, offset in self.offsets.items():
+            hit = [[n, self.counters[offset + n]] for n in range(self.sizes[path] + 1) if self.counters[offset + n]]
+            if hit:
+                found[path] = hit
+        return found
+
+
+def crash(excinfo, coverage):
+    """Return ([[path, line], …] of the editable frames, innermost last, and one line of message)."""
+    frames = []
+    trace = excinfo.tb
+    while trace is not None and len(frames) < 200:
+        place = coverage._place(trace.tb_frame.f_code.co_filename)
+        if place is not None:
+            frames.append([place[2], trace.tb_lineno])
+        trace = trace.tb_next
+    try:
+        message = "%s: %s" % (excinfo.type.__name__, str(excinfo.value))
+    except Exception:
+        message = excinfo.type.__name__
+    return frames[-50:], message[:500]
+
+
+def executed_functions(files, run):
+    """Return run(), noting in each LiveFile the functions that it executes (their effects are import effects)."""
+    known = {}
+
+    def note(frame, event, argument):
+        if event != "call":
+            return
+        code = frame.f_code
+        name = code.co_filename
+        if name not in known:
+            known[name] = files.get(os.path.realpath(name))
+        live = known[name]
+        if live is not None and code.co_flags & OPTIMIZED:
+            live.ran.add((code.co_name, code.co_firstlineno))
+
+    sys.setprofile(note)
+    try:
+        return run()
+    finally:
+        sys.setprofile(None)

@@ -1,0 +1,221 @@
+"""pristine: the process that talks to the agent; it never runs a line of the bundle's.
+
+The last part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). It owns the stream: forks
+close it, and the process is not dumpable, so that nobody of the same user can reach its descriptors through /proc.
+
+Requests are JSON frames, answered in order; `tree` is followed by one frame with the packed files.
+
+    tree     unpack the bundle into the work directory
+    start    import pytest, fork the hot worker, collect      → ids, errors
+    baseline run all tests in the hot worker                  → outcome, CPU, lines of each
+    try      judge a candidate (hot, or fresh where needed)   → verdict, outcomes
+    pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
+"""
+
+import json as JSON
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ElementTree
+
+MAX_OUTPUT = 1 << 16
+
+
+class Pristine:
+    """The server's state: where the bundle lies, what was collected, the hot worker."""
+
+    def __init__(self):
+        self.base = os.getcwd()
+        self.root = os.path.join(self.base, "bundle")
+        self.hot = None
+        self.pid = 0
+        self.originals = {}
+
+    def do_tree(self, request):
+        recv_files(stream, self.root)
+        root = os.path.realpath(self.root)
+        os.environ.update(request["env"])
+        paths = [os.path.join(root, path) for path in request["path"]]
+        if paths:
+            os.environ.setdefault("PYTHONPATH", os.pathsep.join(paths))
+        sys.path[:0] = [root] + [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        sys.dont_write_bytecode = True
+        return {"root": root}
+
+    def do_start(self, request):
+        os.chdir(self.root)
+        ours, sys.path = sys.path, [path for path in sys.path if not path.startswith(os.path.realpath(self.root))]
+        try:
+            import pytest  # from the interpreter, never from the bundle
+        except ImportError as error:
+            return {"missing": str(error)}
+        import unittest  # noqa: F401
+
+        sys.path = ours
+        quiet()
+        self.arguments = request["arguments"]
+        root = os.path.realpath(self.root)
+        self.originals = {os.path.join(root, path): item for path, item in request["texts"].items()}
+        self.started = dict(request, python=sys.version.split()[0], pytest=pytest.__version__)
+        return self._fork_hot(request["collect_s"])
+
+    def _fork_hot(self, limit):
+        ours, theirs = pair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                ours.close()
+                leave_server()
+                os.setsid()
+                prctl(PR_SET_CHILD_SUBREAPER, 1)
+                hot_main(Channel(theirs), self.arguments, {path: text for path, (text, _) in self.originals.items()})
+                code = 0
+            except EOFError:
+                code = 0
+            finally:
+                os._exit(code)
+        theirs.close()
+        KEEP.clear()
+        KEEP.add(self.pid)
+        self.hot = Channel(ours)
+        return self._ask_hot(None, limit)
+
+    def _ask_hot(self, request, limit):
+        """Return the hot worker's answer, or how it was lost; then it is dead and reaped."""
+        try:
+            if request is not None:
+                self.hot.send(request)
+            return self.hot.receive(limit)
+        except socket.timeout:
+            why = "no answer within %g s" % limit
+        except (EOFError, OSError, ValueError) as error:
+            why = "gone: %s" % error
+        _killed(self.pid)
+        status = os.waitpid(self.pid, 0)[1]
+        KEEP.clear()
+        reap_strays()
+        self.hot = None
+        return {"lost": why, "status": status}
+
+    def do_plan(self, request):
+        """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds that each may use."""
+        self.plan = {key: request[key] for key in ("order", "failing", "allow", "ids")}
+        return {}
+
+    def do_baseline(self, request):
+        if self.hot is None:
+            return {"lost": "no worker"}
+        return self._ask_hot(request, 2 * request["wall_s"] + 10)
+
+    def do_try(self, request):
+        request.update(self.plan)
+        limit = request["limit_s"]
+        root = os.path.realpath(self.root)
+        request["edits"] = {os.path.join(root, path): edits for path, edits in request["edits"].items()}
+        answer = {"verdict": "fresh"}
+        if not request.get("fresh"):
+            if self.hot is None and "lost" in self._fork_hot(limit + 30):
+                return {"lost": "no worker"}
+            answer = self._ask_hot(dict(request, ids=None), limit)
+        if answer.get("verdict") == "fresh":
+            answer = dict(self._fresh(request), fresh=True)
+        return answer
+
+    def _fresh(self, request):
+        """Judge a candidate by collecting the patched files anew in a fork of this process."""
+        for path, edits in request["edits"].items():
+            text, encoding = self.originals[path]
+            self._put(path, spliced(text, edits), encoding)
+        try:
+            arguments = self.arguments
+            return forked_try(lambda: (leave_server(), collect(arguments))[1], dict(request, extra_s=10), None)
+        finally:
+            for path in request["edits"]:
+                self._put(path, *self.originals[path])
+
+    @staticmethod
+    def _put(path, text, encoding):
+        """Replace a file; a new inode and no byte code, so that its old time stamp can deceive no importer."""
+        os.unlink(path)
+        with io.open(path, "wb") as stream:
+            stream.write(text.encode(encoding))
+
+    def do_pytest(self, request):
+        """Run pytest as a person would, in a process of its own, and say how it ended and what it counted."""
+        with tempfile.TemporaryDirectory(dir=self.base) as place:
+            report, output = os.path.join(place, "report.xml"), os.path.join(place, "output")
+            command = [sys.executable, "-m", "pytest", "--junitxml=" + report] + request["arguments"]
+            begun = time.monotonic()
+            with io.open(os.path.join(place, "input"), "w+b") as nothing:
+                process = subprocess.Popen(
+                    command, cwd=self.root, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            tail, timed_out = drain(process, request["limit_s"])
+            result = {"exit": process.returncode, "wall_s": time.monotonic() - begun, "timed_out": timed_out}
+            result["output"] = tail.decode("utf-8", "replace")
+            result["cases"] = junit_cases(report)
+            return result
+
+
+def leave_server():
+    """In a fork that is about to run the bundle's code: give up the stream, and be an ordinary process again."""
+    stream.close()
+    prctl(PR_SET_DUMPABLE, 1)
+
+
+def drain(process, limit):
+    """Read the output of `process` to its end, keep the last of it, kill its session at `limit` seconds."""
+    tail, deadline, timed_out = b"", time.monotonic() + limit, False
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            timed_out = True
+            break
+        if process.poll() is not None and not poll.poll(0):
+            break  # ended, though something it left behind still holds the pipe
+        if poll.poll(min(left, 0.05) * 1000):
+            data = os.read(process.stdout.fileno(), 1 << 16)
+            if not data:
+                break
+            tail = (tail + data)[-MAX_OUTPUT:]
+    if not timed_out:
+        try:
+            process.wait(max(0.01, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            timed_out = True
+    if process.returncode is None:
+        _killed(process.pid)
+        process.wait()
+    process.stdout.close()
+    reap_strays()
+    return tail, timed_out
+
+
+def junit_cases(path):
+    """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
+    try:
+        tree = ElementTree.parse(path)
+    except (OSError, ElementTree.ParseError):
+        return None
+    cases = []
+    for case in tree.iter("testcase"):
+        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        outcome = "f" if "failure" in kinds else "e" if "error" in kinds else "s" if kinds else "p"
+        cases.append([case.get("classname") or "", case.get("name") or "", outcome])
+    return cases
+
+
+def serve():
+    """Answer frames until the stream ends."""
+    seal()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    pristine = Pristine()
+    while True:
+        try:
+            request = JSON.loads(stream.recv().decode())
+        except EOFError:
+            return
+        stream.send(JSON.dumps(getattr(pristine, "do_" + request["op"])(request)).encode())

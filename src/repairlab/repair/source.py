@@ -1,0 +1,148 @@
+"""source: one Python file as text, with edits as spans over it, so that everything outside an edit stays to the byte.
+
+A file is editable when its declared encoding decodes it and encodes it back to the same bytes. Positions are character
+offsets; `ast` counts UTF-8 bytes within lines that end in \\n, \\r\\n or \\r, and `Source.span` translates.
+"""
+
+import ast
+import bisect
+import io
+import re
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+BOM = b"\xef\xbb\xbf"
+
+Located = ast.expr | ast.stmt | ast.arg | ast.keyword | ast.ExceptHandler | ast.alias
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Replace the characters `start` to `end` of `path` by `text`."""
+
+    path: str
+    start: int
+    end: int
+    text: str
+
+
+class Undecodable(Exception):
+    """The bytes do not survive decoding and encoding with the declared encoding."""
+
+
+@dataclass
+class Source:
+    """A file's text; `encoding` brings back its bytes exactly (a byte order mark is part of it)."""
+
+    path: str
+    text: str
+    encoding: str
+    starts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.starts = [0, *(found.end() for found in _LINE_END.finditer(self.text))]
+
+    @classmethod
+    def decode(cls, path: str, raw: bytes) -> "Source":
+        """Return the source of `raw`; raise `Undecodable` where an edit could not keep the other bytes."""
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+            text = raw.decode(encoding)
+            if text.encode(encoding) != raw or "\x00" in text:
+                raise Undecodable(path)
+        except (SyntaxError, UnicodeError, LookupError) as error:
+            raise Undecodable(f"{path}: {error}") from None
+        return cls(path, text, encoding)
+
+    def edited(self, edits: Iterable[Edit]) -> str:
+        """Return the text after `edits` (all of this file, not overlapping)."""
+        text = self.text
+        for edit in sorted(edits, reverse=True):
+            text = text[: edit.start] + edit.text + text[edit.end :]
+        return text
+
+    def patched(self, edits: Iterable[Edit]) -> bytes:
+        """Return the file's bytes after `edits`; raise `Undecodable` where new text does not fit the encoding."""
+        try:
+            return self.edited(edits).encode(self.encoding)
+        except UnicodeError as error:
+            raise Undecodable(f"{self.path}: {error}") from None
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The syntax tree; raises SyntaxError, or ValueError and RecursionError for what no parser reads."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a bundle's doubtful escapes are none of our user's business
+            return ast.parse(self.text)
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """Each node's parent."""
+        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+
+    def offset(self, line: int, column: int) -> int:
+        """Return the character offset of ast's (1-based line, UTF-8 byte column)."""
+        start = self.starts[line - 1]
+        end = self.starts[line] if line < len(self.starts) else len(self.text)
+        head = self.text[start:end]
+        if head.isascii():
+            return start + column
+        return start + len(head.encode("utf-8", "surrogatepass")[:column].decode("utf-8", "ignore"))
+
+    def span(self, node: Located) -> tuple[int, int]:
+        """Return the character span of `node`, decorators left out, parentheses around it left out."""
+        assert node.end_lineno is not None and node.end_col_offset is not None  # true of everything that was parsed
+        return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
+
+    def segment(self, node: Located) -> str:
+        """Return the text of `node`."""
+        start, end = self.span(node)
+        return self.text[start:end]
+
+    def line_of(self, offset: int) -> int:
+        """Return the 1-based line of a character offset."""
+        return bisect.bisect_right(self.starts, offset)
+
+    def line_span(self, first: int, last: int) -> tuple[int, int]:
+        """Return the span of the lines `first` to `last`, line ends included."""
+        end = self.starts[last] if last < len(self.starts) else len(self.text)
+        return self.starts[first - 1], end
+
+    def line_text(self, line: int) -> str:
+        """Return one line without its end."""
+        start, end = self.line_span(line, line)
+        return self.text[start:end].rstrip("\r\n")
+
+    def newline(self, line: int) -> str:
+        """Return the line end that the file uses near `line`."""
+        for number in (line, line - 1, 1):
+            if 1 <= number <= len(self.starts):
+                start, end = self.line_span(number, number)
+                found = _LINE_END.search(self.text, start, end)
+                if found:
+                    return found.group()
+        return "\n"
+
+    def indent(self, line: int) -> str:
+        """Return the white space that `line` begins with."""
+        text = self.line_text(line)
+        return text[: len(text) - len(text.lstrip(" \t\f"))]
+
+    def definitions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+        """Yield the functions, outer before inner."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+
+
+def overlapping(edits: Iterable[Edit]) -> bool:
+    """True where two edits of one file touch the same characters or insert at the same place."""
+    ordered = sorted(edits)
+    return any(
+        one.path == two.path and (two.start < one.end or two.start == one.start)
+        for one, two in zip(ordered, ordered[1:], strict=False)
+    )

@@ -1,0 +1,49 @@
+"""transformations: what an edit may do, a family a file.
+
+`FAMILIES` names every transformation with the literature's name for it in its module's docstring. Each takes a `Site`
+and yields `Draft`s; none reads a file, runs anything or keeps state. A new family is a function and one row here.
+"""
+
+from collections.abc import Callable, Iterator
+
+from repairlab.repair.transformations import calls, conditions, constants, names, operators, statements, terms
+from repairlab.repair.transformations.site import Draft, Project, Scope, Site
+
+__all__ = ["FAMILIES", "Draft", "Project", "Scope", "Site", "drafts"]
+
+Transformation = Callable[[Site], Iterator[Draft]]
+
+FAMILIES: dict[str, tuple[Transformation, ...]] = {
+    "operators": (operators.comparison, operators.boolean, operators.arithmetic),
+    "constants": (constants.number, constants.flag, constants.string, constants.off_by_one, constants.ranges, constants.slices),
+    "names": (names.variable, names.literal_by_variable, names.function, names.keyword, names.target, names.exchanged),
+    "calls": (calls.arguments, calls.ordering, calls.wrap, calls.unwrap, calls.containers, calls.exceptions),
+    "conditions": (
+        conditions.condition,
+        conditions.junction,
+        conditions.comprehension,
+        conditions.ternary,
+        conditions.chain,
+        conditions.compared,
+    ),
+    "statements": (
+        statements.deletion,
+        statements.motion,
+        statements.control,
+        statements.returned,
+        statements.guards,
+        statements.loop_guards,
+        statements.assignment,
+        statements.comprehended,
+        statements.mutable_default,
+    ),
+    "terms": (terms.added, terms.value),
+}
+
+
+def drafts(site: Site) -> Iterator[tuple[str, Draft]]:
+    """Yield (family, draft) of every transformation that applies to `site`."""
+    for family, transformations in FAMILIES.items():
+        for transformation in transformations:
+            for draft in transformation(site):
+                yield family, draft

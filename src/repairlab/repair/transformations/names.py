@@ -1,0 +1,167 @@
+"""names: another variable, attribute, keyword or function in place of the one used.
+
+(TBar FP13 "replace variable", PySStuBs "change identifier used", "change attribute used", "wrong function name".)
+"""
+
+import ast
+import builtins
+import difflib
+from collections.abc import Iterator
+
+from repairlab.repair.transformations.site import Draft, Project, Site
+
+COMPATIBLE = ({"int", "float", "bool"}, {"list", "tuple"}, {"set", "frozenset"})
+
+SIBLINGS: tuple[tuple[str, ...], ...] = (
+    ("min", "max"), ("any", "all"), ("sum", "len", "max", "min"), ("sorted", "reversed", "list"), ("int", "float", "round", "str"),
+    ("floor", "ceil", "trunc"), ("upper", "lower", "swapcase", "capitalize", "title"), ("append", "extend", "insert", "add"),
+    ("index", "find", "rindex", "rfind", "count"), ("startswith", "endswith"), ("lstrip", "rstrip", "strip"),
+    ("isalpha", "isdigit", "isalnum", "isupper", "islower", "isspace", "isnumeric"), ("union", "intersection", "difference"),
+    ("keys", "values", "items"), ("pop", "popleft", "remove", "discard", "get", "popitem"), ("split", "rsplit", "splitlines"),
+    ("sin", "cos", "tan"), ("log", "log2", "log10"), ("appendleft", "append"), ("add", "remove", "discard", "update"),
+    ("bin", "hex", "oct"), ("set", "list", "tuple", "sorted"), ("heappush", "heappop"), ("replace", "strip"), ("ljust", "rjust", "center"),
+    ("bool", "int"), ("ord", "chr"), ("partition", "rpartition"), ("isinstance", "issubclass"), ("issubset", "issuperset"),
+    ("abs", "round", "int"), ("divmod", "pow"), ("match", "search", "fullmatch", "findall"), ("update", "setdefault"), ("sort", "reverse"),
+)  # fmt: skip
+
+
+def variable(site: Site) -> Iterator[Draft]:
+    """Another name in scope, those of the same type and the nearest first."""
+    node = site.node
+    if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load) or _called(site, node):
+        return
+    if node.id in dir(builtins) and node.id not in site.scope.locals:
+        return
+    known = site.type_of(node)
+    ranked = sorted(
+        (name for name in site.scope.near(node.lineno) if name != node.id),
+        key=lambda name: -_affinity(site, node.id, known, name),
+    )
+    for rank, name in enumerate(ranked[: 8 * site.width]):
+        prior = 0.5 * _affinity(site, node.id, known, name) / (1 + rank / 6)
+        yield from site.put(node, name, prior, "variable")
+    constants = [name for name in site.scope.module_names if name.isupper() and name != node.id]
+    for rank, name in enumerate(constants[: 3 * site.width]):
+        yield from site.put(node, name, 0.3 / (1 + rank / 3), "variable")
+    if "self" in site.scope.parameters and node.id != "self":
+        yield from site.put(node, f"self.{node.id}", 0.25 if node.id in site.project.attributes else 0.05, "own attribute")
+
+
+def _affinity(site: Site, name: str, known: str, other: str) -> float:
+    kind = site.type_of(ast.Name(other, ast.Load()))
+    fits = 1.0 if not known or not kind else 1.2 if kind == known else 0.8 if _compatible(kind, known) else 0.35
+    return fits * (1 + difflib.SequenceMatcher(None, name, other).ratio() / 4)
+
+
+def _compatible(one: str, two: str) -> bool:
+    return any(one in group and two in group for group in COMPATIBLE)
+
+
+def literal_by_variable(site: Site) -> Iterator[Draft]:
+    """A name in place of a literal, a literal in place of a name."""
+    node = site.node
+    if isinstance(node, ast.Constant) and not isinstance(site.parent, ast.Expr | ast.JoinedStr | ast.FormattedValue):
+        kind = type(node.value).__name__
+        names = [name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in (kind, "")]
+        for rank, name in enumerate(names[: 4 * site.width]):
+            yield from site.put(node, name, 0.25 / (1 + rank / 4), "name for literal")
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not _called(site, node):
+        pool = {"int": ["0", "1", "2", "-1"], "str": ["''"], "bool": ["True", "False"], "list": ["[]"]}
+        for rank, text in enumerate(pool.get(site.type_of(node), [])):
+            yield from site.put(node, text, 0.12 / (1 + rank), "literal for name")
+
+
+def function(site: Site) -> Iterator[Draft]:
+    """A sibling of the called function or method: `max` for `min`, `lower` for `upper`, or one of the module's own."""
+    node = site.node
+    if isinstance(node, ast.Attribute):
+        yield from _attribute(site, node)
+    if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
+        return
+    called = _called(site, node)
+    if called or node.id in dir(builtins):
+        for name, prior in _siblings(node.id):
+            if hasattr(builtins, name):
+                yield from site.put(node, name, prior, "function")
+    if called:
+        own = [n for n in (*site.scope.locals, *site.scope.module_names) if n != node.id and n not in site.scope.parameters]
+        ranked = sorted(dict.fromkeys(own), key=lambda name: (-difflib.SequenceMatcher(None, node.id, name).ratio(), name))
+        for rank, name in enumerate(ranked[: 4 * site.width]):
+            yield from site.put(node, name, 0.25 / (1 + rank / 3), "function")
+
+
+def _siblings(name: str) -> list[tuple[str, float]]:
+    found: dict[str, float] = {}
+    for group in SIBLINGS:
+        if name in group:
+            for other in group:
+                if other != name:
+                    found[other] = max(found.get(other, 0), 0.7 if len(group) == 2 else 0.5)
+    return list(found.items())
+
+
+def _attribute(site: Site, node: ast.Attribute) -> Iterator[Draft]:
+    source = site.source
+    end = source.span(node)[1]
+    start = end - len(node.attr)
+    if source.text[start:end] != node.attr:
+        return
+    seen = {node.attr}
+    for name, prior in _siblings(node.attr):
+        seen.add(name)
+        yield from site.span_draft(start, end, name, prior, "method")
+    if not isinstance(node.ctx, ast.Load) and not isinstance(node.value, ast.Name):
+        return
+    ranked = _similar_attributes(site.project, node.attr)
+    for rank, name in enumerate([name for name in ranked if name not in seen][: 6 * site.width]):
+        yield from site.span_draft(start, end, name, 0.3 / (1 + rank / 4), "attribute")
+
+
+def _similar_attributes(project: Project, name: str) -> list[str]:
+    def key(other: str) -> tuple[float, str]:
+        likeness = difflib.SequenceMatcher(None, name, other).ratio()
+        return -(likeness + min(project.attributes[other], 10) / 20), other
+
+    return sorted(project.attributes, key=key)
+
+
+def keyword(site: Site) -> Iterator[Draft]:
+    """Another string key of a subscript that the function or the project uses."""
+    node = site.node
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        pool = sorted(site.project.strings, key=lambda text: -difflib.SequenceMatcher(None, text, repr(node.slice.value)).ratio())  # type: ignore[attr-defined]
+        for rank, text in enumerate(pool[: 4 * site.width]):
+            yield from site.put(node.slice, text, 0.3 / (1 + rank / 3), "key")
+
+
+def target(site: Site) -> Iterator[Draft]:
+    """Another local variable as the target of an assignment."""
+    node = site.node
+    if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Store):
+        return
+    if not isinstance(site.parent, ast.Assign | ast.AugAssign | ast.Tuple):
+        return
+    known = site.type_of(node)
+    names = [name for name in site.scope.near(node.lineno) if name != node.id]
+    for rank, name in enumerate(sorted(names, key=lambda n: -_affinity(site, node.id, known, n))[: 4 * site.width]):
+        start, end = site.source.span(node)
+        yield from site.span_draft(start, end, name, 0.25 / (1 + rank / 3), "assignment target")
+
+
+def exchanged(site: Site) -> Iterator[Draft]:
+    """Two names exchanged throughout one statement."""
+    node = site.node
+    if not isinstance(node, ast.Assign | ast.Return | ast.AugAssign | ast.Expr):
+        return
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in site.scope.locals]
+    distinct = sorted({name.id for name in names})
+    pairs = [(a, b) for at, a in enumerate(distinct) for b in distinct[at + 1 :]]
+    for one, two in pairs[: 3 * site.width]:
+        other = {one: two, two: one}
+        edits = tuple((*site.source.span(name), other[name.id]) for name in names if name.id in other)
+        yield Draft(0.2, edits, "names exchanged")
+
+
+def _called(site: Site, node: ast.AST) -> bool:
+    parent = site.source.parents.get(node)
+    return isinstance(parent, ast.Call) and parent.func is node

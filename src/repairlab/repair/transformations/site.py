@@ -1,0 +1,303 @@
+"""site: one syntax node under suspicion, and what stands around it that an edit may draw on.
+
+A transformation takes a `Site` and yields `Draft`s. `Draft.prior` says how often such an edit repairs, relative to the
+others; the search multiplies it by the suspiciousness of the line.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from repairlab.repair.source import Located, Source
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_BINDERS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+_PRECEDENCE: dict[type[ast.AST], int] = {
+    ast.NamedExpr: 0, ast.Lambda: 1, ast.IfExp: 2, ast.Or: 3, ast.And: 4, ast.Not: 5, ast.Compare: 6,
+    ast.BitOr: 7, ast.BitXor: 8, ast.BitAnd: 9, ast.LShift: 10, ast.RShift: 10, ast.Add: 11, ast.Sub: 11,
+    ast.Mult: 12, ast.Div: 12, ast.FloorDiv: 12, ast.Mod: 12, ast.MatMult: 12,
+    ast.UAdd: 13, ast.USub: 13, ast.Invert: 13, ast.Pow: 14, ast.Await: 15,
+}  # fmt: skip
+ATOM = 16
+
+
+def precedence(node: ast.AST) -> int:
+    """Return how tightly the outermost operator of an expression binds; `ATOM` where there is none."""
+    kind: ast.AST = node
+    if isinstance(node, ast.BinOp | ast.UnaryOp | ast.BoolOp):
+        kind = node.op
+    if isinstance(node, ast.Tuple | ast.Yield | ast.YieldFrom | ast.Starred):
+        return 0
+    return _PRECEDENCE.get(type(kind), ATOM)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One proposed change of one file: (start, end, text) spans, how likely it repairs, the template's name."""
+
+    prior: float
+    edits: tuple[tuple[int, int, str], ...]
+    note: str
+
+
+@dataclass
+class Project:
+    """What all files of a bundle offer: names, attributes and literals, commonest first.
+
+    `hints` are the literals of tests and docstrings; `types` what the locals of a function, by (path, its first line,
+    name), were when the tests ran.
+    """
+
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    strings: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    hints: frozenset[str] = frozenset()
+    types: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
+    width: int = 1
+
+
+class Site:
+    """A node of a source with its surroundings."""
+
+    def __init__(self, source: Source, node: ast.AST, scope: "Scope", project: Project) -> None:
+        self.source = source
+        self.node = node
+        self.scope = scope
+        self.project = project
+
+    @property
+    def width(self) -> int:
+        """How wide to choose from a pool: grows with the effort."""
+        return self.project.width
+
+    @property
+    def parent(self) -> ast.AST | None:
+        """The node around this one."""
+        return self.source.parents.get(self.node)
+
+    def ancestors(self, node: ast.AST | None = None) -> Iterator[ast.AST]:
+        """Yield the nodes around `node`, innermost first."""
+        node = self.source.parents.get(node or self.node)
+        while node is not None:
+            yield node
+            node = self.source.parents.get(node)
+
+    def text(self, node: Located) -> str:
+        """Return the source text of `node`."""
+        return self.source.segment(node)
+
+    def tight(self, node: Located, within: int = ATOM) -> str:
+        """Return the text of `node`, in parentheses where it binds looser than `within`."""
+        text = self.text(node)
+        return f"({text})" if precedence(node) < within else text
+
+    def put(self, node: Located, text: str, prior: float, note: str) -> Iterator[Draft]:
+        """Yield the draft that replaces the expression `node` by `text`, with parentheses where the place wants them."""
+        if text == self.text(node):
+            return
+        try:
+            new = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError):
+            return
+        start, end = self.source.span(node)
+        if precedence(new) < self.required(node) and not self._enclosed(start, end):
+            text = f"({text})"
+        yield Draft(prior, ((start, end, text),), note)
+
+    def span_draft(self, start: int, end: int, text: str, prior: float, note: str) -> Iterator[Draft]:
+        """Yield the draft that replaces a span."""
+        if self.source.text[start:end] != text:
+            yield Draft(prior, ((start, end, text),), note)
+
+    def _enclosed(self, start: int, end: int) -> bool:
+        text = self.source.text
+        return text[start - 1 : start] == "(" and text[end : end + 1] == ")" and not text[start - 2 : start - 1].isalnum()
+
+    def required(self, node: Located) -> int:
+        """Return the precedence that an expression in the place of `node` needs to stand without parentheses."""
+        parent = self.source.parents.get(node)
+        if isinstance(parent, ast.BinOp):
+            own = precedence(parent)
+            right_hand = node is parent.right
+            return own + (right_hand != isinstance(parent.op, ast.Pow))
+        if isinstance(parent, ast.UnaryOp | ast.BoolOp | ast.Compare):
+            return precedence(parent) + (not isinstance(parent, ast.UnaryOp))
+        if isinstance(parent, ast.Attribute | ast.Await) or (
+            isinstance(parent, ast.Call | ast.Subscript) and node is getattr(parent, "func", getattr(parent, "value", 0))
+        ):
+            return ATOM
+        if isinstance(parent, ast.IfExp):
+            return 3
+        return 1 if isinstance(parent, ast.expr | ast.keyword | ast.comprehension) else 0
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The statement that this node is or stands in."""
+        for node in (self.node, *self.ancestors()):
+            if isinstance(node, ast.stmt):
+                return node
+        return None
+
+    def type_of(self, node: ast.AST) -> str:
+        """Return the type's name of an expression where literal, seen in a run or plain from its form, else ''."""
+        return self.scope.type_of(node, self.project)
+
+    def block(self, statement: ast.stmt) -> list[ast.stmt]:
+        """Return the list of statements that `statement` is in."""
+        parent = self.source.parents.get(statement)
+        for name in ("body", "orelse", "finalbody", "handlers"):
+            block = getattr(parent, name, None)
+            if isinstance(block, list) and statement in block:
+                return block
+        return [statement]
+
+    def alone_on_lines(self, statement: ast.stmt) -> bool:
+        """True where no other statement and no block's colon shares the lines of `statement`."""
+        source, (start, end) = self.source, self.lines(statement)
+        first, last = source.span(statement)
+        decorated = getattr(statement, "decorator_list", None)
+        before = "" if decorated else source.text[start:first]
+        rest = source.text[last:end].strip()
+        return not before.strip() and (not rest or rest.startswith("#"))
+
+    def lines(self, statement: ast.stmt) -> tuple[int, int]:
+        """Return the span of the whole lines of `statement`, decorators included."""
+        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+        return self.source.line_span(first, statement.end_lineno or first)
+
+    def insert_before(self, statement: ast.stmt, lines: Iterable[str], prior: float, note: str) -> Iterator[Draft]:
+        """Yield the draft that puts `lines` (indented relative to `statement`) before it."""
+        if self.alone_on_lines(statement):
+            newline, indent = self.source.newline(statement.lineno), self.source.indent(statement.lineno)
+            start, _ = self.lines(statement)
+            text = "".join(indent + line + newline for line in lines)
+            yield Draft(prior, ((start, start, text),), note)
+
+    def insert_after(self, statement: ast.stmt, lines: Iterable[str], prior: float, note: str) -> Iterator[Draft]:
+        """Yield the draft that puts `lines` (indented like `statement`) after it."""
+        if not self.alone_on_lines(statement):
+            return
+        newline, indent = self.source.newline(statement.lineno), self.source.indent(statement.lineno)
+        _, end = self.lines(statement)
+        text = "".join(indent + line + newline for line in lines)
+        if not self.source.text[:end].endswith(("\n", "\r")):
+            text = newline + text.removesuffix(newline)
+        yield Draft(prior, ((end, end, text),), note)
+
+    @property
+    def indent_unit(self) -> str:
+        """One level of indentation as the enclosing function uses it."""
+        function = self.scope.function
+        if function is not None and function.body[0].lineno > function.lineno:
+            outer, inner = self.source.indent(function.lineno), self.source.indent(function.body[0].lineno)
+            if inner.startswith(outer) and inner != outer:
+                return inner[len(outer) :]
+        return "    "
+
+
+class Scope:
+    """The names that code in one function (or at module level) can use, the nearest first."""
+
+    def __init__(self, source: Source, function: Function | None) -> None:
+        self.source = source
+        self.function = function
+
+    @cached_property
+    def owner(self) -> ast.AST:
+        """The function, or the module."""
+        return self.function or self.source.tree
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """Parameter names, in order."""
+        if self.function is None:
+            return []
+        args = self.function.args
+        named = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+        return [arg.arg for arg in [*named, *filter(None, (args.vararg, args.kwarg))]]
+
+    @cached_property
+    def locals(self) -> dict[str, int]:
+        """Names bound in the function → line of the first binding; parameters first."""
+        bound = dict.fromkeys(self.parameters, 0)
+        for node in ast.walk(self.owner):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                bound.setdefault(node.id, node.lineno)
+            elif isinstance(node, _BINDERS) and node is not self.owner:
+                bound.setdefault(node.name, node.lineno)
+        return bound
+
+    @cached_property
+    def module_names(self) -> list[str]:
+        """Functions, classes, constants and imported names of the module, in order."""
+        found: dict[str, None] = {}
+        for node in self.source.tree.body:
+            if isinstance(node, _BINDERS):
+                found[node.name] = None
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                found.update((alias.asname or alias.name.split(".")[0], None) for alias in node.names)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                found.update((name.id, None) for name in ast.walk(node) if _stored(name))
+        return [name for name in found if name != "*"]
+
+    def near(self, line: int) -> list[str]:
+        """Return the local names that may be bound at `line`, the nearest binding first, then later ones."""
+        ordered = sorted(self.locals.items(), key=lambda item: (item[1] > line, abs(line - item[1]), item[0]))
+        return [name for name, _ in ordered]
+
+    @cached_property
+    def conditions(self) -> list[str]:
+        """The texts of conditions in the function."""
+        found: dict[str, None] = {}
+        for node in ast.walk(self.owner):
+            if isinstance(node, ast.Compare):
+                found[self.source.segment(node)] = None
+        return list(found)
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """Texts of the numbers in the function, docstring aside."""
+        return list(
+            dict.fromkeys(
+                self.source.segment(node)
+                for node in ast.walk(self.owner)
+                if isinstance(node, ast.Constant) and type(node.value) in (int, float)
+            )
+        )
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The strings in the function as literals."""
+        return list(
+            dict.fromkeys(
+                repr(node.value)
+                for node in ast.walk(self.owner)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 40
+            )
+        )
+
+    def type_of(self, node: ast.AST, project: Project) -> str:
+        """Return the type's name of an expression, or ''."""
+        if isinstance(node, ast.Constant):
+            return type(node.value).__name__
+        if isinstance(node, ast.Name):
+            first = getattr(self.function, "lineno", 1)
+            first = min([first, *(d.lineno for d in getattr(self.function, "decorator_list", []))])
+            return project.types.get((self.source.path, first, node.id), "")
+        if isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
+            return "bool"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            known = {"len": "int", "sorted": "list", "ord": "int", "abs": "int", "range": "range"}
+            name = node.func.id
+            return known.get(name, name if name in ("int", "str", "list", "set", "dict", "float", "tuple") else "")
+        forms = ((ast.List, "list"), (ast.ListComp, "list"), (ast.Dict, "dict"), (ast.DictComp, "dict"), (ast.Set, "set"),
+                 (ast.Tuple, "tuple"), (ast.JoinedStr, "str"))  # fmt: skip
+        return next((name for form, name in forms if isinstance(node, form)), "")
+
+
+def _stored(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

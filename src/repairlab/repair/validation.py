@@ -1,0 +1,275 @@
+"""validation: the agent's end of the server in the sandbox, and the verification that alone decides `ok`.
+
+`Server` keeps one sandbox with warm pytest and judges candidates; what it says is a hint, since the code under repair
+runs in the same processes. `verify` runs plain `python -m pytest` on the patched files in a fresh sandbox and believes
+exit status and JUnit report only together, and only where the tests are the ones that the unpatched bundle has.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, TypeVar
+
+import msgspec
+
+from repairlab.errors import RepairLabError
+from repairlab.repair import server
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.localization import TestRun
+from repairlab.repair.source import Edit
+from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError
+
+# What search and verification tell pytest: nothing is written, the order is the file's, no process is started.
+ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")
+SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
+COLLECT_S = 30.0
+GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
+MAX_TESTS = 20_000
+
+Letter = Annotated[str, msgspec.Meta(max_length=8)]
+Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
+
+
+class Collected(msgspec.Struct):
+    """What collection found; `missing` where pytest cannot be imported, `lost` where the tests ended the worker."""
+
+    ids: list[str] = []
+    errors: list[tuple[str, str]] = []
+    missing: str = ""
+    lost: str = ""
+
+
+class BaselineTest(msgspec.Struct):
+    """One test of a baseline run, as the server reports it."""
+
+    index: Index
+    outcome: Letter
+    cpu: float = 0.0
+    wall: float = 0.0
+    message: str = ""
+    lines: dict[str, list[tuple[int, int]]] = {}
+    crash: list[tuple[str, int]] = []
+    types: list[tuple[str, int, str, str]] = []
+
+
+class Baseline(msgspec.Struct):
+    """All tests of a baseline run; `missing` are those that no time was left for."""
+
+    tests: list[BaselineTest] = []
+    missing: list[Index] = []
+    lost: str = ""
+
+
+class Verdict(msgspec.Struct):
+    """What came of one candidate: passed, failed, hang, died, syntax, ids (other tests), or lost."""
+
+    verdict: Letter = "lost"
+    outcomes: list[tuple[Index, Letter]] = []
+    fresh: bool = False
+    lost: str = ""
+
+
+class PlainRun(msgspec.Struct):
+    """How a plain pytest run ended; `cases` is None where it left no complete report."""
+
+    exit: int = -1
+    wall_s: float = 0.0
+    timed_out: bool = False
+    output: str = ""
+    cases: list[tuple[str, str, Letter]] | None = None
+
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class ServerLost(RepairLabError):
+    """The server in the sandbox is gone or talks nonsense."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every run of a bundle's tests needs."""
+
+    sandbox: Sandbox
+    limits: SandboxLimits
+    bundle: Bundle
+    python: str | None
+    env: Mapping[str, str]
+
+    def start(self, files: Mapping[str, bytes] | None, wall_s: float) -> tuple[Confined, str]:
+        """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
+        limits = dataclasses.replace(self.limits, wall_s=wall_s, cpu_s=int(wall_s) + 10)
+        confined = self.sandbox.start(
+            server.program(), python=self.python, limits=limits, name="<repairlab server>"
+        )
+        try:
+            request = {"op": "tree", "path": self.bundle.import_paths, "env": self.env}
+            root = ask(confined, request, Unpacked, 30, self.bundle.entries(files)).root
+        except BaseException:
+            confined.__exit__(None, None, None)
+            raise
+        return confined, root
+
+
+class Answer(msgspec.Struct):
+    """An answer that says nothing."""
+
+
+class Unpacked(msgspec.Struct):
+    """Where the bundle lies inside."""
+
+    root: str = ""
+
+
+def ask(
+    confined: Confined,
+    request: Mapping[str, Any],
+    kind: type[A],
+    timeout: float,
+    entries: Iterable[tuple[str, str, bytes]] | None = None,
+) -> A:
+    """Send one request (and files) and return its answer as a `kind`; raise `ServerLost` for anything else."""
+    try:
+        confined.stream.send(msgspec.json.encode(request))
+        if entries is not None:
+            confined.stream.send_files(entries)
+        return msgspec.json.decode(confined.stream.recv(timeout), type=kind)
+    except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        tail = confined.stderr_tail().decode("utf-8", "replace").strip()[-500:]
+        raise ServerLost(f"{type(error).__name__}: {error} {tail}".strip()) from None
+
+
+class Server:
+    """One sandbox in which pytest has collected the bundle's tests."""
+
+    def __init__(self, setup: Setup, wall_s: float) -> None:
+        self.setup = setup
+        self._confined, self.root = setup.start(None, wall_s + GRACE_S)
+        self._plan: dict[str, Any] = {}
+        self._limit_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._confined.__exit__(None, None, None)
+
+    def collect(self) -> Collected:
+        """Import pytest and collect."""
+        bundle = self.setup.bundle
+        texts = {path: (source.text, source.encoding) for path, source in bundle.sources.items()}
+        request = {
+            "op": "start",
+            "arguments": [*SEARCH_ARGUMENTS, *bundle.tests],
+            "texts": texts,
+            "collect_s": COLLECT_S,
+        }
+        found = ask(self._confined, request, Collected, COLLECT_S + GRACE_S)
+        if len(found.ids) > MAX_TESTS:
+            raise ServerLost(f"more than {MAX_TESTS} tests")
+        return found
+
+    def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool) -> Baseline:
+        """Run the tests `order`, each for at most `limit_s` CPU seconds, all for at most about `wall_s`."""
+        request = {"op": "baseline", "order": list(order), "limit_s": limit_s, "wall_s": wall_s, "trace": trace}
+        return ask(self._confined, request, Baseline, 2 * wall_s + 10 + GRACE_S)
+
+    def plan(self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str]) -> None:
+        """Tell the order of the tests, the failing ones first, and the CPU seconds that each may take."""
+        self._plan = {"op": "plan", "order": list(order), "failing": failing, "allow": list(allow), "ids": list(ids)}
+        ask(self._confined, self._plan, Answer, GRACE_S)
+
+    def submit(self, edits: Iterable[Edit], *, scale: float, partial: int) -> None:
+        """Queue a candidate; `result` returns the verdicts in the order of submission."""
+        by_path: dict[str, list[tuple[int, int, str]]] = {}
+        for edit in edits:
+            by_path.setdefault(edit.path, []).append((edit.start, edit.end, edit.text))
+        limit_s = 4 * sum(self._plan["allow"]) * scale + 10
+        request = {"op": "try", "edits": by_path, "scale": scale, "partial": partial, "limit_s": limit_s}
+        self._limit_s = 2 * limit_s + GRACE_S
+        try:
+            self._confined.stream.send(msgspec.json.encode(request))
+        except StreamError as error:
+            raise ServerLost(str(error)) from None
+
+    def result(self) -> Verdict:
+        """Return the next verdict."""
+        try:
+            return msgspec.json.decode(self._confined.stream.recv(self._limit_s), type=Verdict)
+        except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ServerLost(str(error)) from None
+
+    def relative(self, path: str) -> str:
+        """Return the bundle's name for a path inside the sandbox, or '' where it is none."""
+        return path.removeprefix(self.root + "/") if path.startswith(self.root + "/") else ""
+
+    def test_run(self, ids: Sequence[str], test: BaselineTest) -> TestRun:
+        """Translate a reported test into the bundle's terms; what does not belong to its sources is dropped."""
+        sources = self.setup.bundle.sources
+        lines = {
+            (name, line): hits
+            for path, found in test.lines.items()
+            if (name := self.relative(path)) in sources
+            for line, hits in found
+        }
+        crash = tuple((name, line) for path, line in test.crash if (name := self.relative(path)) in sources)
+        return TestRun(ids[test.index], test.outcome, max(0.0, test.cpu), test.message[:500], lines, crash)
+
+
+def verify(setup: Setup, files: Mapping[str, bytes], expected: Mapping[str, str], wall_s: float) -> "Verification":
+    """Run plain pytest on the bundle with `files` replaced; `expected` maps each test id to its letter at baseline."""
+    try:
+        confined, _ = setup.start(files, wall_s + GRACE_S)
+        with confined:
+            request = {"op": "pytest", "arguments": [*ARGUMENTS, *setup.bundle.tests], "limit_s": wall_s}
+            run = ask(confined, request, PlainRun, wall_s + GRACE_S)
+    except ServerLost as error:
+        return Verification(False, f"the sandbox was lost: {error}", {})
+    return judge(run, expected)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a plain run says: `ok` with all expected tests, else `why`; `outcomes` by JUnit name."""
+
+    ok: bool
+    why: str
+    outcomes: Mapping[tuple[str, str], str]
+    wall_s: float = 0.0
+
+
+def judge(run: PlainRun, expected: Mapping[str, str]) -> Verification:
+    """Believe a plain run only if status and report agree and no test that counted before is gone or skipped now."""
+    if run.timed_out:
+        return Verification(False, "pytest did not end in time", {}, run.wall_s)
+    if run.cases is None:
+        return Verification(False, f"pytest ended with status {run.exit} and left no report", {}, run.wall_s)
+    outcomes = {(cls, name): letter for cls, name, letter in run.cases}
+    wanted = Counter(junit_name(test) for test in expected)
+    if Counter((cls, name) for cls, name, _ in run.cases) != wanted:
+        return Verification(False, "the plain run has other tests than the search", outcomes, run.wall_s)
+    bad = sorted("::".join(key) for key, letter in outcomes.items() if letter not in ("p", "s"))
+    if bad:
+        return Verification(False, f"{len(bad)} tests fail in a plain run: {', '.join(bad[:3])}", outcomes, run.wall_s)
+    hidden = [test for test, was in expected.items() if was not in ("s", "x") and outcomes[junit_name(test)] != "p"]
+    if hidden:
+        return Verification(False, f"{len(hidden)} tests are skipped now: {hidden[0]}", outcomes, run.wall_s)
+    if run.exit != 0:
+        return Verification(False, f"all tests pass, yet pytest ended with status {run.exit}", outcomes, run.wall_s)
+    return Verification(True, "", outcomes, run.wall_s)
+
+
+def junit_name(test: str) -> tuple[str, str]:
+    """Return (class name, name) of a test id in a JUnit report (`_pytest.junitxml.mangle_test_address`)."""
+    path, bracket, parameters = test.partition("[")
+    names = path.split("::")
+    names[0] = re.sub(r"\.py$", "", names[0].replace("/", "."))
+    names[-1] += bracket + parameters
+    return ".".join(names[:-1]), re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff￾￿]", _escaped, names[-1])
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"#x{code:02X}" if code <= 0xFF else f"#x{code:04X}"
