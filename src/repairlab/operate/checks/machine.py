@@ -1,0 +1,100 @@
+"""machine: what the kernel and the other processes give us: inotify, the clock, memory, a running watcher."""
+
+import ctypes
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from repairlab.operate import output
+from repairlab.operate.app import App
+from repairlab.operate.checks import Check, Status
+
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
+INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+def inotify() -> Iterator[Check]:
+    """Make an instance: without one, arrivals are found by the rescan alone, seconds later."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_CLOEXEC)
+    if fd < 0:
+        code = ctypes.get_errno()
+        limit = _read(INOTIFY / "max_user_instances")
+        fix = f"sysctl fs.inotify.max_user_instances={2 * int(limit or 128)}" if code == errno.EMFILE else ""
+        yield Check("inotify", Status.WARN, f"{os.strerror(code)}: arrivals wait for the rescan", fix)
+        return
+    os.close(fd)
+    told = f"{_read(INOTIFY / 'max_user_instances')} instances, {_read(INOTIFY / 'max_user_watches')} watches a user"
+    yield Check("inotify", Status.OK, told)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of adjtimex(2); only `modes` matters, it must be 0, and the rest must have room."""
+
+    _fields_ = [("modes", ctypes.c_uint), ("rest", ctypes.c_byte * 252)]
+
+
+def clock() -> Iterator[Check]:
+    """Whether the wall clock is sane and kept by somebody: `not_before` and the age of old things depend on it."""
+    now = time.time()
+    if now < 1_700_000_000:
+        yield Check("clock", Status.FAIL, f"it is {time.ctime(now)} here", "set the clock: `timedatectl set-ntp true`")
+        return
+    state = ctypes.CDLL(None).adjtimex(ctypes.byref(_Timex()))
+    if state == TIME_ERROR:
+        fix = "none inside a container; else `timedatectl set-ntp true`"
+        yield Check("clock", Status.WARN, "the kernel says that nobody keeps it synchronized", fix)
+    elif state < 0:
+        yield Check("clock", Status.WARN, "the kernel does not say whether it is synchronized")
+    else:
+        yield Check("clock", Status.OK, "synchronized")
+
+
+def memory(app: App) -> Iterator[Check]:
+    """Whether every agent at a time could use what one may use."""
+    agents = app.settings.watcher.concurrency or len(os.sched_getaffinity(0))
+    each = app.settings.agent.memory_mb << 20
+    line = next((row for row in _read(Path("/proc/meminfo")).splitlines() if row.startswith("MemAvailable:")), "")
+    free = int(line.split()[1]) << 10 if line else 0
+    why = f"{output.size(free)} available; {output.plural(agents, 'agent')} may use {output.size(each)} each"
+    if line and free < agents * each:
+        fix = "lower concurrency in [watcher] or memory_mb in [agent]"
+        yield Check("memory", Status.WARN, why, fix)
+    else:
+        yield Check("memory", Status.OK, why)
+
+
+def watcher(app: App) -> Iterator[Check]:
+    """Whether a watcher runs on this machine (seen from here: one in another PID namespace is not)."""
+    found = watchers()
+    if found:
+        yield Check("watcher", Status.OK, f"running as {', '.join(f'pid {pid}' for pid in found)}")
+    else:
+        unit = "repairlab-queue-watcher"
+        manager = "systemctl" if app.root == Path("/var/lib/repairlab") else "systemctl --user"
+        fix = f"`{manager} enable --now {unit}`, or `{unit} --once` by hand"
+        yield Check("watcher", Status.WARN, "none runs: jobs wait", fix)
+
+
+def watchers() -> list[int]:
+    """Return the pids of the queue watchers that we can see."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")[:3]
+        except OSError:  # it ended, or hidepid
+            continue
+        if any(os.path.basename(word) == b"repairlab-queue-watcher" for word in words):
+            found.append(int(entry.name))
+    return sorted(found)

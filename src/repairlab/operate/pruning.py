@@ -1,0 +1,284 @@
+"""pruning: what a cleanup removes, and what it must not.
+
+`plan` finds, `carry_out` removes; a dry run is the plan alone, so that it lists exactly what a run at that instant
+would remove. Four kinds, each with its own age limit (an age of exactly the limit is old enough):
+
+    processed    ended repair jobs, from the instant of their end as their history dates it
+    challengers  challengers that wait or have ended, from their arrival or end; never one that a champion names
+    bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own mtime; of
+                 anything else that somebody put there, the newest mtime in it)
+    work         work directories of jobs at rest, and staging that a crash left in the bundle store
+
+Never: an active, deferred or held job; a bundle that is named by a job that may still run (waiting, active, deferred,
+held) or be retried (hard_fail, rejected), by a challenger that is kept or by a champion. "Named" is meant widely: its
+path or its digest anywhere in the document or in the history. A use of a bundle makes it young, so one that is taken
+into use while we look at it is seen to be young after it has been moved aside, and moved back.
+"""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repairlab import config
+from repairlab.errors import RepairLabError
+from repairlab.operate import views
+from repairlab.sandbox.bundle import remove_tree
+from repairlab.spool import State, leftovers
+from repairlab.spool.upkeep import usage
+
+if TYPE_CHECKING:
+    from repairlab.spool import Job, Spool
+
+DIGEST = re.compile(rb"[0-9a-f]{24,64}")
+FROZEN = re.compile(r"[0-9a-f]{64}")
+STAGING = ".tmp-"
+MAX_DOCUMENT = 16 << 20
+# A job that moves while its queue is read may be missed where it left and where it came to. Two rounds, each with the
+# unfinished states in the order in which jobs pass through them, meet every job at least once.
+ROUNDS = (State.WAITING, State.DEFERRED, State.HOLD, State.ACTIVE, State.HARD_FAIL, State.REJECTED) * 2
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One path that is too old and that nothing needs; `error` says why it is still there after all."""
+
+    kind: str
+    path: Path
+    bytes: int
+    inodes: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a cleanup works on, and the instant that it works for."""
+
+    root: Path
+    repair: "Spool"
+    challengers: "Spool"
+    ttl: config.Cleanup
+    now: datetime
+
+    def limit(self, days: float) -> datetime:
+        """Return the instant that divides old from young; the instant itself is old."""
+        return self.now - timedelta(days=days)
+
+    @property
+    def queues(self) -> list["Spool"]:
+        """The queues that exist."""
+        return [spool for spool in (self.repair, self.challengers) if spool.path.is_dir()]
+
+
+def plan(place: Place) -> Iterator[Removal]:
+    """Yield what a cleanup would remove, kind by kind."""
+    doomed = set()
+    for removal in (*_processed(place), *_challengers(place)):
+        doomed.add(str(removal.path))
+        yield removal
+    yield from _work(place, doomed)
+    yield from _bundles(place, doomed)
+
+
+def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
+    """Remove, and yield what was removed; what could not be, or has come into use since, carries its `error`."""
+    needed = _Needed(place)
+    for removal in removals:
+        error = _remove(place, removal, needed)
+        used = (removal.bytes, removal.inodes) if error is None else (0, 0)
+        yield Removal(removal.kind, removal.path, *used, error or "")
+
+
+def _remove(place: Place, removal: Removal, needed: "_Needed") -> str | None:
+    path = str(removal.path)
+    if removal.path.parent == config.bundles_dir(place.root):
+        return _remove_bundle(place, removal, needed)
+    spool = place.repair if removal.path.is_relative_to(place.repair.path) else place.challengers
+    if removal.kind == "work":
+        return leftovers.remove_work(spool, path)
+    if removal.path.parent == spool.path:
+        return _remove_arrival(spool, removal.path.name)
+    return leftovers.remove_ended(spool, path)
+
+
+def _processed(place: Place) -> Iterator[Removal]:
+    if place.repair.path.is_dir():
+        for old in place.repair.expired(timedelta(days=place.ttl.processed_days), place.now):
+            yield Removal("processed", old.path, old.bytes, old.inodes)
+
+
+def _challengers(place: Place) -> Iterator[Removal]:
+    """Challengers that wait or have ended; those in an evaluator's or an operator's hands are live."""
+    if not place.challengers.path.is_dir():
+        return
+    promoted, limit = _champions(place.root), place.limit(place.ttl.challengers_days)
+    for job in place.challengers.jobs(State.WAITING, *views.ENDED):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if job.since <= limit and not _identities(job) & promoted:
+                yield Removal("challengers", Path(job.path), *usage(job.path))
+
+
+def _champions(root: Path) -> set[str]:
+    """Return every digest and id that a champion's files name."""
+    found: set[str] = set()
+    for at, _, names in os.walk(root / "champions"):
+        for name in names:
+            with suppress(OSError):
+                found |= _digests(views.contents(at, name, MAX_DOCUMENT) or b"")
+            found |= _digests(os.fsencode(name))
+    return found
+
+
+def _identities(job: "Job") -> set[str]:
+    """Return what a champion may call this challenger: its id, the repair job's id, the hash of what it became."""
+    value = _document(job)
+    named = (job.id, value.get("idempotency_key"), value.get("bundle_sha256"))
+    return {item for item in named if isinstance(item, str)} | _digests(os.fsencode(job.name))
+
+
+def _remove_arrival(spool: "Spool", name: str) -> str | None:
+    """Remove a challenger that still waits; one that has been claimed meanwhile is live."""
+    try:
+        job = spool.find(name)
+        if job.state is State.WAITING:
+            spool.drop(name)
+    except FileNotFoundError:
+        return None
+    except RepairLabError as error:
+        return None if not os.path.lexists(spool.path / name) else str(error)
+    return None
+
+
+def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
+    limit = timedelta(days=place.ttl.work_days)
+    for spool in place.queues:
+        for path, used, inodes in leftovers.old_work(spool, limit, place.now):
+            if os.path.dirname(path) not in doomed:
+                yield Removal("work", Path(path), used, inodes)
+    for entry in _entries(place):
+        if entry.name.startswith(STAGING) and _last_use(entry) <= place.limit(place.ttl.work_days).timestamp():
+            yield Removal("work", Path(entry.path), *usage(entry.path))
+
+
+def _bundles(place: Place, doomed: set[str]) -> Iterator[Removal]:
+    limit = place.limit(place.ttl.bundles_days).timestamp()
+    old = [entry for entry in _entries(place) if not entry.name.startswith(".") and _last_use(entry) <= limit]
+    needed = _Needed(place, doomed) if old else None
+    for entry in old:
+        if needed and not needed.names(entry.name):
+            yield Removal("bundles", Path(entry.path), *usage(entry.path))
+
+
+def _entries(place: Place) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(config.bundles_dir(place.root)) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def _last_use(entry: "os.DirEntry[str] | Path") -> float:
+    """Return the instant of the last use; one that vanishes is as young as can be."""
+    path = os.fspath(entry)
+    try:
+        newest = os.lstat(path).st_mtime
+        if not FROZEN.fullmatch(os.path.basename(path)):
+            for at, _, names in os.walk(path):
+                stamps = (os.lstat(os.path.join(at, name)).st_mtime for name in (*names, "."))
+                newest = max(newest, *stamps)
+    except FileNotFoundError:
+        return float("inf")
+    return newest
+
+
+def _remove_bundle(place: Place, removal: Removal, needed: "_Needed") -> str | None:
+    """Move the entry aside, look again whether it has come into use, and only then remove it."""
+    path = removal.path
+    days = place.ttl.work_days if removal.kind == "work" else place.ttl.bundles_days
+    limit = place.limit(days).timestamp()
+    if removal.kind == "bundles" and needed.fresh().names(path.name):
+        return "it has come into use"
+    aside = path.parent / f"{STAGING}cleanup-{secrets.token_hex(8)}"
+    try:
+        if _last_use(path) > limit:
+            return "it has come into use"
+        os.rename(path, aside)
+        if os.lstat(aside).st_mtime > limit:
+            # Frozen again between our two looks. Where a new copy has the name already, the old one goes.
+            with suppress(OSError):
+                os.rename(aside, path)
+                return "it has come into use"
+        remove_tree(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    return None if not os.path.lexists(aside) else "not all of it could be removed"
+
+
+class _Needed:
+    """What names bundles: jobs that may still run or be retried, challengers that are kept, champions."""
+
+    def __init__(self, place: Place, doomed: Iterable[str] = ()) -> None:
+        self._place, self._doomed = place, set(doomed)
+        self._digests, self._tops = _champions(place.root), set[str]()
+        self._store = config.bundles_dir(place.root)
+        self._read_at = time.monotonic()
+        for job in self._jobs():
+            if job.path not in self._doomed:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    self._read(job)
+
+    def _jobs(self) -> Iterator["Job"]:
+        for spool in self._place.queues:
+            yield from spool.jobs(*ROUNDS)
+        if self._place.challengers.path.is_dir():
+            yield from self._place.challengers.jobs(State.OK)
+
+    def _read(self, job: "Job") -> None:
+        self._digests |= _digests(_raw(job))
+        if job.state is not State.WAITING:
+            self._digests |= _digests(views.contents(job.path, "attempts.jsonl", MAX_DOCUMENT) or b"")
+        named = _document(job).get("bundle_dir")
+        if isinstance(named, str) and "\0" not in named:
+            for path, store in ((named, self._store), (os.path.realpath(named), os.path.realpath(self._store))):
+                with suppress(ValueError):
+                    self._tops |= set(Path(path).relative_to(store).parts[:1])
+
+    def names(self, entry: str) -> bool:
+        """Whether anything needs this entry of the bundle store."""
+        return entry in self._digests or entry in self._tops
+
+    def fresh(self) -> "_Needed":
+        """Return this, read anew if that was more than some seconds ago."""
+        if time.monotonic() - self._read_at > 5.0:
+            self.__init__(self._place, self._doomed)  # type: ignore[misc]
+        return self
+
+
+def _digests(raw: bytes) -> set[str]:
+    return {match.decode() for match in DIGEST.findall(raw)}
+
+
+def _raw(job: "Job") -> bytes:
+    directory, name = os.path.split(job.path) if job.state is State.WAITING else (job.path, "job.json")
+    try:
+        return views.contents(directory, name, MAX_DOCUMENT) or b""
+    except OSError:  # a link, a device, not readable: nothing that names a bundle
+        return b""
+
+
+def _document(job: "Job") -> dict[str, Any]:
+    import orjson
+
+    try:
+        value = orjson.loads(_raw(job))
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

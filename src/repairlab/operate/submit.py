@@ -1,0 +1,137 @@
+"""submit: `repairlab submit DIR|FILE`: hand in failing code to be repaired.
+
+A directory is frozen into the bundle store (your copy may change afterwards, and is never edited) and a handoff that
+names the frozen copy is published, durably, before the id is printed. A FILE is a handoff: one whose bundle_dir lies in
+a configured root is published byte for byte; any other bundle_dir (a relative one is relative to the file) is frozen
+first. A `handoff.json` in DIR serves as a template: its fields are taken, its bundle_dir defaults to DIR.
+
+Options win over the file's fields. The handoff also says `source_dir`, so that a report knows where the patch belongs.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from repairlab import config, documents
+from repairlab.errors import BadInput, UsageError
+from repairlab.operate import output
+from repairlab.operate.app import Answer, App, command, record
+
+TEMPLATE = "handoff.json"
+
+
+@command("submit")
+@click.argument("what", metavar="DIR|FILE")
+@click.option("--test", "tests", multiple=True, metavar="GLOB", help="Files with the tests; may be repeated.")
+@click.option("--editable", multiple=True, metavar="GLOB", help="Files that may be changed; may be repeated.")
+@click.option("--priority", type=click.IntRange(-100, 100), help="Higher is sooner; 0 is normal.")
+@click.option("--lineage", help="Whose turn it takes: lineages are served in fair turns.")
+@click.option("--key", help="Idempotency key: the same key twice is one job.")
+@click.option("--not-before", metavar="INSTANT", help="Earliest start, RFC 3339 with offset.")
+@click.option("--python", type=click.Path(), help="Interpreter that has what the code needs.")
+@click.option("--wall", "wall_s", type=float, metavar="SECONDS", help="Wall time of one attempt.")
+@click.option("--memory", "memory_mb", type=int, metavar="MIB", help="Memory of the code under repair.")
+@click.option("--reason", help="Why it is handed in; kept with the job.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the end: exit 0 if repaired, 1 if not.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up, exit 75.")
+def submit_command(app: App, what: str, waits: bool, timeout: float | None, **options: Any) -> Answer:
+    """Hand in failing code to be repaired; print the id of the job.
+
+    WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on stdin.
+    """
+    if timeout is not None and not waits:
+        raise UsageError("--timeout goes with --wait", fix="add --wait")
+    job = submit(app, what, _fields(options))
+    record(app, "JOB_SUBMITTED", f"submitted {what}", JOB_ID=job.id, LINEAGE=job.lineage)
+    if not waits:
+        return Answer(data={"id": job.id, "name": job.name, "path": job.path}, text=[job.id])
+    from repairlab.operate.waiting import wait
+
+    output.say(f"repairlab: waiting for {job.id}")
+    answer = wait(app, app.queue(), [job.id], timeout)
+    return Answer(data=answer.data[0], text=answer.text, error=answer.error)
+
+
+def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:
+    """Publish the handoff of a directory or file with these fields on top; return the waiting job."""
+    raw, base = _read(what)
+    value = documents.parse(raw, what="handoff") if raw is not None else {}
+    bundle = _bundle(value, base)
+    value |= fields or {}
+    if raw is not None and not fields and _in_roots(app, value.get("bundle_dir")):
+        documents.convert(value, documents.Handoff)
+        return _publish(app, raw)
+    documents.convert({**value, "bundle_dir": str(bundle)}, documents.Handoff)  # before a large copy is made
+    frozen = _freeze(app, bundle)
+    handoff = {"ts": time.time(), "source": "repairlab submit", "source_dir": str(bundle)}
+    handoff |= value | {"bundle_dir": str(frozen.path)}
+    output.say(f"repairlab: froze {output.plural(frozen.files, 'file')}, {output.size(frozen.bytes)}, from {bundle}")
+    return _publish(app, documents.encode(documents.convert(handoff, documents.Handoff)))
+
+
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the handoff's fields that the options set."""
+    found = {key: value for key, value in options.items() if value not in (None, (), [])}
+    limits = {key: found.pop(key) for key in ("wall_s", "memory_mb") if key in found}
+    if "key" in found:
+        found["idempotency_key"] = found.pop("key")
+    for name in ("tests", "editable"):
+        if name in found:
+            found[name] = list(found[name])
+    return found | ({"limits": limits} if limits else {})
+
+
+def _read(what: str) -> tuple[bytes | None, Path]:
+    """Return the handoff's bytes, if there are any, and the directory that its paths are relative to."""
+    if what == "-":
+        return sys.stdin.buffer.read(documents.MAX_BYTES + 1), Path.cwd()
+    path = Path(what).absolute()
+    if path.is_dir():
+        template = path / TEMPLATE
+        return (_bytes(template) if template.is_file() else None), path
+    if not path.exists():
+        raise BadInput(f"{what} does not exist", field="DIR|FILE", fix="name a directory or a handoff file")
+    if not path.is_file():
+        raise BadInput(f"{what} is neither a directory nor a file", field="DIR|FILE", fix="name one of them")
+    return _bytes(path), path.parent
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(documents.MAX_BYTES + 1)
+
+
+def _bundle(value: dict[str, Any], base: Path) -> Path:
+    """Return the absolute directory that a handoff means."""
+    named = value.get("bundle_dir", ".")
+    if not isinstance(named, str) or "\0" in named:
+        raise BadInput("it is not a path", field="bundle_dir", fix="name the directory with the failing code")
+    return Path(os.path.normpath(base / named))
+
+
+def _in_roots(app: App, named: Any) -> bool:
+    """Whether the watcher will take this bundle_dir as it stands."""
+    if not isinstance(named, str) or not named.startswith("/"):
+        return False
+    real = Path(named).resolve()
+    return any(real.is_relative_to(root.resolve()) for root in config.bundle_roots(app.settings, app.root))
+
+
+def _freeze(app: App, bundle: Path) -> Any:
+    from repairlab.sandbox.bundle import BundleLimits, snapshot
+
+    bounds = app.settings.bundles
+    limits = BundleLimits(max_files=bounds.max_files, max_bytes=bounds.max_bytes)
+    store = config.bundles_dir(app.root)
+    # The person names the directory with their own rights: its own parent is root enough.
+    return snapshot(bundle, roots=[bundle.resolve().parent], store=store, limits=limits)
+
+
+def _publish(app: App, raw: bytes) -> Any:
+    spool = app.spool()
+    spool.create()
+    return spool.publish(raw)

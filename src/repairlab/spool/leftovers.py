@@ -1,0 +1,52 @@
+"""leftovers: what a cleanup takes out of a queue one by one: ended jobs that it has chosen, and old work directories.
+
+A work directory is of use to the attempt that made it and to nobody after; a job that has rested for long, parked or
+ended, keeps its history and loses its `work/`. Everything is removed under the lock of the job's own directory and by
+one rename, so that no claim, retry or release can be moving the job meanwhile.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from repairlab.spool import upkeep
+from repairlab.spool.operators import trash
+from repairlab.spool.policy import PARKED, TERMINAL
+from repairlab.spool.spool import Spool
+from repairlab.spool.tree import WORK, lock
+
+
+def remove_ended(spool: Spool, path: str) -> str | None:
+    """Remove the ended job at `path` if it still is there; return why it could not be removed."""
+    return upkeep._remove(spool._tree, path)
+
+
+def old_work(spool: Spool, older_than: timedelta, now: datetime) -> Iterator[tuple[str, int, int]]:
+    """Yield path, bytes and inodes of the work directory of each job at rest since `now - older_than` or longer."""
+    limit = now.astimezone(UTC) - older_than
+    for job in spool.jobs(*PARKED, *TERMINAL):
+        work = f"{job.path}/{WORK}"
+        try:
+            if os.path.isdir(work) and not os.path.islink(work) and job.since <= limit:
+                yield work, *upkeep.usage(work)
+        except FileNotFoundError:  # the job moved while it was read: it is not at rest
+            continue
+
+
+def remove_work(spool: Spool, path: str) -> str | None:
+    """Remove the work directory `path` unless its job is in somebody's hands; return why it could not be removed."""
+    try:
+        fd = lock(os.path.dirname(path))
+    except FileNotFoundError:
+        return None
+    if fd is None:
+        return "its job is in use"
+    try:
+        trash(spool._tree, path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    finally:
+        os.close(fd)
+    return None
