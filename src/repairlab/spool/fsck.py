@@ -74,7 +74,7 @@ def check(tree: Tree, mend: bool) -> list[Finding]:
                 findings += _check_job(tree, state, name, path, mend)
             elif not (state in TERMINAL and DAY.fullmatch(name)):
                 findings.append(Finding("not_a_job", path, f"{name} is not a job", "move it away"))
-    return findings + _twice(tree, places)
+    return findings + _twice(places)
 
 
 def _missing(tree: Tree) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _mended(finding: Finding, how: Mend, mend: bool) -> Finding:
     return replace(finding, mended=True)
 
 
-def _twice(tree: Tree, places: dict[str, list[str]]) -> list[Finding]:
+def _twice(places: dict[str, list[str]]) -> list[Finding]:
     findings = []
     for job_id, paths in places.items():
         if len(paths) > 1 and len(still := [path for path in paths if os.path.lexists(path)]) > 1:

@@ -74,7 +74,8 @@ def _drop_arrival(tree: Tree, job: Job) -> None:
     with look(tree, os.path.basename(job.path)) as arrival:
         if arrival.id != job.id:
             raise TemporaryFailure(f"{job.name} has just been replaced", fix="look again")
-    trash(tree, job.path)
+    with trouble(f"drop {job.name}"):
+        trash(tree, job.path)
 
 
 def seize(tree: Tree, job: Job) -> Claim:

@@ -70,21 +70,27 @@ BUSY = Taken(retry_s=BUSY_S)
 
 def take_arrival(tree: Tree, name: str, seen: Seen | None = None) -> Taken:
     """Try to claim the arrival `name`; TemporaryFailure (the arrival left as it was) when the disk is full."""
+    read = False
     with trouble(f"claim {name!r}"):
         try:
             with look(tree, name) as arrival:
-                now = _signature(arrival.status)
-                seen = seen if seen and seen.signature == now else Seen(now, tree.clock.boottime())
-                wait_s = _unsettled_s(tree, arrival, seen)
-                return Taken(retry_s=wait_s, seen=seen) if wait_s else _through_gate(tree, arrival)
+                read = True
+                return _take(tree, arrival, seen)
         except FileNotFoundError:
             return GONE
         except OSError as error:
-            if error.errno != errno.EIO:
+            if read or error.errno != errno.EIO:
                 raise
             # One unreadable block must neither count against the job nor stop the others.
             status = os.stat(f"{tree.path}/{name}", follow_symlinks=False)
             return Taken(stuck=f"cannot be read: {error.strerror}", inode=identity(status))
+
+
+def _take(tree: Tree, arrival: Arrival, seen: Seen | None) -> Taken:
+    now = _signature(arrival.status)
+    seen = seen if seen and seen.signature == now else Seen(now, tree.clock.boottime())
+    wait_s = _unsettled_s(tree, arrival, seen)
+    return Taken(retry_s=wait_s, seen=seen) if wait_s else _through_gate(tree, arrival)
 
 
 def identity(status: os.stat_result) -> tuple[int, int, int]:
