@@ -29,6 +29,7 @@ FIXED = {
     "XDG_CONFIG_HOME": f"{NOWHERE}/config",
     "XDG_STATE_HOME": f"{NOWHERE}/state",
 }
+OUTER = dict(os.environ)
 FOREIGN = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 FOREIGN += ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH")
 
@@ -111,6 +112,13 @@ def _no_process_left_behind() -> Iterator[None]:
 def project() -> Path:
     """The root of the source tree."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def outer_environment() -> dict[str, str]:
+    """The environment that the tests were started in, for the tools that fetch packages by the machine's settings."""
+    kept = {name: value for name, value in OUTER.items() if not name.startswith(("REPAIRLAB_", "PYTEST_"))}
+    return {name: value for name, value in kept.items() if name not in {*FOREIGN, "PYTHONWARNINGS", "VIRTUAL_ENV"}}
 
 
 @pytest.fixture(autouse=True)

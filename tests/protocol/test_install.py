@@ -1,0 +1,267 @@
+"""deploy/install and deploy/uninstall, run for real: staged for a machine, and for one person below a prefix."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man"]
+pytestmark = pytest.mark.timeout(300)  # two environments are made from the lock
+
+
+class Place:
+    """A copy of the project and where it is installed to."""
+
+    def __init__(self, base: Path, outer: dict[str, str], *options: str) -> None:
+        self.base, self.project, self.options = base, base / "project", options
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, self.project / part, ignore=ignore)
+            elif source.exists():
+                (self.project / part).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, self.project / part)
+        session = {"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"}  # the real user's manager is none of our business
+        self.env = {name: value for name, value in outer.items() if name not in session}
+        self.env |= {"XDG_DATA_HOME": str(base / "share"), "XDG_STATE_HOME": str(base / "state")}
+
+    def run(self, script: str, *more: str, **env: str) -> subprocess.CompletedProcess:
+        argv = [str(self.project / "deploy" / script), *self.options, *more]
+        return subprocess.run(argv, env=self.env | env, cwd="/", capture_output=True, text=True, check=False)
+
+    def files(self) -> set[str]:
+        """Everything that lies there, without the insides of releases."""
+        found = [path for path in self.base.rglob("*") if not path.is_relative_to(self.project)]
+        lib = [path.parent for path in found if path.name == "pyvenv.cfg"]
+        return {str(path.relative_to(self.base)) for path in found if not any(path.is_relative_to(at) for at in lib)}
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory, outer_environment) -> Place:
+    """Installed for a machine whose root directory is `staged.base / "root"`."""
+    base = tmp_path_factory.mktemp("staged")
+    place = Place(base, outer_environment, "--root", str(base / "root"))
+    done = place.run("install")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, outer_environment) -> Place:
+    """Installed for one person below `own.base / "local"`."""
+    base = tmp_path_factory.mktemp("own")
+    place = Place(base, outer_environment, "--user", "--prefix", str(base / "local"))
+    done = place.run("install")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def as_installed(staged: Place, *argv: str) -> subprocess.CompletedProcess:
+    """Run a program where the staged /usr/local is the machine's."""
+    local = staged.base / "root/usr/local"
+    view = ["bwrap", "--dev-bind", "/", "/", "--bind", str(local), "/usr/local", *argv]
+    return subprocess.run(view, capture_output=True, text=True, check=False, cwd="/")
+
+
+def programs() -> list[str]:
+    return sorted(path.name for path in (ROOT / "bin").iterdir())
+
+
+def unit_names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if path.suffix in {".service", ".timer"})
+
+
+def test_systemd_finds_nothing_to_say_about_the_installed_units(staged):
+    names = unit_names(ROOT / "systemd")
+    done = as_installed(staged, "systemd-analyze", "verify", *names)
+    # The exit status proves nothing: a unit whose program is missing passes with a warning in some versions.
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_systemd_finds_nothing_to_say_about_a_users_units(own, tmp_path):
+    units = own.base / "share/systemd/user"
+    env = own.env | {"XDG_RUNTIME_DIR": str(tmp_path), "MANPATH": str(own.base / "local/share/man")}
+    argv = ["systemd-analyze", "--user", "verify", *(str(units / name) for name in unit_names(units))]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_systemd_does_complain_about_a_unit_whose_program_is_missing(staged):
+    link = staged.base / "root/usr/local/bin/repairlab-cleanup"
+    target = link.readlink()
+    link.unlink()
+    try:
+        assert "not executable" in as_installed(staged, "systemd-analyze", "verify", "repairlab-cleanup.service").stderr
+    finally:
+        link.symlink_to(target)
+
+
+@pytest.mark.parametrize("name", programs())
+def test_an_installed_program_runs_by_its_name_and_without_the_source_tree(staged, name):
+    done = as_installed(
+        staged, "--tmpfs", str(ROOT), "--tmpfs", str(staged.project), f"/usr/local/bin/{name}", "--help"
+    )
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", programs())
+def test_a_users_program_runs_too(own, name):
+    done = subprocess.run([own.base / "local/bin" / name, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_of_the_caller_cannot_change_what_a_program_imports(own, tmp_path):
+    (tmp_path / "repairlab.py").write_text("raise SystemExit('hijacked')")
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    argv = [own.base / "local/bin/repairlab", "--version"]
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_service_can_enter_and_read_its_whole_release(staged):
+    [release] = [path.parent for path in staged.base.rglob("pyvenv.cfg")]
+    assert not [path for path in release.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o044 != 0o044]
+    base = next(line for line in (release / "pyvenv.cfg").read_text().splitlines() if line.startswith("home = "))
+    assert not base.removeprefix("home = ").startswith(("/home", "/root"))
+
+
+def test_modules_are_compiled_because_the_service_cannot_write_beside_them(staged):
+    [package] = staged.base.rglob("site-packages/repairlab")
+    sources = [path for path in package.rglob("*.py") if "server" not in path.parts]
+    assert sources
+    assert all(list((path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")) for path in sources)
+
+
+def test_installing_again_changes_nothing_and_says_so(staged):
+    before = {name: (staged.base / name).lstat().st_mtime_ns for name in staged.files()}
+    done = staged.run("install")
+    assert done.returncode == 0
+    after = {name: (staged.base / name).lstat().st_mtime_ns for name in staged.files()}
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert {Path(name).name for name in changed} <= {"MANIFEST", "repairlab"}  # the list, rewritten, and its directory
+    assert [line for line in done.stderr.splitlines() if "done;" not in line] == []
+
+
+def test_the_manifest_names_every_file_that_is_not_in_a_release(staged):
+    root = staged.base / "root"
+    manifest = (root / "usr/local/lib/repairlab/MANIFEST").read_text().split()
+    files = {f"/{Path(name).relative_to('root')}" for name in staged.files() if not (staged.base / name).is_dir()}
+    links = {f"/usr/local/bin/{name}" for name in programs()}
+    assert files | links - {"/usr/local/lib/repairlab/MANIFEST"} == {*manifest, "/usr/local/lib/repairlab/MANIFEST"}
+
+
+def test_a_dry_run_writes_nothing(tmp_path, outer_environment):
+    place = Place(tmp_path, outer_environment, "--root", str(tmp_path / "root"))
+    done = place.run("install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "repairlab-queue-watcher.service" in done.stderr
+    assert place.files() == set()
+
+
+def test_an_upgrade_keeps_the_release_that_may_still_run_and_drops_the_one_before(own):
+    def releases() -> set[str]:
+        return {path.parent.name for path in (own.base / "local/lib/repairlab").glob("*/pyvenv.cfg")}
+
+    [first] = releases()
+    oldest = own.base / "local/lib/repairlab/0123456789abcdef"
+    oldest.mkdir()
+    (oldest / "pyvenv.cfg").touch()
+    stale = own.base / "share/systemd/user/repairlab-retired.service"
+    stale.touch()
+    with (own.base / "local/lib/repairlab/MANIFEST").open("a") as manifest:
+        manifest.write(f"{stale}\n")
+    with (own.project / "src/repairlab/errors.py").open("a") as file:
+        file.write("\nUPGRADED = True\n")
+    assert own.run("install").returncode == 0
+    assert first in releases()
+    assert len(releases()) == 2
+    new = (own.base / "local/bin/repairlab").resolve().parent
+    assert new.parent.name != first
+    argv = [new / "python", "-I", "-c", "from repairlab.errors import UPGRADED"]
+    assert subprocess.run(argv, check=False).returncode == 0
+    assert not stale.exists(), "a unit whose program is gone would fail for ever"
+
+
+def test_an_installation_that_was_cut_short_is_made_good_by_the_next(own):
+    release = (own.base / "local/bin/repairlab").resolve().parent.parent
+    (release / ".complete").unlink()
+    shutil.rmtree(next(release.rglob("site-packages/repairlab")))
+    done = own.run("install")
+    assert done.returncode == 0, done.stderr
+    assert (
+        subprocess.run([own.base / "local/bin/repairlab", "--version"], check=False, capture_output=True).returncode
+        == 0
+    )
+
+
+def test_uninstalling_leaves_the_data_and_nothing_else(tmp_path, staged):
+    root = tmp_path / "root"
+    shutil.copytree(staged.base / "root", root, symlinks=True)
+    data = root / "var/lib/repairlab/spool/repair/handoff.json"
+    data.parent.mkdir(parents=True)
+    data.write_text("{}")
+    script = [str(staged.project / "deploy/uninstall"), "--root", str(root)]
+    done = subprocess.run(script, env=staged.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the data stays" in done.stderr
+    assert [path for path in root.rglob("*") if not path.is_dir() or path.name.startswith("repairlab-")] == [data]
+    again = subprocess.run(script, env=staged.env, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "nothing is installed" in again.stderr
+    subprocess.run([*script, "--purge"], env=staged.env, capture_output=True, check=True)
+    assert not (root / "var/lib/repairlab").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "words"),
+    [
+        ("install", ["--nonsense"], "unknown argument"),
+        ("install", ["--purge"], "unknown option"),
+        ("install", ["--root"], "takes a directory"),
+        ("install", ["--prefix", "relative"], "absolute"),
+        ("install", ["--prefix", "/with a space"], "letters"),
+        ("uninstall", ["--nonsense"], "unknown argument"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_64(script, options, words):
+    done = subprocess.run([ROOT / "deploy" / script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == os.EX_USAGE
+    assert words in done.stderr
+
+
+def test_an_interpreter_that_the_service_could_not_enter_is_refused(tmp_path, outer_environment):
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    python = tmp_path / "python"
+    claim = f"import sys; sys.base_prefix = '{private}'; "
+    lines = ["#!/bin/sh", f'[ "$1" = -c ] || exec {sys.executable} "$@"', f'exec {sys.executable} -c "{claim}$2"']
+    python.write_text("\n".join(lines) + "\n")
+    python.chmod(0o755)
+    place = Place(tmp_path, outer_environment, "--root", str(tmp_path / "root"))
+    done = place.run("install", PYTHON=str(python))
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert "may not enter" in done.stderr
+
+
+@pytest.mark.root
+def test_users_and_directories_come_into_being_with_their_modes(staged):
+    root = staged.base / "root"
+    (root / "etc").mkdir(exist_ok=True)
+    for argv in [["systemd-sysusers"], ["systemd-tmpfiles", "--create"]]:
+        name = f"usr/local/lib/{argv[0].removeprefix('systemd-')}.d/repairlab.conf"
+        subprocess.run([*argv, f"--root={root}", str(root / name)], check=True, capture_output=True)
+    users = {line.split(":")[0]: line.split(":") for line in (root / "etc/passwd").read_text().splitlines()}
+    groups = {line.split(":")[0]: line.split(":") for line in (root / "etc/group").read_text().splitlines()}
+    assert groups["repairlab-submit"][3] == "repairlab"
+    assert users["repairlab"][6].endswith("nologin")
+    queue = (root / "var/lib/repairlab/spool/repair").stat()
+    assert (queue.st_uid, queue.st_gid) == (int(users["repairlab"][2]), int(groups["repairlab-submit"][2]))
+    assert queue.st_mode & 0o7777 == 0o3770
+    shutil.rmtree(root / "etc")
+    shutil.rmtree(root / "var")
