@@ -102,9 +102,9 @@ def command(
             app.json = parameters.pop("as_json") or app.json
             return app.show(name.replace(" ", "-"), function(app, **parameters))
 
-        call = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(call)
-        settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        made = click.command(name.rsplit(maxsplit=1)[-1], context_settings=settings, **extra)(call)
+        with_json: Any = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+        make: Any = click.command(name.rsplit(maxsplit=1)[-1], context_settings=CONTEXT, **extra)
+        made: click.Command = make(with_json(call))
         if group is not None:
             group.add_command(made)
         return made

@@ -57,7 +57,10 @@ def release_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
 @ids_argument()
 @queue_option()
 def retry_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
-    """Run ended or deferred jobs again at once, their failures and those of their bundles forgiven."""
+    """Run ended or deferred jobs again at once, their failures forgiven.
+
+    What is known of the same bundle under other names is forgiven too.
+    """
     return _each(app, ids, queue, lambda spool, job_id: spool.retry(job_id), "JOB_RETRIED")
 
 
@@ -66,9 +69,9 @@ def retry_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
 @click.option("--dry-run", is_flag=True, help="Only say which jobs would be removed.")
 @queue_option()
 def drop_command(app: App, ids: tuple[str, ...], dry_run: bool, queue: str) -> Answer:
-    """Remove jobs for good, with their history and patches.
+    """Remove jobs for good.
 
-    A job that is being worked on is refused with exit code 75.
+    Their history and patches go too. A job that is being worked on is refused with exit code 75.
     """
     if dry_run:
         return _each(app, ids, queue, lambda _spool, _job_id: None, "")

@@ -71,9 +71,9 @@ def _colour(state: str, count: int) -> str:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the N that moved last.")
 @queue_option()
 def list_command(app: App, states: tuple[str, ...], lineage: str | None, limit: int | None, queue: str) -> Answer:
-    """List jobs, one a line, those that moved last at the end.
+    """List jobs, one a line.
 
-    Columns: ID, STATE, SINCE, TRIES, PRIO, LINEAGE, NAME, REASON. States: waiting, active, deferred, hold, ok,
+    Those that moved last stand at the end. Columns: ID, STATE, SINCE, TRIES, PRIO, LINEAGE, NAME, REASON. States: waiting, active, deferred, hold, ok,
     hard_fail, rejected; all unless named. Off a terminal the columns are separated by tabs, and nothing is cut:
     `repairlab list hard_fail | repairlab retry -`.
     """

@@ -39,9 +39,9 @@ TEMPLATE = "handoff.json"
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end: exit 0 if repaired, 1 if not.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up, exit 75.")
 def submit_command(app: App, what: str, waits: bool, timeout: float | None, **options: Any) -> Answer:
-    """Hand in failing code to be repaired; print the id of the job.
+    """Hand in failing code to be repaired.
 
-    WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on stdin.
+    Prints the id of the job. WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on stdin.
     """
     if timeout is not None and not waits:
         raise UsageError("--timeout goes with --wait", fix="add --wait")

@@ -79,9 +79,9 @@ def ends(
 @ids_argument(required=False)
 @queue_option()
 def follow_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
-    """Print every move of every job as it happens, or only of the jobs named, until they have ended.
+    """Print every move of every job as it happens.
 
-    Columns: AT, ID, EVENT, STATE, WHAT. With --json one envelope a line. Ends at Ctrl-C, or when all named jobs have
+    With ids, only of those jobs, until they have ended. Columns: AT, ID, EVENT, STATE, WHAT. With --json one envelope a line. Ends at Ctrl-C, or when all named jobs have
     ended: then with exit 0 if all are ok, else 1.
     """
     spool = app.queue(queue)
