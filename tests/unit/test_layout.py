@@ -21,6 +21,8 @@ SHIM_LINES = 15
 MOVES_ELSEWHERE = {
     "repairlab.sandbox.bundle": "its content-addressed store, result files, and workers' own directories",
     "repairlab.operate.configuring": "the configuration file that it writes",
+    "repairlab.operate.pruning": "bundles out of their store, under cleanup's own lock",
+    "repairlab.repair.agent": "the result files in the directory that --out names",
     "repairlab.repair.server": "inside the sandbox, in its empty work directory",
 }
 MOVERS = {
