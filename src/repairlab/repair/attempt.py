@@ -84,7 +84,7 @@ class Attempt:
         self.suspicion: dict[Line, float] = {}
         self.search: Search | None = None
         self.chosen: Plausible | None = None
-        self.plain_s = 0.0
+        self.whole: list[int] = []
         self.timings: dict[str, float] = {}
 
     def run(self) -> None:
@@ -155,7 +155,7 @@ class Attempt:
         began = time.monotonic()
         limit = min(MAX_HANG_S, self.wall_s / HANG_SHARE)
         share = self._left() / 3
-        plain = self._whole(server.baseline(range(len(ids)), limit_s=limit, wall_s=share, trace=False), ids)
+        plain = self._whole(server.baseline(range(len(ids)), limit_s=limit, wall_s=share, trace=False, plain=False), ids)
         self._timed("baseline_s", began)
         began = time.monotonic()
         self.tests = [server.test_run(ids, test) for test in plain]
@@ -163,7 +163,7 @@ class Attempt:
             return {}
         order, failing = order_of(self.tests)
         wanted = order[: failing + 400]
-        traced = server.baseline(wanted, limit_s=limit * 2, wall_s=share, trace=True)
+        traced = server.baseline(wanted, limit_s=limit * 2, wall_s=share, trace=True, plain=True)
         if traced.lost:
             raise Stop("tests_unruly", f"the tests end the process that runs them: {traced.lost}")
         return self._merged(server, ids, traced.tests, began)
@@ -172,11 +172,9 @@ class Attempt:
         self, server: Server, ids: list[str], traced: list[BaselineTest], began: float
     ) -> Mapping[tuple[str, int, str], str]:
         types: dict[tuple[str, int, str], str] = {}
-        unstable = []
+        unstable = self._unstable(server, ids, traced)
         for test in traced:
             run, known = server.test_run(ids, test), self.tests[test.index]
-            if run.failing != known.failing and run.outcome != "hang":
-                unstable.append(known.id)
             self.tests[test.index] = TestRun(known.id, known.outcome, known.cpu_s, run.message, run.lines, run.crash)
             for path, line, name, kind in test.types:
                 types.setdefault((server.relative(path), line, name), kind)
@@ -186,6 +184,22 @@ class Attempt:
         self.suspicion = suspicious(stable, [test for test in self.tests if not test.failing])
         self._timed("localize_s", began)
         return types
+
+    def _unstable(self, server: Server, ids: list[str], traced: list[BaselineTest]) -> set[str]:
+        """Return the tests that pass and fail on the same code; those that only a plain call changes go to `whole`."""
+        runs = [server.test_run(ids, test) for test in traced]
+        other = [
+            test.index
+            for test, run in zip(traced, runs, strict=True)
+            if run.failing != self.tests[test.index].failing and run.outcome != "hang"
+        ]
+        if not other:
+            return set()
+        limit = min(MAX_HANG_S, self.wall_s / HANG_SHARE)
+        again = server.baseline(other, limit_s=limit, wall_s=self._left() / 4, trace=False, plain=False)
+        third = {test.index: server.test_run(ids, test).failing for test in again.tests}
+        self.whole = [index for index in other if third.get(index) == self.tests[index].failing]
+        return {self.tests[index].id for index in other if index not in self.whole}
 
     @staticmethod
     def _whole(found: Baseline, ids: list[str]) -> list[BaselineTest]:
@@ -205,7 +219,7 @@ class Attempt:
         ids = [test.id for test in self.tests]
 
         def prepared(server: Server) -> Server:
-            server.plan(ground.order, ground.failing, ground.allow, ids)
+            server.plan(ground.order, ground.failing, ground.allow, ids, self.whole)
             return server
 
         def restart() -> Server:

@@ -171,14 +171,21 @@ class Server:
             raise ServerLost(f"more than {MAX_TESTS} tests")
         return found
 
-    def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool) -> Baseline:
-        """Run the tests `order`, each for at most `limit_s` CPU seconds, all for at most about `wall_s`."""
-        request = {"op": "baseline", "order": list(order), "limit_s": limit_s, "wall_s": wall_s, "trace": trace}
+    def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool, plain: bool) -> Baseline:
+        """Run the tests `order`, each for at most `limit_s` CPU seconds, all for at most about `wall_s`.
+
+        `plain` calls test functions directly that pytest's fixtures, marks and hooks have nothing to do with.
+        """
+        request = {"op": "baseline", "order": list(order), "limit_s": limit_s, "wall_s": wall_s}
+        request |= {"trace": trace, "plain": plain}
         return ask(self._confined, request, Baseline, 2 * wall_s + 10 + GRACE_S)
 
-    def plan(self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str]) -> None:
-        """Tell the order of the tests, the failing ones first, and the CPU seconds that each may take."""
+    def plan(
+        self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str], whole: Sequence[int]
+    ) -> None:
+        """Tell the order of the tests, the failing ones first, the CPU seconds of each, which are never called plainly."""
         self._plan = {"op": "plan", "order": list(order), "failing": failing, "allow": list(allow), "ids": list(ids)}
+        self._plan["whole"] = list(whole)
         ask(self._confined, self._plan, Answer, GRACE_S)
 
     def submit(self, edits: Iterable[Edit], *, scale: float, partial: int) -> None:

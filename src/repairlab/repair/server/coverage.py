@@ -78,19 +78,19 @@ class Coverage:
         return found
 
 
-def crash(excinfo, coverage):
+def crash(error, coverage):
     """Return ([[path, line], …] of the editable frames, innermost last, and one line of message)."""
     frames = []
-    trace = excinfo.tb
+    trace = error.__traceback__
     while trace is not None and len(frames) < 200:
         place = coverage._place(trace.tb_frame.f_code.co_filename)
         if place is not None:
             frames.append([place[2], trace.tb_lineno])
         trace = trace.tb_next
     try:
-        message = "%s: %s" % (excinfo.type.__name__, str(excinfo.value))
-    except Exception:
-        message = excinfo.type.__name__
+        message = "%s: %s" % (type(error).__name__, error)
+    except Exception:  # a bundle's exception need not know how to print itself
+        message = type(error).__name__
     return frames[-50:], message[:500]
 
 

@@ -30,6 +30,7 @@ class Hot:
         self.session = session
         self.recorder = recorder
         self.files = files
+        self.plain = plain_items(session)
 
     def do_baseline(self, request):
         """Run the tests `order`, each bounded by `limit_s` of CPU; with `trace`, collect coverage too.
@@ -45,12 +46,12 @@ class Hot:
         for _ in range(MAX_RESTARTS):
             if not waiting or _monotonic() > stop_at:
                 break
-            self._baseline_fork(waiting, tests, limit, stop_at, coverage)
+            self._baseline_fork(waiting, tests, limit, stop_at, coverage, request["plain"])
             waiting = [index for index in waiting if index not in tests]
         return {"tests": [dict(tests[index], index=index) for index in sorted(tests)], "missing": waiting}
 
-    def _baseline_fork(self, waiting, tests, limit, stop_at, coverage):
-        body = baseline_body(self, waiting, limit, coverage)
+    def _baseline_fork(self, waiting, tests, limit, stop_at, coverage, plain):
+        body = baseline_body(self, waiting, limit, coverage, self.plain if plain else None)
         if coverage is not None:
             coverage.clear()
         fork, running = Fork(body), None
@@ -73,6 +74,12 @@ class Hot:
                 entry["lines"] = coverage.lines()
             tests[dead] = entry
 
+    def do_plan(self, request):
+        """Forget the plain calls of those tests that came out otherwise than the whole protocol has them."""
+        for index in request["whole"]:
+            self.plain[index] = None
+        return {}
+
     def do_try(self, request):
         """Judge one candidate: run `order` in a fork; `stop` indices end it when they fail."""
         try:
@@ -90,10 +97,10 @@ class Hot:
             if not sum([live.swap(old, new) for live, old, new in swaps]):
                 raise NeedsFresh
 
-        return forked_try(lambda: (self.session, self.recorder), request, apply)
+        return forked_try(lambda: (self.session, self.recorder), dict(request, plain=self.plain), apply)
 
 
-def baseline_body(hot, waiting, limit, coverage):
+def baseline_body(hot, waiting, limit, coverage, plain):
     def body(write_end):
         recorder = hot.recorder
 
@@ -116,7 +123,7 @@ def baseline_body(hot, waiting, limit, coverage):
             return True
 
         recorder.keep_excinfo = coverage is not None
-        run_tests(hot.session, recorder, waiting, lambda index: limit, report, begin)
+        run_tests(hot.session, recorder, waiting, lambda index: limit, report, begin, plain)
 
     return body
 
@@ -147,7 +154,7 @@ def forked_try(prepare, request, apply):
             _write(write_end, ("%d %s\n" % (index, outcome)).encode())
             return go_on(outcome in "psx")
 
-        run_tests(session, recorder, order, lambda index: allowance[index], report)
+        run_tests(session, recorder, order, lambda index: allowance[index], report, None, request.get("plain"))
 
     fork = Fork(body)
     longest = 4 * max([allowance[index] for index in order] or [1]) + 0.5 + request.get("extra_s", 0)

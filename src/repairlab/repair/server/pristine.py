@@ -100,7 +100,7 @@ class Pristine:
     def do_plan(self, request):
         """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds that each may use."""
         self.plan = {key: request[key] for key in ("order", "failing", "allow", "ids")}
-        return {}
+        return self._ask_hot(request, 60) if self.hot is not None else {"lost": "no worker"}
 
     def do_baseline(self, request):
         if self.hot is None:

@@ -59,7 +59,7 @@ class Recorder:
 
     def pytest_runtest_makereport(self, item, call):
         if self.keep_excinfo and call.excinfo is not None and self.excinfo is None:
-            self.excinfo = call.excinfo
+            self.excinfo = call.excinfo.value
 
     def pytest_collectreport(self, report):
         if report.failed and len(self.errors) < 20:
@@ -81,11 +81,78 @@ def collect(arguments):
     session.exitstatus = 0
     config.hook.pytest_sessionstart(session=session)
     config.hook.pytest_collection(session=session)
+    for item in session.items:
+        # Nobody reads the search's tracebacks, and making them takes ten times as long as a small test.
+        item.repr_failure = item._repr_failure_py = no_traceback
     return session, recorder
 
 
-def run_tests(session, recorder, order, allowance, report, begin=None):
-    """Run the items `order` with the whole runtest protocol; `report(index, outcome, cpu, wall)` says whether to go on."""
+def no_traceback(excinfo, style=None):
+    return "failed"
+
+
+RUNTEST_HOOKS = (
+    "pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown",
+    "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_pyfunc_call", "pytest_fixture_setup",
+)  # fmt: skip
+KNOWN_PLUGINS = ("_pytest.", "pytest_timeout", "pytest_randomly", "xdist.", "pytest_cov.", "_hypothesis", "anyio.")
+
+
+def plain_items(session):
+    """Return, for each item, the call that is all there is to it, or None where fixtures, marks or hooks have a say.
+
+    Calling the function takes microseconds, the whole protocol milliseconds.
+    """
+    from _pytest.python import Function
+
+    hooks = session.config.hook
+    if session.config.getini("filterwarnings") or session.config.getoption("pythonwarnings", None):
+        return [None] * len(session.items)
+    for name in RUNTEST_HOOKS:
+        for implementation in getattr(hooks, name).get_hookimpls():
+            plugin = implementation.plugin
+            module = plugin.__name__ if hasattr(plugin, "__name__") else type(plugin).__module__
+            if not isinstance(plugin, Recorder) and not module.startswith(KNOWN_PLUGINS):
+                return [None] * len(session.items)
+    return [plain_call(item) if type(item) is Function else None for item in session.items]
+
+
+def plain_call(item):
+    import inspect
+
+    spec = getattr(item, "callspec", None)
+    given = dict(spec.params) if spec is not None else {}
+    if set(item._fixtureinfo.names_closure) - set(given) or getattr(spec, "indices", None) is None and given:
+        return None
+    if any(mark.name != "parametrize" or mark.kwargs.get("indirect") for mark in item.iter_markers()):
+        return None
+    function = getattr(item.obj, "__func__", item.obj)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        return None
+    names = item._fixtureinfo.argnames
+    return lambda: item.obj(**{name: given[name] for name in names})
+
+
+def call_plainly(call, recorder):
+    """Run one plain call and note its outcome as the recorder would."""
+    from _pytest.outcomes import Exit, Skipped, XFailed
+
+    try:
+        call()
+        recorder.outcome = "p"
+    except (Exit, KeyboardInterrupt):
+        raise
+    except Skipped:
+        recorder.outcome = "s"
+    except XFailed:
+        recorder.outcome = "x"
+    except BaseException as error:  # SystemExit too: pytest counts it as a failure
+        recorder.outcome = "f"
+        recorder.excinfo = error if recorder.keep_excinfo else None
+
+
+def run_tests(session, recorder, order, allowance, report, begin=None, plain=None):
+    """Run the items `order`, where `plain` has none of its own with the whole protocol, as long as `report` says so."""
     items = session.items
     for position, index in enumerate(order):
         after = items[order[position + 1]] if position + 1 < len(order) else None
@@ -94,7 +161,10 @@ def run_tests(session, recorder, order, allowance, report, begin=None):
             begin(index)
         _setitimer(signal.ITIMER_PROF, allowance(index))
         cpu, wall = _cpu(), _monotonic()
-        session.config.hook.pytest_runtest_protocol(item=items[index], nextitem=after)
+        if plain is not None and plain[index] is not None:
+            call_plainly(plain[index], recorder)
+        else:
+            session.config.hook.pytest_runtest_protocol(item=items[index], nextitem=after)
         cpu, wall = _cpu() - cpu, _monotonic() - wall
         if not report(index, recorder.outcome or "e", cpu, wall):
             break
