@@ -100,13 +100,21 @@ def _compact(tree: Tree, name: str, path: str, entry: Event) -> None:
 
 
 def prune(tree: Tree) -> int:
-    """Remove fingerprints that nobody failed on for their TTL, and the oldest beyond the bound; return how many."""
+    """Remove fingerprints that nobody failed on for their TTL, and the oldest beyond the bound; return how many.
+
+    The files' times only choose what to look into: a stepped clock must not make the queue forget.
+    """
     directory = f"{tree.path}/{FINGERPRINTS}"
-    ages = sorted((tree.clock.wall() - entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))
+    ages = sorted((tree.clock.wall() - entry.stat().st_mtime, entry.name) for entry in os.scandir(directory))
     policy = tree.policy
     ttl_s = max(policy.fingerprint_ttl_s, policy.window_s)
-    gone = [path for i, (age_s, path) in enumerate(ages) if age_s > ttl_s or i >= policy.fingerprint_entries]
-    for path in gone:
+    bound = policy.fingerprint_entries
+    gone = [name for i, (age_s, name) in enumerate(ages) if i >= bound or (age_s > ttl_s and _is_old(tree, name, ttl_s))]
+    for name in gone:
         with suppress(FileNotFoundError):
-            tree.disk.do("fingerprint.prune", os.unlink, path)
+            tree.disk.do("fingerprint.prune", os.unlink, f"{directory}/{name}")
     return len(gone)
+
+
+def _is_old(tree: Tree, name: str, ttl_s: float) -> bool:
+    return all(tree.clock.age_s(entry) > ttl_s for entry in history.read(f"{tree.path}/{FINGERPRINTS}/{name}"))
