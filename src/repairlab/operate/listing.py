@@ -73,9 +73,9 @@ def _colour(state: str, count: int) -> str:
 def list_command(app: App, states: tuple[str, ...], lineage: str | None, limit: int | None, queue: str) -> Answer:
     """List jobs, one a line.
 
-    Those that moved last stand at the end. Columns: ID, STATE, SINCE, TRIES, PRIO, LINEAGE, NAME, REASON. States: waiting, active, deferred, hold, ok,
-    hard_fail, rejected; all unless named. Off a terminal the columns are separated by tabs, and nothing is cut:
-    `repairlab list hard_fail | repairlab retry -`.
+    Columns: ID, STATE, SINCE, TRIES, PRIO, LINEAGE, NAME, REASON; what moved last stands at the end. States: waiting,
+    active, deferred, hold, ok, hard_fail, rejected; all unless named. Off a terminal the columns are separated by tabs
+    and nothing is cut: `repairlab list hard_fail | repairlab retry -`.
     """
     wanted = [State(state) for state in states] or list(State)
     found = [row for row in views.rows(app.queue(queue), *wanted) if lineage in (None, row["lineage"])]

@@ -41,7 +41,8 @@ TEMPLATE = "handoff.json"
 def submit_command(app: App, what: str, waits: bool, timeout: float | None, **options: Any) -> Answer:
     """Hand in failing code to be repaired.
 
-    Prints the id of the job. WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on stdin.
+    Prints the id of the job. WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on
+    stdin.
     """
     if timeout is not None and not waits:
         raise UsageError("--timeout goes with --wait", fix="add --wait")

@@ -81,12 +81,13 @@ def ends(
 def follow_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
     """Print every move of every job as it happens.
 
-    With ids, only of those jobs, until they have ended. Columns: AT, ID, EVENT, STATE, WHAT. With --json one envelope a line. Ends at Ctrl-C, or when all named jobs have
-    ended: then with exit 0 if all are ok, else 1.
+    Columns: AT, ID, EVENT, STATE, WHAT; with --json one envelope a line. Ends at Ctrl-C. With ids, only those jobs are
+    followed from their beginning until all have ended: exit 0 if all are ok, else 1.
     """
     spool = app.queue(queue)
     wanted = {spool.find(given).id for given in read_ids(ids)} if ids else None
     tail = Tail(spool, wanted, since=None if ids else time.time())
+    output.say(f"repairlab: following {spool.path}")
     while True:
         for job, event in tail.poll():
             _print(app, job, event)

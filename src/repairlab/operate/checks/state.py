@@ -72,7 +72,7 @@ def queues(app: App) -> Iterator[Check]:
             continue
         counts = spool.counts()
         told = ", ".join(f"{count} {where}" for where, count in counts.items() if count) or "empty"
-        strays = [str(stray) for stray in spool.strays()]
+        strays = [os.path.basename(stray.path) for stray in spool.strays()]
         if strays:
             shown = ", ".join(strays[:3]) + (" …" if len(strays) > 3 else "")
             why = f"{name}: {output.plural(len(strays), 'file')} that no pattern matches: {shown}"

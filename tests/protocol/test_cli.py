@@ -1,0 +1,391 @@
+"""The operator's command line, the real program on a temporary root: columns, envelopes, exit codes, hostile names."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from repairlab import documents
+from repairlab.errors import BadInput
+from repairlab.spool import Policy, Spool, State
+
+BIN = Path(__file__).resolve().parents[2] / "bin"
+PROGRAM = [sys.executable, str(BIN / "repairlab")]
+EVIL = "\x1b]0;owned\x07\u202e"
+HOSTILE_DIFF = "--- a/m.py\n+++ b/m.py\n@@ -1 +1 @@\n-a\r\n+\x1b[2Jb\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def queue(root: Path) -> Spool:
+    """A queue without back-off, so that a deferred job is due at once."""
+    spool = Spool(root / "spool" / "repair", policy=Policy(settle_s=0), random=lambda: 0.0)
+    spool.create()
+    return spool
+
+
+@pytest.fixture
+def project_dir(tmp_path: Path) -> Path:
+    where = tmp_path / "project"
+    where.mkdir()
+    (where / "m.py").write_text("def f():\n    return 1\n")
+    (where / "test_m.py").write_text("from m import f\n\n\ndef test_f():\n    assert f() == 2\n")
+    return where
+
+
+def run(root: Path, *argv: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "REPAIRLAB_ROOT": str(root), **environ}
+    return subprocess.run([*PROGRAM, *argv], input=stdin, capture_output=True, text=True, env=env, timeout=30)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict:
+    """The one envelope on stdout."""
+    assert done.stdout.count("\n") == 1, done
+    envelope = json.loads(done.stdout)
+    assert set(envelope) == {"schema", "ok", "data", "error"}
+    assert envelope["ok"] is (done.returncode == 0)
+    assert (envelope["error"] is None) is envelope["ok"]
+    if not envelope["ok"]:
+        assert envelope["error"]["code"] == done.returncode
+        assert done.stderr.strip()
+    return envelope
+
+
+def handoff(**fields) -> bytes:
+    return documents.encode(documents.Handoff(bundle_dir="/srv/bundle", **fields))
+
+
+def ended(queue: Spool, how: str, **fields) -> str:
+    """Publish a job and end it; return its id."""
+    queue.publish(handoff(**fields))
+    for claim in queue.claims(limit=1):
+        with claim:
+            if how == "ok":
+                claim.put("patch.diff", HOSTILE_DIFF.encode())
+                claim.put("telemetry.json", b'{"ok": true, "strategy": "noop%s", "timings": 3}' % EVIL.encode())
+                claim.finish()
+            elif how == "rejected":
+                claim.reject(BadInput(f"no{EVIL}", field="bundle_dir", fix="name one"))
+            else:
+                claim.quarantine(f"exhausted{EVIL}\nsecond line")
+        return claim.id
+    raise AssertionError("nothing was ready")
+
+
+def test_a_directory_is_frozen_handed_in_listed_and_shown(root, project_dir):
+    done = run(root, "submit", str(project_dir), "--lineage", "web", "--priority", "5", "--test", "test_*.py")
+    job_id = done.stdout.strip()
+    assert (done.returncode, len(job_id)) == (0, 24)
+    (line,) = run(root, "list").stdout.splitlines()
+    columns = line.split("\t")
+    assert columns[:2] == [job_id, "waiting"]
+    assert columns[3:6] == ["0", "5", "web"]
+    shown = told(run(root, "show", job_id[:8], "--json"))["data"]
+    frozen = Path(shown["document"]["bundle_dir"])
+    assert frozen.parent == root / "bundles"
+    assert (frozen / "m.py").read_bytes() == (project_dir / "m.py").read_bytes()
+    assert shown["document"]["source_dir"] == str(project_dir)
+    assert shown["document"]["tests"] == ["test_*.py"]
+    assert told(run(root, "status", "--json"))["data"]["queues"]["repair"]["waiting"] == 1
+
+
+def test_a_handoff_file_inside_the_roots_is_published_byte_for_byte(root, queue, project_dir, tmp_path):
+    inside = root / "bundles" / "mine"
+    inside.mkdir(parents=True)
+    raw = b'{ "x_unknown": 1,\n "bundle_dir": "%s" }' % str(inside).encode()
+    (tmp_path / "h.json").write_bytes(raw)
+    job_id = run(root, "submit", str(tmp_path / "h.json")).stdout.strip()
+    assert queue.find(job_id).document() == raw
+
+
+def test_a_relative_bundle_dir_in_a_file_on_stdin_or_as_template_is_filled_in(root, queue, project_dir):
+    (project_dir / "handoff.json").write_text('{"lineage": "from-template", "x_kept": [1]}')
+    job_id = run(root, "submit", str(project_dir)).stdout.strip()
+    value = json.loads(queue.find(job_id).document())
+    assert (value["lineage"], value["x_kept"]) == ("from-template", [1])
+    done = run(root, "submit", "-", stdin=json.dumps({"bundle_dir": str(project_dir), "lineage": "stdin"}))
+    assert json.loads(queue.find(done.stdout.strip()).document())["lineage"] == "stdin"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("{", ""),
+        ('{"bundle_dir": 3}', "bundle_dir"),
+        ('{"bundle_dir": "/nonexistent/x"}', "bundle_dir"),
+        ('{"bundle_dir": "/", "priority": "high"}', "priority"),
+        ('{"bundle_dir": "/", "limits": {"wall_s": -1}}', "limits.wall_s"),
+    ],
+)
+def test_a_bad_handoff_is_refused_with_its_field_and_leaves_nothing(root, text, field):
+    done = run(root, "submit", "-", "--json", stdin=text)
+    envelope = told(done)
+    assert done.returncode == os.EX_DATAERR
+    assert (envelope["error"]["field"] or "") == field
+    assert envelope["error"]["fix"]
+    assert not (root / "spool" / "repair").exists()
+
+
+def test_the_same_key_twice_is_one_job(root, project_dir):
+    first = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout
+    second = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout
+    assert first == second
+
+
+def test_what_strangers_wrote_never_reaches_the_terminal_unescaped(root, queue):
+    ended(queue, "ok", reason="a")
+    ended(queue, "rejected", reason="b")
+    failed = ended(queue, "hard_fail", reason="c", lineage="x")
+    (queue.path / f"handoff{EVIL}\udcff.json").write_bytes(b"[]")
+    ids = [job.id for job in queue.jobs()]
+    for argv in (["list"], ["list", "--json"], ["show", *ids], ["show", *ids, "--json"], ["shape"], ["status"]):
+        done = run(root, *argv)
+        assert done.returncode == 0, done
+        for text in (done.stdout, done.stderr):
+            assert not [char for char in text if ord(char) < 0x20 and char not in "\n\t"], argv
+            assert "\u202e" not in text
+    assert len(run(root, "list").stdout.splitlines()) == 4
+    assert r"exhausted\x1b]0;owned\x07" in run(root, "show", failed).stdout
+
+
+def test_the_diff_is_byte_exact_in_a_pipe_and_escaped_on_a_terminal(root, queue):
+    job_id = ended(queue, "ok")
+    done = subprocess.run(
+        [*PROGRAM, "--root", str(root), "show", job_id, "--diff"], capture_output=True, timeout=30, check=True
+    )
+    assert done.stdout == HOSTILE_DIFF.encode()
+    seen = on_a_terminal([*PROGRAM, "--root", str(root), "show", job_id, "--diff"], TERM="xterm")
+    assert rb"\x1b[2Jb" in seen
+    assert b"\x1b[2J" not in seen
+    assert b"\x1b[32m+" in seen
+    assert run(root, "show", ended(queue, "rejected", reason="other"), "--diff").returncode == 1
+
+
+def on_a_terminal(argv: list[str], **environ: str) -> bytes:
+    """Run a program with its stdout on a terminal; return what it wrote there."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "COLUMNS": "100", **environ}
+    with subprocess.Popen(argv, stdout=theirs, stdin=subprocess.DEVNULL, env=env) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while select.select([ours], [], [], 20)[0]:
+                piece = os.read(ours, 65536)
+                if not piece:
+                    break
+                seen += piece
+        except OSError:  # EIO: the other end was closed
+            pass
+        process.wait(timeout=10)
+    os.close(ours)
+    return seen
+
+
+def test_on_a_terminal_a_list_has_a_header_short_ids_and_colours_only_if_wanted(root, queue):
+    job_id = ended(queue, "hard_fail")
+    argv = [*PROGRAM, "--root", str(root), "list"]
+    colourful = on_a_terminal(argv, TERM="xterm").decode()
+    assert colourful.startswith("\x1b[1mID ")
+    assert f"\x1b[31m{job_id[:12]}  hard_fail" in colourful
+    plain = on_a_terminal(argv, TERM="xterm", NO_COLOR="1").decode()
+    assert "\x1b" not in plain
+    assert plain.splitlines()[0].split() == ["ID", "STATE", "SINCE", "TRIES", "PRIO", "LINEAGE", "NAME", "REASON"]
+
+
+def test_ids_are_piped_from_a_list_into_an_operation(root, queue):
+    jobs = {ended(queue, "hard_fail", reason=str(i)) for i in range(3)}
+    done = run(root, "retry", "-", stdin=run(root, "list", "hard_fail").stdout)
+    assert done.returncode == 0
+    assert {line.split("\t")[0] for line in done.stdout.splitlines()} == jobs
+    assert queue.counts()[State.DEFERRED] == 3
+
+
+def test_jobs_are_held_released_and_dropped(root, queue):
+    job_id = queue.publish(handoff()).id
+    assert run(root, "hold", job_id).stdout == f"{job_id}\thold\n"
+    assert run(root, "release", job_id).stdout == f"{job_id}\tdeferred\n"
+    assert run(root, "drop", job_id, "--dry-run").stdout == f"{job_id}\tgone\n"
+    assert queue.find(job_id).state is State.DEFERRED
+    assert run(root, "drop", job_id).stdout == f"{job_id}\tgone\n"
+    assert sum(queue.counts().values()) == 0
+
+
+def test_one_bad_id_keeps_no_other_from_being_done(root, queue):
+    job_id = queue.publish(handoff()).id
+    done = run(root, "hold", "feedfeed", job_id, "--json")
+    envelope = told(done)
+    assert done.returncode == os.EX_DATAERR
+    assert [item["state"] for item in envelope["data"]] == [None, "hold"]
+    assert queue.find(job_id).state is State.HOLD
+
+
+def test_a_job_that_is_being_worked_on_is_refused_with_try_again_later(root, queue):
+    queue.publish(handoff())
+    for claim in queue.claims(limit=1):
+        done = run(root, "drop", claim.id, "--json")
+        assert done.returncode == os.EX_TEMPFAIL
+        told(done)
+        claim.finish()
+
+
+@pytest.mark.parametrize(("how", "code"), [("ok", 0), ("hard_fail", 1), ("rejected", 1)])
+def test_wait_returns_at_once_for_what_has_ended_and_says_how(root, queue, how, code):
+    job_id = ended(queue, how)
+    done = run(root, "wait", job_id)
+    assert done.returncode == code
+    assert done.stdout.split("\t")[:2] == [job_id, how]
+
+
+def test_wait_and_follow_see_a_job_through_to_its_end(root, queue):
+    job_id = queue.publish(handoff()).id
+    env = {**os.environ, "REPAIRLAB_ROOT": str(root)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
+    with (
+        subprocess.Popen([*PROGRAM, "wait", job_id, "--json"], **pipes) as waiting,
+        subprocess.Popen([*PROGRAM, "follow", job_id], **pipes) as following,
+        subprocess.Popen([*PROGRAM, "follow", "--json"], **pipes) as all_jobs,
+    ):
+        for follower in (following, all_jobs):
+            assert "following" in follower.stderr.readline()
+        for step in ("fail", "finish"):
+            for claim in queue.claims(limit=1):
+                with claim:
+                    claim.fail("exhausted") if step == "fail" else claim.finish()
+        out, _ = waiting.communicate(timeout=10)
+        assert (waiting.returncode, json.loads(out)["data"][0]["state"]) == (0, "ok")
+        lines, _ = following.communicate(timeout=10)
+        assert following.returncode == 0
+        events = [line.split("\t")[2] for line in lines.splitlines()]
+        assert events == ["started", "failed", "started", "finished"]
+        assert "exhausted" in lines
+        time.sleep(0.5)
+        all_jobs.terminate()
+        told_of = [json.loads(line)["data"] for line in all_jobs.communicate(timeout=10)[0].splitlines()]
+        assert [event["event"] for event in told_of] == events
+        assert {event["id"] for event in told_of} == {job_id}
+
+
+def test_wait_gives_up_when_its_time_is_over(root, queue):
+    job_id = queue.publish(handoff()).id
+    done = run(root, "wait", job_id, "--timeout", "0.1", "--json")
+    assert done.returncode == os.EX_TEMPFAIL
+    assert "still unfinished" in told(done)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["lst"], 64, "did you mean `list`?"),
+        (["list", "--nonsense"], 64, "see `repairlab list --help`"),
+        (["list", "nowhere"], 64, "see `repairlab list --help`"),
+        (["submit"], 64, "Missing argument"),
+        (["show", "xyz"], 65, "names no job"),
+        (["list", "--queue", "challengers"], 69, "there is no queue"),
+        (["config", "show", "nope"], 64, "config show"),
+        (["submit", "/nonexistent"], 65, "does not exist"),
+    ],
+)
+def test_every_error_has_its_exit_code_one_line_of_talk_and_an_envelope(root, queue, argv, code, said):
+    done = run(root, *argv, "--json")
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    told(done)
+
+
+def test_a_wrong_configuration_is_78_for_commands_that_need_it(root, queue):
+    done = run(root, "list", "--json", REPAIRLAB_QUEUE_FAILURES="x")
+    assert done.returncode == os.EX_CONFIG
+    assert told(done)["error"]["field"] == "$REPAIRLAB_QUEUE_FAILURES"
+    assert run(root, "config", "check", REPAIRLAB_QUEUE_FAILURES="x").returncode == os.EX_CONFIG
+
+
+def test_a_configuration_is_written_checked_and_shown_with_its_origins(root, tmp_path):
+    path = tmp_path / "c.toml"
+    assert run(root, "config", "init", str(path)).stdout.strip() == str(path)
+    assert run(root, "config", "init", str(path)).returncode == os.EX_USAGE
+    path.write_text(path.read_text().replace("# failures = 3", "failures = 5"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if text == "failures = 5")
+    shown = run(root, "config", "show", "--origin", REPAIRLAB_CONFIG=str(path)).stdout
+    assert f"queue.failures\t5\t{path}:{line}\n" in shown
+    assert "queue.crashes\t3\tdefault\n" in shown
+    assert run(root, "config", "check", REPAIRLAB_CONFIG=str(path)).stdout == f"ok: {path}\n"
+
+
+def test_a_closed_pipe_ends_a_list_quietly(root, queue):
+    for i in range(3):
+        queue.publish(handoff(reason=str(i)))
+    command = f"{sys.executable} {BIN / 'repairlab'} --root {root} list; echo $? >&2"
+    shell = ["bash", "-c", f"({command}) | true"]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=30)
+    assert done.stderr == "0\n"
+
+
+def test_fsck_finds_nothing_in_a_sound_queue_and_something_in_a_broken_one(root, queue):
+    job_id = ended(queue, "ok")
+    assert run(root, "fsck").stdout == ""
+    (Path(queue.find(job_id).path) / "job.json").unlink()
+    done = run(root, "fsck", "--json")
+    assert done.returncode == 1
+    assert job_id in told(done)["data"][0]["path"]
+
+
+def test_the_doctor_tells_each_check_with_its_fix(root, queue):
+    done = run(root, "doctor", "--json")
+    checks = told(done)["data"]
+    assert {check["status"] for check in checks} <= {"ok", "warn", "fail"}
+    assert all(check["fix"] for check in checks if check["status"] == "fail")
+    names = {check["name"] for check in checks}
+    assert names == {
+        *["python", "packages", "journal", "config", "sandbox", "state", "queue", "bundles", "disk", "inotify", "clock"]
+    } | ({"memory", "watcher"})
+
+
+def test_the_doctor_fails_where_jobs_would_not_run(root, queue, tmp_path):
+    os.chmod(root, 0o777)
+    done = run(root, "doctor", "--only", "state", "--only", "bundles", REPAIRLAB_BUNDLES_ROOTS='["/nonexistent"]')
+    assert done.returncode == 1
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [["fail", "state"], ["fail", "bundles"]]
+    assert rows[0][3] == f"chmod o-w {root}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed_for_each_shell(root, shell):
+    assert "_REPAIRLAB_COMPLETE" in run(root, "completion", shell).stdout
+
+
+def test_the_shell_completes_commands_and_job_ids(root, queue):
+    job_id = queue.publish(handoff()).id
+    asked = {"_REPAIRLAB_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
+    assert "plain,submit" in run(root, COMP_WORDS="repairlab su", **asked).stdout
+    asked["COMP_CWORD"] = "2"
+    assert f"plain,{job_id}" in run(root, COMP_WORDS=f"repairlab show {job_id[:4]}", **asked).stdout
+
+
+def test_help_imports_nothing_heavy_and_feels_instant(root, tmp_path):
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    took = []
+    for _ in range(6):
+        began = time.perf_counter()
+        done = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, env=env, timeout=30)
+        took.append(time.perf_counter() - began)
+        assert "submit" in done.stdout
+    assert min(took) < 0.150
+    argv = [sys.executable, "-X", "importtime", *PROGRAM[1:], "--help"]
+    imported = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=30).stderr
+    assert "repairlab.operate.main" in imported
+    heavy = ("msgspec", "orjson", "rich", "watchdog", "pytest", "filelock", "repairlab.spool", "repairlab.sandbox")
+    assert not [name for name in heavy if re.search(rf"\| +{name}$", imported, re.MULTILINE)]
