@@ -29,7 +29,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import IO, Protocol
 
@@ -224,13 +224,20 @@ class _State:
     program = os.path.basename(sys.argv[0]) or "repairlab"
 
 
-def configure(program: str, backend: Backend | None = None, *, level: int = logging.WARNING) -> None:
-    """Name this program in every entry, choose the backend, and route what libraries log (from `level`) there."""
+def configure(
+    program: str, backend: Backend | None = None, *, level: int = logging.WARNING, quiet: Sequence[str] = ()
+) -> None:
+    """Name this program in every entry, choose the backend, and route what libraries log (from `level`) there.
+
+    Loggers in `quiet` are heard from CRITICAL on only.
+    """
     _State.program = program
     _State.backend = backend or choose(to_journal=stderr_is_journal())
     root = logging.getLogger()
     root.handlers = [_Handler()]
     root.setLevel(level)
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def backend() -> str:

@@ -27,7 +27,7 @@ import msgspec
 
 from repairlab import documents
 from repairlab.documents import Challenger, Handoff, Strategy, Telemetry
-from repairlab.errors import BadInput
+from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.sandbox.bundle import content_digest, hash_manifest, manifest
 from repairlab.spool import Spool, State
 from repairlab.spool.arrival import digest
@@ -61,6 +61,7 @@ class Lie(Exception):
 def main(argv: Sequence[str]) -> int:
     """Judge one answer."""
     options = _parser().parse_args(argv)
+    os.umask(0o022)  # results are there to be read; who may is decided by the directories above
     with trouble("keep the results"):
         judged = _resume(options) if options.resume else _judge(options)
         (options.job / "work" / RESULT).write_bytes(msgspec.json.encode(judged))
@@ -235,6 +236,8 @@ def keep(job: Path, name: str, data: bytes) -> None:
 
 def publish(path: Path, job_id: str, raw: bytes) -> None:
     """Publish the challenger. The same bytes under the same name are published already; others were there first."""
+    if not path.is_dir():
+        raise TemporaryFailure(f"the challengers' queue {path} is gone", fix="a watcher makes it again")
     queue = Spool(path, pattern=CHALLENGERS)
     with suppress(BadInput):  # from before a `retry`: the id is the same, so the tournament has its challenger
         queue.publish(raw, f"challenger_{job_id}.json")

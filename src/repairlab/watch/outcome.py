@@ -46,41 +46,34 @@ class Killed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a worker ended: its wait status, whether we had killed it, whether it was lost with its parent."""
+    """How a worker ended: an exit code, a negative signal number, or None: lost with its parent."""
 
-    status: int = 0
+    status: int | None = 0
     killed: Killed = Killed.NO
-    lost: bool = False
 
     @property
     def kind(self) -> str:
         """The row of the table: lost, stopping, deadline, signal, or the exit code."""
-        if self.lost:
+        if self.status is None:
             return "lost"
         if self.killed is Killed.STOPPING:
             return "stopping"
-        if os.WIFEXITED(self.status) and os.WEXITSTATUS(self.status) in (os.EX_OK, 1):
-            return str(os.WEXITSTATUS(self.status))  # an answer given in time or just before the axe is an answer
+        if self.status in (os.EX_OK, 1):
+            return str(self.status)  # an answer given in time or just before the axe is an answer
         if self.killed is Killed.DEADLINE:
             return "deadline"
-        return str(os.WEXITSTATUS(self.status)) if os.WIFEXITED(self.status) else "signal"
-
-    @property
-    def code(self) -> int | None:
-        """The exit code, None for a worker that a signal ended or that was lost."""
-        return os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) and not self.lost else None
+        return str(self.status) if self.status > 0 else "signal"
 
     def __str__(self) -> str:
-        if self.lost:
+        if self.status is None:
             return "lost with the workers' parent"
-        if os.WIFEXITED(self.status):
-            return f"exit code {os.WEXITSTATUS(self.status)}"
-        return f"signal {os.WTERMSIG(self.status)}"
+        return f"exit code {self.status}" if self.status >= 0 else f"signal {-self.status}"
 
 
 # Codes by which a program says that its surroundings, not its input, are wrong. 2 and 64 are there because a wrong
-# `watcher.agent` command must not send every job of the night into hard_fail; 127 is "no such program".
-OURS = ("2", "64", "69", "75", "77", "78", "127")
+# `watcher.agent` command must not send every job of the night into hard_fail; 71 is a worker that could not be made
+# ready after its fork, 127 "no such program".
+OURS = ("2", "64", "69", "71", "75", "77", "78", "127")
 
 TABLE: dict[Phase, dict[str, Ruling]] = {
     Phase.PREPARE: {
