@@ -88,14 +88,14 @@ def plan(place: Place) -> Iterator[Removal]:
 
 def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
     """Remove, and yield what was removed; what could not be, or has come into use since, carries its `error`."""
-    needed = _Needed(place)
+    needed: list[_Needed] = []  # read when the first bundle's turn comes: the jobs that went with it are gone by then
     for removal in removals:
         error = _remove(place, removal, needed)
         used = (removal.bytes, removal.inodes) if error is None else (0, 0)
         yield Removal(removal.kind, removal.path, *used, error or "")
 
 
-def _remove(place: Place, removal: Removal, needed: "_Needed") -> str | None:
+def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
     path = str(removal.path)
     if removal.path.parent == config.bundles_dir(place.root):
         return _remove_bundle(place, removal, needed)
@@ -197,12 +197,12 @@ def _last_use(entry: "os.DirEntry[str] | Path") -> float:
     return newest
 
 
-def _remove_bundle(place: Place, removal: Removal, needed: "_Needed") -> str | None:
+def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
     """Move the entry aside, look again whether it has come into use, and only then remove it."""
     path = removal.path
     days = place.ttl.work_days if removal.kind == "work" else place.ttl.bundles_days
     limit = place.limit(days).timestamp()
-    if removal.kind == "bundles" and needed.fresh().names(path.name):
+    if removal.kind == "bundles" and _fresh(place, needed).names(path.name):
         return "it has come into use"
     aside = path.parent / f"{STAGING}cleanup-{secrets.token_hex(8)}"
     try:
@@ -229,7 +229,7 @@ class _Needed:
         self._place, self._doomed = place, set(doomed)
         self._digests, self._tops = _champions(place.root), set[str]()
         self._store = config.bundles_dir(place.root)
-        self._read_at = time.monotonic()
+        self.read_at = time.monotonic()
         for job in self._jobs():
             if job.path not in self._doomed:
                 with suppress(FileNotFoundError, NotADirectoryError):
@@ -255,11 +255,12 @@ class _Needed:
         """Whether anything needs this entry of the bundle store."""
         return entry in self._digests or entry in self._tops
 
-    def fresh(self) -> "_Needed":
-        """Return this, read anew if that was more than some seconds ago."""
-        if time.monotonic() - self._read_at > 5.0:
-            self.__init__(self._place, self._doomed)  # type: ignore[misc]
-        return self
+
+def _fresh(place: Place, needed: list[_Needed]) -> _Needed:
+    """Return what is needed, read anew if that was more than some seconds ago."""
+    if not needed or time.monotonic() - needed[0].read_at > 5.0:
+        needed[:] = [_Needed(place)]
+    return needed[0]
 
 
 def _digests(raw: bytes) -> set[str]:
