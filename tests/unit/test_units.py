@@ -43,7 +43,7 @@ def test_the_watcher_is_judged_by_its_main_loop_and_stopped_gently(name):
     assert found["Service.Type"] == ["notify"]
     assert found["Service.NotifyAccess"] == ["main"]
     assert found["Service.WatchdogSec"]
-    assert found["Service.ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert found["Service.ExecReload"] == ['/bin/sh -c "kill -HUP $$MAINPID"']
     assert found["Service.KillMode"] == ["mixed"]
     assert found["Service.OOMPolicy"] == ["continue"]
 
