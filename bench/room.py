@@ -63,7 +63,7 @@ class Room:
 
     def behaving(self, words: str, number: int = 0) -> Path:
         """Make a bundle that tells the peer `by_bundle` what to do."""
-        name = f"{words.split(maxsplit=1)[0]}-{number}"
+        name = f"{words.replace('/', '_')}-{number}".replace(" ", "-")
         return self.bundle(name, BEHAVIOUR=words, test_x_py=f"def test_{number}():\n    assert False\n")
 
     def drop(self, bundle: Path | str, name: str | None = None, **fields: Any) -> str:

@@ -35,7 +35,7 @@ AGENT = "repairlab.repair.agent:main"  # by name: program packages do not import
 
 PREPARE_S = 60.0
 JUDGE_S = 60.0
-AGENT_SLACK_S = 10.0  # an agent keeps its own limit; the watcher's comes after it
+SLACK_S = (2.0, 10.0)  # an agent keeps its own limit; ours comes by this and a tenth later, at most by the second
 AXE_S = 5.0  # from SIGTERM, on which an agent says what it has, to SIGKILL
 DEFER_S = (5.0, 300.0)
 KEEP_S = (1.0, 30.0)
@@ -128,7 +128,8 @@ class Course:
         argv += ["--effort", str(effort)]
         command = self._yard.settings.watcher.agent
         what: dict[str, Any] = {"command": [*command, *argv]} if command else {"entry": AGENT, "argv": argv}
-        self._start(Phase.AGENT, now, self._prepared.wall_s + AGENT_SLACK_S, **what)
+        wall_s = self._prepared.wall_s
+        self._start(Phase.AGENT, now, wall_s + min(SLACK_S[1], SLACK_S[0] + wall_s / 10), **what)
         self._say(Event.JOB_STARTED, f"attempt {self.attempt} started with effort {effort}", EFFORT=effort)
 
     def _judge(self, now: float) -> None:

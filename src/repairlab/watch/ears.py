@@ -4,6 +4,7 @@ Without inotify, or when a watched directory vanished, the watcher says so once,
 every minute. The directories are made again where somebody removed them.
 """
 
+import os
 import selectors
 import signal
 import socket
@@ -32,6 +33,7 @@ class Ears:
         self._selector = selector
         self._spools = spools
         self._doubt = False
+        self._heard: list[int] = []
         self._hints: Hints | None = None
         self._again_at = float("-inf")
         self._degraded = False
@@ -81,12 +83,12 @@ class Ears:
 
     def names(self, now: float) -> list[str]:
         """Return the names that appeared in the queue."""
-        if self._doubt:
+        if self._doubt or (self._hints is not None and self._hints.lost):
             self._doubt = False
             self._create()
-        if self._hints is not None and self._hints.lost:
-            self._deaf()
-            self._again_at = now
+            if self._places() != self._heard:
+                self._deaf()
+                self._again_at = now
         if self._hints is None and now >= self._again_at:
             self._listen(now)
         return self._hints.take() if self._hints is not None else []
@@ -100,9 +102,16 @@ class Ears:
             with suppress(OSError):
                 spool.create()
 
+    def _places(self) -> list[int]:
+        """Return which directories the paths stand for: a watch follows the directory, not the path."""
+        with suppress(OSError):
+            return [os.stat(path).st_ino for path in (self._spools[0].path, self._spools[0].deferred)]
+        return []
+
     def _listen(self, now: float) -> None:
         self._again_at = now + AGAIN_S
         self._create()
+        self._heard = self._places()
         try:
             self._hints = Hints([self._spools[0].path, self._spools[0].deferred])
         except OSError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from repairlab import config, journal
 from repairlab.config import Settings
-from repairlab.errors import ConfigError, TemporaryFailure
+from repairlab.errors import ConfigError, TemporaryFailure, Unavailable
 from repairlab.journal import Event, Priority
 from repairlab.spool import Backlog, Claim, Policy, Spool, State
 from repairlab.watch.course import Course, Yard
@@ -161,7 +161,7 @@ class Watcher:
                 if self._paused or not self._slots.room or not (claim := self._take()):
                     break
                 self._begin(claim, now)
-        except (TemporaryFailure, OSError) as error:
+        except (TemporaryFailure, Unavailable, OSError) as error:
             self._pressure.suffer("", str(error), now)
             self._ears.doubt()
         self._tell_incidents()
@@ -214,7 +214,12 @@ class Watcher:
         journal.notify("WATCHDOG=1")
 
     def _reap(self) -> None:
-        for reaped in self._spool.reap():
+        try:
+            found = self._spool.reap()
+        except (Unavailable, OSError):  # somebody removed the queue
+            self._ears.doubt()
+            return
+        for reaped in found:
             if reaped.what == "stuck":
                 message = f"an abandoned job cannot be recovered: {reaped.reason}"
                 journal.event(Event.SPOOL_DAMAGED, message, priority=Priority.ERROR, JOB_ID=reaped.id)
