@@ -81,6 +81,11 @@ class SandboxLimits:
     tmpfs_mb: int = 256
     file_mb: int = 64
 
+    @property
+    def inodes(self) -> int:
+        """Files that may exist at a time: an empty one costs about 1 KiB that no size bound of tmpfs counts."""
+        return 20_000 + 256 * self.tmpfs_mb
+
     @classmethod
     def from_settings(cls, settings: SandboxSettings, *, wall_s: float, memory_mb: int | None = None) -> Self:
         """Return the configured limits for a run of `wall_s` seconds; a smaller `memory_mb` wins."""

@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from repairlab.errors import RepairLabError, TemporaryFailure, Unavailable
-from repairlab.sandbox import interpreter
+from repairlab.sandbox import interpreter, seccomp
 from repairlab.sandbox.api import (
     FIXED_ENV,
     Confined,
@@ -118,13 +118,17 @@ class _Started:
             passed = {path: _memory(content, opened) for path, content in ETC.items()}
             prefix, sources = _as_nobody(shown)
             options = [*_options(limits, shown, sources, passed), "--info-fd", str(info)]
+            passing = [stream, info, *passed.values()]
+            if rules := seccomp.program():
+                passing.append(_memory(rules, opened))
+                options += ["--seccomp", str(passing[-1])]
             args = _memory("\0".join(options).encode() + b"\0", opened)
             self.process = subprocess.Popen(
                 [*prefix, bwrap, "--args", str(args), "--", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[stream, info, args, *passed.values()],
+                pass_fds=[*passing, args],
                 env={},
                 cwd="/",
                 start_new_session=True,

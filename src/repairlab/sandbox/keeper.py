@@ -22,7 +22,6 @@ from repairlab.sandbox.api import Ended, SandboxLimits, Why
 TICK_S = 0.05
 TAIL_BYTES = 1 << 16
 BYTES_PER_TICK = 1 << 18
-MAX_INODES = 100_000  # an empty file costs about 1 KiB of kernel memory that no size bound of tmpfs counts
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -135,7 +134,7 @@ class ProcessKeeper:
         members = self._members.statuses()
         if all(sum(measure(*member) for member in members) > bound for measure in (resident, proportional)):
             return Why.MEMORY
-        return Why.INODES if self._members.inodes() > MAX_INODES else None
+        return Why.INODES if self._members.inodes() > self._limits.inodes else None
 
     def _read(self, count: int) -> int:
         try:

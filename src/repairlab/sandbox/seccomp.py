@@ -1,0 +1,148 @@
+"""seccomp: the system calls that confined code has no business with, as a filter program for bwrap's --seccomp.
+
+Namespaces hide names and capabilities; they do not hide kernel code, and some of what it hands out is counted by no
+limit: memfd and System V memory lie in no capped file system and in nobody's resident set, AF_VSOCK reaches the
+hypervisor from any network namespace, keyrings are inherited from whoever started us, and pidfd_getfd takes a
+descriptor out of a process of the same user. The list is what container engines deny by default, and those.
+
+Calls for which programs have a fall-back fail as if the kernel were older (ENOSYS), the others with EPERM; a call of a
+foreign architecture (32-bit on x86) kills. seccomp(2), linux/filter.h; the numbers are each architecture's own.
+"""
+
+import errno
+import os
+import platform
+import struct
+
+LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENT_AT = 0, 4, 16  # of struct seccomp_data; the low half of the first argument
+X32 = 0x40000000
+NEW_NAMESPACE = 0x7E020080  # CLONE_NEW*: user, PID, network, IPC, UTS, cgroup, mount, time
+FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (the names of the interfaces)
+
+# name: (x86_64, aarch64)
+AS_IF_OLDER = {
+    "clone3": (435, 435),  # its flags lie behind a pointer that a filter cannot follow; libc falls back to clone
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+}
+DENIED = {
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
+    "syslog": (103, 116),
+    "vhangup": (153, 58),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
+    "mbind": (237, 235),
+    "set_mempolicy": (238, 237),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "vmsplice": (278, 75),
+}
+X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154}
+CLONE, SOCKET = (56, 220), (41, 198)
+ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
+
+
+def _step(code: int, k: int, then: int = 0, otherwise: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, then, otherwise, k)
+
+
+def _refuse(number: int, error: int) -> bytes:
+    return _step(JUMP_EQUAL, number, 0, 1) + _step(RETURN, ERRNO | error)
+
+
+def _clone(number: int) -> bytes:
+    """Refuse a clone into new namespaces, allow every other."""
+    return (
+        _step(JUMP_EQUAL, number, 0, 4)
+        + _step(LOAD, ARGUMENT_AT)
+        + _step(JUMP_BITS, NEW_NAMESPACE, 0, 1)
+        + _step(RETURN, ERRNO | errno.EPERM)
+        + _step(RETURN, ALLOW)
+    )
+
+
+def _socket(number: int) -> bytes:
+    """Allow sockets of the families that a network namespace confines."""
+    tests = b"".join(_step(JUMP_EQUAL, family, len(FAMILIES) - at, 0) for at, family in enumerate(FAMILIES))
+    return (
+        _step(JUMP_EQUAL, number, 0, len(FAMILIES) + 3)
+        + _step(LOAD, ARGUMENT_AT)
+        + tests
+        + _step(RETURN, ERRNO | errno.EAFNOSUPPORT)
+        + _step(RETURN, ALLOW)
+    )
+
+
+def supported() -> bool:
+    """Whether the numbers of this machine's architecture are known."""
+    return platform.machine() in ARCHITECTURES
+
+
+def program(machine: str = "") -> bytes:
+    """Return the filter for `machine` (default: this one), empty for an architecture that is not known."""
+    known = ARCHITECTURES.get(machine or os.uname().machine)
+    if known is None:
+        return b""
+    column, audit = known
+    steps = [
+        _step(LOAD, ARCHITECTURE_AT),
+        _step(JUMP_EQUAL, audit, 1, 0),
+        _step(RETURN, KILL),
+        _step(LOAD, NUMBER_AT),
+    ]
+    if column == 0:
+        steps += [_step(JUMP_AT_LEAST, X32, 0, 1), _step(RETURN, ERRNO | errno.ENOSYS)]
+        steps += [_refuse(number, errno.EPERM) for number in X86_ONLY.values()]
+    steps += [_refuse(numbers[column], errno.ENOSYS) for numbers in AS_IF_OLDER.values()]
+    steps += [_refuse(numbers[column], errno.EPERM) for numbers in DENIED.values()]
+    steps += [_clone(CLONE[column]), _socket(SOCKET[column]), _step(RETURN, ALLOW)]
+    return b"".join(steps)
