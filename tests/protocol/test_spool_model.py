@@ -100,7 +100,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self.publish(number)
 
     def publish(self, number: int) -> None:
-        document = b'{"bundle_dir": "/b", "idempotency_key": "%d"}' % number
+        # One priority a document: which one is taken must not depend on the timestamps of the file system.
+        document = b'{"bundle_dir": "/b", "idempotency_key": "%d", "priority": %d}' % (number, number)
         job = self.spool.publish(document, f"handoff-{number}.json")
         self.backlog.hint(job.name)
         self.model.setdefault(job.id, Model())
@@ -110,7 +111,9 @@ class SpoolMachine(RuleBasedStateMachine):
     def copy_another_with_the_same_key(self, number: int) -> None:
         self.copies += 1
         name = f"handoff-copy-{self.copies}.json"
-        job = self.spool.publish(b'{"idempotency_key": "%d", "n": %d}' % (number, self.copies), name)
+        job = self.spool.publish(
+            b'{"idempotency_key": "%d", "priority": %d, "n": %d}' % (number, number, self.copies), name
+        )
         self.model.setdefault(job.id, Model())
 
     # -- workers

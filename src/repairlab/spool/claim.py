@@ -18,13 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
 from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
 from repairlab.spool import fingerprints
 from repairlab.spool.disk import remove_tree, rename_new, trouble
 from repairlab.spool.fingerprints import Fingerprint
-from repairlab.spool.history import Event, History, rfc3339
+from repairlab.spool.history import Event, History, dumps, rfc3339
 from repairlab.spool.job import Job, read_document, read_facts
 from repairlab.spool.policy import TERMINAL, State
 from repairlab.spool.tree import JOB, REASON, WORK, Tree
@@ -229,8 +227,8 @@ class Claim:
     def put_reason(self, intent: Event, to: State) -> None:
         """Write reason.json from the event that decided."""
         known = {key: intent[key] for key in ("reason", "why", "field", "fix", "at", "fingerprint") if intent.get(key)}
-        text = orjson.dumps({"outcome": to, "id": self.id, "name": self.name, **known}, option=orjson.OPT_INDENT_2)
-        self._tree.disk.replace("reason", REASON, text + b"\n", dir_fd=self.fd, sync=True)
+        text = dumps({"outcome": str(to), "id": self.id, "name": self.name, **known})
+        self._tree.disk.replace("reason", REASON, text, dir_fd=self.fd, sync=True)
 
     def _move(self, to: State, day: str) -> Job:
         disk, target = self._tree.disk, self._tree.at(to, self.id, day)

@@ -108,8 +108,8 @@ def prune(tree: Tree) -> int:
     ages = sorted((tree.clock.wall() - entry.stat().st_mtime, entry.name) for entry in os.scandir(directory))
     policy = tree.policy
     ttl_s = max(policy.fingerprint_ttl_s, policy.window_s)
-    bound = policy.fingerprint_entries
-    gone = [name for i, (age_s, name) in enumerate(ages) if i >= bound or (age_s > ttl_s and _is_old(tree, name, ttl_s))]
+    old = {name for age_s, name in ages if age_s > ttl_s and _is_old(tree, name, ttl_s)}
+    gone = old | {name for _, name in ages[policy.fingerprint_entries :]}
     for name in gone:
         with suppress(FileNotFoundError):
             tree.disk.do("fingerprint.prune", os.unlink, f"{directory}/{name}")

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-import orjson
-
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.spool import history, reaper
 from repairlab.spool.arrival import digest, envelope
@@ -186,7 +184,7 @@ def _ends_whole(fd: int) -> bool:
 
 def _seal(tree: Tree, fd: int) -> None:
     events = history.read(history.NAME, dir_fd=fd)
-    text = b"".join(orjson.dumps(entry) + b"\n" for entry in events)
+    text = b"".join(map(history.dumps, events))
     tree.disk.replace("fsck.seal", history.NAME, text, dir_fd=fd, sync=True)
 
 

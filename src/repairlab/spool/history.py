@@ -81,6 +81,24 @@ def epoch(text: object, default: float) -> float:
     return default
 
 
+def dumps(value: Event) -> bytes:
+    """Return the object as one line of JSON; what JSON has no word for becomes its text, never an error."""
+    try:
+        return orjson.dumps(value) + b"\n"
+    except TypeError:
+        return orjson.dumps(_plain(value)) + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 1 << 63):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 def parse(raw: bytes) -> list[Event]:
     """Return the events in `raw`; lines that a crash tore are left out."""
     events = []
@@ -115,7 +133,7 @@ class History:
         Costs open, write, close, and with `durable` an fsync.
         """
         entry = {"event": event, **self._clock.stamp(), **fields}
-        line = orjson.dumps(entry) + b"\n"
+        line = dumps(entry)
         fd = self._disk.do("history.open", os.open, NAME, _APPEND, 0o666, dir_fd=self._fd)
         try:
             size = self._seal(fd)
@@ -150,7 +168,7 @@ class History:
             raise
 
     def _rewrite(self, events: list[Event]) -> None:
-        text = b"".join(orjson.dumps(entry) + b"\n" for entry in events)
+        text = b"".join(map(dumps, events))
         self._disk.replace("history.compact", NAME, text, dir_fd=self._fd, sync=True)
         self._suspect = False
 

@@ -151,4 +151,5 @@ class Job:
         if not events:
             return None
         clock = self._tree.clock
-        return datetime.fromtimestamp(clock.wall() + clock.remaining_s(events[-1]), UTC)
+        when = history.epoch(events[-1].get("not_before"), 0.0) or clock.wall() + clock.remaining_s(events[-1])
+        return datetime.fromtimestamp(when, UTC)

@@ -94,6 +94,8 @@ def _seized(job: Job, taken: Taken) -> Claim:
         raise Unavailable(f"{job.name} {taken.stuck}", fix="move it away by hand")
     if taken.duplicate_of:
         raise BadInput(f"{job.name} is a duplicate of job {taken.duplicate_of}", field="id", fix="name that job")
+    if taken.seen:
+        raise TemporaryFailure(f"{job.name} is still being written", fix="try again when it has settled")
     if taken.retry_s is not None:
         raise busy(job.id)
     raise TemporaryFailure(f"job {job.id} has just moved", fix="look again")
