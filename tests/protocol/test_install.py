@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man"]
+PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "examples", "docs/man"]
 pytestmark = pytest.mark.timeout(300)  # two environments are made from the lock
 
 
@@ -114,6 +114,13 @@ def test_an_installed_program_runs_by_its_name_and_without_the_source_tree(stage
 def test_a_users_program_runs_too(own, name):
     done = subprocess.run([own.base / "local/bin" / name, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_finds_its_examples_where_it_was_installed(staged):
+    argv = ["--tmpfs", str(ROOT), "--tmpfs", str(staged.project), "/usr/local/bin/repairlab", "demo", "--list"]
+    done = as_installed(staged, *argv)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
 
 
 def test_the_environment_of_the_caller_cannot_change_what_a_program_imports(own, tmp_path):
