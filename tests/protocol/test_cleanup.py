@@ -1,13 +1,10 @@
 """The cleanup: exact to the second, never what is needed, the same dry as real, safe beside everything else."""
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -349,44 +346,6 @@ def test_a_run_that_is_killed_anywhere_leaves_a_sound_queue_and_the_next_one_fin
     assert len(list(world.store.iterdir())) == 1
 
 
-def cleanup(root: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "REPAIRLAB_ROOT": str(root), **environ}
-    program = [sys.executable, str(BIN / "repairlab-cleanup"), *argv]
-    return subprocess.run(program, capture_output=True, text=True, env=env, timeout=30)
-
-
-def test_the_program_lists_dry_and_removes_for_real_with_one_line_of_journal(world):
-    job = world.repair.find(world.job("ok", NOW - WEEK))
-    dry = cleanup(world.root, "--dry-run", "--now", NOW.isoformat())
-    assert (dry.returncode, dry.stderr) == (0, "")
-    kind, size, path = dry.stdout.rstrip("\n").split("\t")
-    assert (kind, path, int(size) > 0) == ("processed", job.path, True)
-    real = cleanup(world.root, "--json", "--now", NOW.isoformat())
-    data = json.loads(real.stdout)["data"]
-    assert [item["path"] for item in data["removed"]] == [job.path]
-    assert data["kinds"]["processed"] == {"paths": 1, "bytes": int(size)}
-    assert not Path(job.path).exists()
-    if not os.path.exists("/run/systemd/journal/socket"):
-        (line,) = real.stderr.splitlines()
-        assert "removed 1 processed, 0 challengers, 0 bundles, 0 work" in line
-
-
-def test_the_limits_are_those_of_the_configuration(world):
-    world.job("ok", NOW - timedelta(days=2))
-    argv = ("--dry-run", "--now", NOW.isoformat())
-    assert cleanup(world.root, *argv).stdout == ""
-    assert cleanup(world.root, *argv, REPAIRLAB_CLEANUP_PROCESSED_DAYS="2").stdout.startswith("processed\t")
-
-
-def test_two_cleanups_do_not_run_at_once(world):
-    from filelock import FileLock
-
-    with FileLock(world.root / "cleanup.lock"):
-        done = cleanup(world.root, "--json")
-    assert done.returncode == os.EX_TEMPFAIL
-    assert "another cleanup" in json.loads(done.stdout)["error"]["message"]
-
-
 def test_a_path_that_cannot_be_removed_is_told_and_keeps_no_other(world, monkeypatch):
     first, second = world.bundle(unused_for=WEEK), world.bundle(unused_for=WEEK)
     rename = os.rename
@@ -401,29 +360,6 @@ def test_a_path_that_cannot_be_removed_is_told_and_keeps_no_other(world, monkeyp
     assert told[first] == (f"Permission denied: {first}", 0)
     assert told[second][0] == ""
     assert [path.name for path in world.store.iterdir()] == [first.name]
-
-
-def test_a_run_that_could_not_remove_everything_says_try_again_later(world):
-    ended = Path(world.repair.find(world.job("ok", NOW - WEEK)).path)
-    handle = os.open(ended, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)  # an operator has it in hand
-    done = cleanup(world.root, "--json", "--now", NOW.isoformat())
-    os.close(handle)
-    envelope = json.loads(done.stdout)
-    assert done.returncode == os.EX_TEMPFAIL == envelope["error"]["code"]
-    assert [item["path"] for item in envelope["data"]["failed"]] == [str(ended)]
-    assert ended.exists()
-
-
-@pytest.mark.parametrize("now", ["yesterday", "2026-01-01", "2026-01-01T00:00:00"])
-def test_an_instant_without_an_offset_is_refused(world, now):
-    assert cleanup(world.root, "--now", now).returncode == os.EX_USAGE
-
-
-def test_a_state_directory_that_is_not_there_is_nothing_to_clean(tmp_path):
-    done = cleanup(tmp_path / "nowhere")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert not (tmp_path / "nowhere").exists()
 
 
 def test_without_a_look_at_what_names_it_a_needed_bundle_would_go(world, monkeypatch):

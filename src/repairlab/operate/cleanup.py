@@ -32,12 +32,12 @@ def cleanup_command(_app: App, root: Path | None, dry_run: bool, now: str | None
     Never anything that is active, deferred, held, promoted or named by what may still run. Columns: KIND, BYTES, PATH.
     The limits are the days in [cleanup] of the configuration.
     """
-    app = App(root)
+    app, instant = App(root), _instant(now)
     if not app.root.is_dir():
         return Answer(data=_summary([], dry_run, 0.0))
     began = time.monotonic()
     with _alone(app.root):
-        removals = _run(app, _instant(now), dry_run)
+        removals = _run(app, instant, dry_run)
     data = _summary(removals, dry_run, time.monotonic() - began)
     _tell(data)
     failed = [removal for removal in removals if removal.error]
