@@ -263,19 +263,6 @@ def test_a_fork_cannot_answer_in_the_name_of_its_server(confined_tier):
 
 REFUSED = ["absolute", "dotdot", "dot", "empty", "nul", "twice", "symlink", "device", "cut", "longer"]
 REFUSED += ["garbage", "latin"]
-    "absolute",
-    "dotdot",
-    "dot",
-    "empty",
-    "nul",
-    "twice",
-    "symlink",
-    "device",
-    "cut",
-    "longer",
-    "garbage",
-    "latin",
-]
 
 
 @pytest.mark.parametrize("case", [*REFUSED, "many"])

@@ -134,9 +134,9 @@ def _storing(store: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in TEMPORARY:
+        if error.errno in TEMPORARY or error.errno == errno.ENOENT:  # somebody cleans up
             raise TemporaryFailure(f"{store}: {error.strerror}", fix="make room for bundles") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise Forbidden(f"{store}: {error.strerror}", fix=f"let this user write {store}") from error
         raise
 
