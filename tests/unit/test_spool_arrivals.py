@@ -60,7 +60,7 @@ def test_file_still_open_for_writing_is_not_taken(spool: Spool) -> None:
 
 
 def test_control_the_lease_is_what_keeps_an_open_file_waiting(spool: Spool, monkeypatch) -> None:
-    monkeypatch.setattr("repairlab.spool.taking.lease", lambda fd: True)
+    monkeypatch.setattr("repairlab.spool.taking.lease", lambda _: True)
     path = drop(spool)
     with path.open("ab"):
         assert take(spool) is not None
@@ -149,21 +149,21 @@ def test_new_arrival_under_the_name_of_a_duplicate_is_not_filed_with_it(spool: S
     assert list(claim.path.glob("duplicates/*")) == []
 
 
-ODD = {
-    "directory": lambda path: path.mkdir(),
-    "fifo": lambda path: os.mkfifo(path),
-    "dangling link": lambda path: path.symlink_to("/nonexistent"),
-    "link to a secret": lambda path: path.symlink_to("/etc/passwd"),
-    "link to a directory": lambda path: path.symlink_to("/etc"),
-    "socket": lambda path: bind(path),
-    "too large": lambda path: (path.touch(), os.truncate(path, 100 << 20)),
-}
-
-
 def bind(path: Path) -> None:
     os.chdir(path.parent)  # sun_path holds 108 bytes
     with closing(socket.socket(socket.AF_UNIX)) as sock:
         sock.bind(path.name)
+
+
+ODD = {
+    "directory": Path.mkdir,
+    "fifo": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("/nonexistent"),
+    "link to a secret": lambda path: path.symlink_to("/etc/passwd"),
+    "link to a directory": lambda path: path.symlink_to("/etc"),
+    "socket": bind,
+    "too large": lambda path: (path.touch(), os.truncate(path, 100 << 20)),
+}
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -318,14 +318,12 @@ def test_what_cannot_be_moved_is_told_once_and_does_not_stop_the_others(spool: S
     """As a directory of another user behaves for a watcher without root rights."""
     (spool.path / "handoff-a.json").mkdir()
     drop(spool, "handoff-b.json")
+    refusals = iter([PermissionError(errno.EACCES, "Permission denied")])
 
     def hook(step: str) -> None:
-        if step == "before claim.rename" and (spool.path / "handoff-a.json").exists() and not stuck.popped:
-            stuck.popped = True
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-    class stuck:
-        popped = False
+        facts = next(spool.path.glob("active/*/claim"), None)
+        if step == "before claim.rename" and facts and b"handoff-a.json" in facts.read_bytes():
+            raise next(refusals)  # a second try would raise StopIteration
 
     with closing(Spool(spool.path, hook=hook).backlog()) as backlog:
         backlog.scan(1.0)

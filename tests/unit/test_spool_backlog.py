@@ -1,0 +1,246 @@
+"""Which job is next, what it costs to know, and when to look again."""
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from repairlab.errors import Unavailable
+from repairlab.spool import Backlog, Clock, Entry, Policy, Spool
+from repairlab.spool.order import Order
+
+
+class Hand(Clock):
+    ahead_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.ahead_s
+
+    def boottime(self) -> float:
+        return super().boottime() + self.ahead_s
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def spool(tmp_path: Path, clock: Hand) -> Spool:
+    spool = Spool(tmp_path, clock=clock)
+    spool.create()
+    return spool
+
+
+def publish(spool: Spool, *jobs: tuple[str, str, int]) -> None:
+    for name, lineage, priority in jobs:
+        document = b'{"lineage":"%s","priority":%d,"n":"%s"}' % (lineage.encode(), priority, name.encode())
+        spool.publish(document, f"handoff-{name}.json", durable=False)
+        os.utime(spool.path / f"handoff-{name}.json")
+
+
+def names(backlog: Backlog, eligible=None) -> list[str]:
+    taken = []
+    while claim := backlog.take(eligible):
+        taken.append(claim.name.removeprefix("handoff-").removesuffix(".json"))
+        claim.finish()
+    return taken
+
+
+def scanned(spool: Spool) -> Backlog:
+    backlog = spool.backlog()
+    while backlog.scan(1.0):
+        pass
+    return backlog
+
+
+def test_higher_priority_goes_first(spool: Spool) -> None:
+    publish(spool, ("low", "a", -1), ("normal", "a", 0), ("high", "a", 5))
+    assert names(scanned(spool)) == ["high", "normal", "low"]
+
+
+def test_lineages_take_turns(spool: Spool) -> None:
+    publish(spool, *((f"a{n}", "flood", 0) for n in range(5)), ("b0", "rare", 0), ("b1", "rare", 0))
+    lineages = [name[0] for name in names(scanned(spool))]
+    assert sorted(lineages[:2]) == ["a", "b"]
+    assert sorted(lineages[2:4]) == ["a", "b"]
+
+
+def test_lineage_that_always_has_one_more_does_not_starve_another(spool: Spool) -> None:
+    publish(spool, ("a0", "steady", 0), ("b0", "other", 0))
+    backlog = scanned(spool)
+    order = []
+    for n in range(1, 4):
+        claim = backlog.take()
+        order.append(claim.lineage)
+        claim.finish()
+        publish(spool, (f"a{n}", "steady", 0))
+        backlog.hint(f"handoff-a{n}.json")
+    assert "other" in order[:2]
+
+
+def test_ineligible_lineages_are_passed_over(spool: Spool) -> None:
+    publish(spool, ("a", "busy", 9), ("b", "free", 0))
+    assert names(scanned(spool), lambda entry: entry.lineage != "busy") == ["b"]
+
+
+def test_hint_makes_one_arrival_known_without_a_scan(spool: Spool) -> None:
+    backlog = spool.backlog()
+    publish(spool, ("a", "x", 0))
+    assert backlog.take() is None
+    backlog.hint("handoff-a.json")
+    assert len(backlog) == 1
+    assert names(backlog) == ["a"]
+
+
+def test_hints_of_foreign_names_are_ignored(spool: Spool) -> None:
+    backlog = spool.backlog()
+    for name in ("tmp", ".handoff.swp", "other.json", "handoff.json/x", "0123"):
+        backlog.hint(name)
+    assert backlog.take() is None
+
+
+def test_hint_of_a_finished_write_overrules_the_pause_before_the_next_look(spool: Spool) -> None:
+    backlog = spool.backlog()
+    with (spool.path / "handoff-a.json").open("wb") as file:
+        file.write(b"{}")
+        file.flush()
+        backlog.hint("handoff-a.json")
+        assert backlog.take() is None
+    backlog.hint("handoff-a.json")
+    assert names(backlog) == ["a"]
+
+
+def test_failed_job_comes_back_when_due_without_a_rescan(spool: Spool, clock: Hand) -> None:
+    publish(spool, ("a", "x", 0))
+    backlog = scanned(spool)
+    job = backlog.take().defer(30, "later")
+    backlog.hint(job.id)
+    assert backlog.take() is None
+    assert 0 < backlog.next_wakeup() - time.monotonic() <= 30
+    clock.ahead_s = 31
+    assert backlog.take().id == job.id
+
+
+def test_scan_goes_on_where_it_stopped(spool: Spool) -> None:
+    publish(spool, *((f"{n}", "x", 0) for n in range(50)))
+    backlog = spool.backlog()
+    slices = 1
+    while backlog.scan(0.0):
+        slices += 1
+        assert backlog.next_wakeup() <= time.monotonic()
+    assert slices >= 50
+    assert len(backlog) == 50
+
+
+def test_unchanged_directory_is_not_read_again(spool: Spool, clock: Hand, monkeypatch) -> None:
+    publish(spool, ("a", "x", 0))
+    clock.ahead_s = 100
+    backlog = scanned(spool)
+    monkeypatch.setattr("repairlab.spool.backlog.os.scandir", lambda _: pytest.fail("it was read again"))
+    clock.ahead_s = 200
+    assert backlog.scan() is False
+
+
+def test_directory_changed_too_recently_to_prove_anything_is_read_again(spool: Spool, clock: Hand) -> None:
+    backlog = scanned(spool)
+    stamp = os.stat(spool.path).st_mtime_ns
+    publish(spool, ("a", "x", 0))
+    os.utime(spool.path, ns=(stamp, stamp))  # as if the change had fallen into the same tick
+    clock.ahead_s = 100
+    while backlog.scan():
+        pass
+    assert names(backlog) == ["a"]
+
+
+def test_window_is_bounded_and_what_has_no_room_is_found_later(tmp_path: Path, clock: Hand) -> None:
+    spool = Spool(tmp_path, policy=Policy(backlog_entries=10), clock=clock)
+    spool.create()
+    publish(spool, *((f"{n}", "x", 0) for n in range(35)))
+    backlog = scanned(spool)
+    assert len(backlog) == 10
+    seen: set[str] = set()
+    while len(seen) < 35:
+        taken = names(backlog)
+        assert taken, "nothing was taken though jobs wait"
+        seen |= set(taken)
+        while backlog.scan(1.0):
+            pass
+
+
+def entry(name: str, lineage: str = "x", priority: int = 0, submitter: int = 0) -> Entry:
+    return Entry(name, True, priority, lineage, submitter, 0.0)
+
+
+def test_full_window_makes_room_for_a_higher_priority_and_a_rarer_lineage_only() -> None:
+    order = Order(10)
+    for n in range(12):
+        order.add(entry(f"flood-{n}"))
+    assert (len(order), order.missed) == (10, True)
+    order.add(entry("urgent", priority=5))
+    order.add(entry("rare", "y"))
+    assert "urgent" in order
+    assert "rare" in order
+    assert len(order) == 10
+    order.add(entry("one more", "x"))
+    assert "one more" not in order
+
+
+def test_flood_of_one_submitter_under_many_lineages_gets_one_turn_in_two() -> None:
+    order = Order(1000)
+    for n in range(100):
+        order.add(entry(f"flood-{n}", f"lineage-{n}", submitter=1))
+    for n in range(10):
+        order.add(entry(f"honest-{n}", "mine", submitter=2))
+    turns = []
+    for _ in range(20):
+        head = order.next(None)
+        order.remove(head.name)
+        order.served(head)
+        turns.append(head.submitter)
+    assert turns.count(2) == 10
+
+
+def test_one_pick_costs_the_same_in_a_large_window() -> None:
+    """Steps, not seconds: the heap of a hundred thousand is compared a few dozen times."""
+    small, large = picks(100), picks(20_000)
+    assert large < small * 4
+
+
+def picks(size: int) -> float:
+    order = Order(size)
+    for n in range(size):
+        order.add(entry(f"{n}", f"lineage-{n % 50}"))
+    start = time.process_time()
+    for _ in range(100):
+        head = order.next(None)
+        order.remove(head.name)
+        order.served(head)
+    return time.process_time() - start
+
+
+def test_queue_that_was_removed_is_named(spool: Spool, tmp_path: Path) -> None:
+    with closing(Spool(tmp_path / "nowhere").backlog()) as backlog, pytest.raises(Unavailable, match="nowhere"):
+        backlog.scan()
+
+
+def test_two_windows_share_the_jobs_without_taking_one_twice(spool: Spool) -> None:
+    publish(spool, *((f"{n}", "x", 0) for n in range(20)))
+    one, two = scanned(spool), scanned(spool)
+    claims = []
+    while (first := one.take()) or (second := two.take()):
+        claims.append(first or second)
+        if first and (second := two.take()):
+            claims.append(second)
+    assert len({claim.id for claim in claims}) == len(claims) == 20
+
+
+def test_deferred_job_found_by_the_scan_of_another_process(spool: Spool, clock: Hand) -> None:
+    publish(spool, ("a", "x", 3))
+    scanned(spool).take().defer(30, "later")
+    backlog = scanned(spool)
+    assert backlog.take() is None
+    clock.ahead_s = 31
+    assert backlog.take().priority == 3
