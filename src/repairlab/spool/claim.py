@@ -222,6 +222,9 @@ class Claim:
             fingerprints.record(self._tree, intent["fingerprint"], self.id, intent)
         if to in (State.HARD_FAIL, State.REJECTED):
             self.put_reason(intent, to)
+        elif intent["event"] == "retried":
+            with suppress(FileNotFoundError):
+                self._tree.disk.do("reason.unlink", os.unlink, REASON, dir_fd=self.fd)
         return self._move(to, intent.get("day", ""))
 
     def put_reason(self, intent: Event, to: State) -> None:
