@@ -38,7 +38,7 @@ from repairlab.repair.validation import (
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
 
-VERIFY_SHARE = 0.25  # of the wall time, kept for verification
+VERIFY_SHARE, VERIFY_S = 0.25, 3.0  # at most this share of the wall time, and seconds, are kept for verification
 VERIFY_TRIES = 5
 HANG_SHARE = 12  # a baseline test may use this part of the wall time
 MAX_HANG_S = 10.0
@@ -129,11 +129,11 @@ class Attempt:
             self._confirm_patch()
 
     def _collect(self, server: Server) -> list[str]:
-        found: Collected = server.collect()
+        found: Collected = server.collect(self._left() / 2)
         if found.missing:
             raise Stop("pytest_missing", f"the bundle's interpreter cannot import pytest: {found.missing}")
         if found.lost:
-            raise Stop("collection_error", f"the tests cannot be collected: {found.lost}")
+            raise Stop("collection_error", f"the process that collects the tests: {found.lost}")
         if found.errors:
             self._collection_error(found.errors)
         if not found.ids:
@@ -180,7 +180,7 @@ class Attempt:
                 types.setdefault((server.relative(path), line, name), kind)
         stable = [test for test in self.tests if test.failing and test.id not in unstable]
         if unstable and not stable:
-            raise Stop("tests_flaky", f"passes and fails on the same code: {', '.join(unstable[:5])}")
+            raise Stop("tests_flaky", f"passes and fails on the same code: {', '.join(sorted(unstable)[:5])}")
         self.suspicion = suspicious(stable, [test for test in self.tests if not test.failing])
         self._timed("localize_s", began)
         return types
@@ -196,9 +196,11 @@ class Attempt:
         if not other:
             return set()
         limit = min(MAX_HANG_S, self.wall_s / HANG_SHARE)
-        again = server.baseline(other, limit_s=limit, wall_s=self._left() / 4, trace=False, plain=False)
-        third = {test.index: server.test_run(ids, test).failing for test in again.tests}
-        self.whole = [index for index in other if third.get(index) == self.tests[index].failing]
+        stable = set(other)
+        for _ in range(2):
+            again = server.baseline(other, limit_s=limit, wall_s=self._left() / 6, trace=False, plain=False)
+            stable &= {t.index for t in again.tests if server.test_run(ids, t).failing == self.tests[t.index].failing}
+        self.whole = sorted(stable)
         return {self.tests[index].id for index in other if index not in self.whole}
 
     @staticmethod
@@ -224,11 +226,14 @@ class Attempt:
 
         def restart() -> Server:
             again = Server(self.setup, self._left())
-            again.collect()
+            again.collect(self._left() / 2)
             return prepared(again)
 
+        if not self.suspicion:
+            raise Stop("nothing_editable", "the failing tests run no line of a file that may be edited")
         project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
-        reserve = max(1.0, VERIFY_SHARE * self.wall_s if self.wall_s < 60 else 15.0)
+        usual = sum(test.cpu_s for test in self.tests)
+        reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
         self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart)
         began = time.monotonic()
         try:

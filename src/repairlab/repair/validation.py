@@ -24,7 +24,6 @@ from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError
 # What search and verification tell pytest: nothing is written, the order is the file's, no process is started.
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
-COLLECT_S = 30.0
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
 MAX_TESTS = 20_000
 
@@ -156,17 +155,17 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._confined.__exit__(None, None, None)
 
-    def collect(self) -> Collected:
-        """Import pytest and collect."""
+    def collect(self, limit_s: float) -> Collected:
+        """Import pytest and collect, for at most `limit_s` seconds."""
         bundle = self.setup.bundle
         texts = {path: (source.text, source.encoding) for path, source in bundle.sources.items()}
         request = {
             "op": "start",
             "arguments": [*SEARCH_ARGUMENTS, *bundle.tests],
             "texts": texts,
-            "collect_s": COLLECT_S,
+            "collect_s": limit_s,
         }
-        found = ask(self._confined, request, Collected, COLLECT_S + GRACE_S)
+        found = ask(self._confined, request, Collected, limit_s + GRACE_S)
         if len(found.ids) > MAX_TESTS:
             raise ServerLost(f"more than {MAX_TESTS} tests")
         return found

@@ -8,6 +8,7 @@ MAX_RESTARTS = 50  # forks of one baseline run that may die before the rest of t
 
 def hot_main(channel, arguments, texts):
     """Collect once, then answer requests until the channel closes. Nothing of the bundle's runs before this."""
+    PRIVATE.append(channel.sock.fileno())
     files = {path: LiveFile(path, text) for path, text in texts.items()}
     try:
         session, recorder = executed_functions(files, lambda: collect(arguments))
@@ -60,9 +61,12 @@ class Hot:
             if kind == "b" and rest.isdigit():
                 running = int(rest)
             elif kind == "r":
-                entry = JSON.loads(rest)
-                tests[entry.pop("index")] = entry
-                running = None
+                try:
+                    entry = JSON.loads(rest)
+                    tests[int(entry.pop("index"))] = entry
+                    running = None
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    pass  # no record of ours: the tests can write here too
         if running is None and fork.complete:
             return
         dead = running if running is not None else next((i for i in waiting if i not in tests), None)
@@ -105,7 +109,7 @@ def baseline_body(hot, waiting, limit, coverage, plain):
         recorder = hot.recorder
 
         def begin(index):
-            _write(write_end, b"b %d\n" % index)
+            _write(write_end, b"\nb %d\n" % index)
             if coverage is not None:
                 coverage.start()
 
@@ -119,7 +123,7 @@ def baseline_body(hot, waiting, limit, coverage, plain):
                     entry["crash"], entry["message"] = crash(recorder.excinfo, coverage)
                 entry["types"] = [[p, n, name, kind] for (p, n, name), kind in sorted(coverage.types.items())]
                 coverage.types.clear()
-            send_all(write_end, b"r " + JSON.dumps(entry).encode() + b"\n")
+            send_all(write_end, b"\nr " + JSON.dumps(entry).encode() + b"\n")
             return True
 
         recorder.keep_excinfo = coverage is not None
@@ -146,12 +150,12 @@ def forked_try(prepare, request, apply):
             apply()
         names = request.get("ids")
         if names is not None and [item.nodeid for item in session.items] != names:
-            _write(write_end, b"! ids\n")
+            _write(write_end, b"\n! ids\n")
             return
         go_on = Progress(failing, request["partial"])
 
         def report(index, outcome, cpu, wall):
-            _write(write_end, ("%d %s\n" % (index, outcome)).encode())
+            _write(write_end, ("\n%d %s\n" % (index, outcome)).encode())
             return go_on(outcome in "psx")
 
         run_tests(session, recorder, order, lambda index: allowance[index], report, None, request.get("plain"))

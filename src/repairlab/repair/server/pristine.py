@@ -65,6 +65,7 @@ class Pristine:
             code = 1
             try:
                 ours.close()
+                del PRIVATE[:]
                 leave_server()
                 os.setsid()
                 prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -75,6 +76,7 @@ class Pristine:
             finally:
                 os._exit(code)
         theirs.close()
+        PRIVATE[:] = [ours.fileno()]
         KEEP.clear()
         KEEP.add(self.pid)
         self.hot = Channel(ours)
@@ -89,13 +91,17 @@ class Pristine:
         except socket.timeout:
             why = "no answer within %g s" % limit
         except (EOFError, OSError, ValueError) as error:
-            why = "gone: %s" % error
+            why = "closed: %s" % error
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         _killed(self.pid)
         status = os.waitpid(self.pid, 0)[1]
+        if ended is not None or not why.startswith("no answer"):
+            why = "killed by signal %d" % (status & 127) if status & 127 else "exited with status %d" % (status >> 8)
         KEEP.clear()
+        del PRIVATE[:]
         reap_strays()
         self.hot = None
-        return {"lost": why, "status": status}
+        return {"lost": why}
 
     def do_plan(self, request):
         """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds that each may use."""
@@ -128,7 +134,7 @@ class Pristine:
             self._put(path, spliced(text, edits), encoding)
         try:
             arguments = self.arguments
-            return forked_try(lambda: (leave_server(), collect(arguments))[1], dict(request, extra_s=10), None)
+            return forked_try(lambda: (leave_server(), collect(arguments))[1], dict(request, extra_s=5), None)
         finally:
             for path in request["edits"]:
                 self._put(path, *self.originals[path])

@@ -190,13 +190,16 @@ class Fork:
         code = 1
         try:
             os.close(self.read_end)
+            for fd in PRIVATE:
+                os.close(fd)
             os.setsid()
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             body(write_end)
+            _write(write_end, b"\n.\n")
             code = COMPLETE
         except BaseException as error:  # whatever untrusted code raises ends this fork and nothing else
             try:
-                _write(write_end, ("! %s\n" % type(error).__name__).encode())
+                _write(write_end, ("\n! %s\n" % type(error).__name__).encode())
             except OSError:
                 pass
         finally:
@@ -209,9 +212,13 @@ class Fork:
         deadline = _monotonic() + wall()
         while True:
             left = deadline - _monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                self.timed_out = True
-                break
+            if not poll.poll(max(0.0, min(left, 0.05)) * 1000):
+                if left <= 0:
+                    self.timed_out = True
+                    break
+                if self._ended():  # what it left behind still holds the pipe
+                    break
+                continue
             data = _read(self.read_end, 1 << 16)
             if not data:
                 break
@@ -220,24 +227,26 @@ class Fork:
                 break
             while b"\n" in self.buffer:
                 line, _, self.buffer = self.buffer.partition(b"\n")
-                yield line.decode("utf-8", "replace")
+                if line == b".":
+                    self.end()
+                    return
+                if line:
+                    yield line.decode("utf-8", "replace")
                 deadline = _monotonic() + wall()
         self.end()
 
+    def _ended(self):
+        """True once the child has exited; it stays to be waited for, so that its number is still its own."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def end(self):
-        if self.status is None:
-            os.close(self.read_end)
-            if self.timed_out or self.buffer:
-                _killed(self.pid)
-            else:  # the pipe is closed, but code that closes descriptors may still run
-                deadline = _monotonic() + 0.5
-                while self.status is None and _monotonic() < deadline:
-                    if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                        break
-                    time.sleep(0.001)
-            _killed(self.pid)
-            self.status = _waitpid(self.pid, 0)[1]
-            reap_strays()
+        os.close(self.read_end)
+        deadline = _monotonic() + (0 if self.timed_out else 0.5)
+        while not self._ended() and _monotonic() < deadline:
+            time.sleep(0.0005)
+        _killed(self.pid)
+        self.status = _waitpid(self.pid, 0)[1]
+        reap_strays()
 
     @property
     def complete(self):
@@ -273,6 +282,7 @@ def reap_strays():
             time.sleep(0.001)
 
 
+PRIVATE = []  # descriptors between the server's processes, which no fork that runs a candidate may hold
 KEEP = set()  # children that live on: the hot worker of the pristine server
 
 
