@@ -25,7 +25,7 @@ from repairlab.config import Settings
 from repairlab.errors import BadInput, RepairLabError, TemporaryFailure
 from repairlab.journal import Event, Priority
 from repairlab.spool import Claim, Job, State
-from repairlab.spool.disk import read_file
+from repairlab.spool.disk import read_file, trouble
 from repairlab.watch.outcome import VERDICTS, End, Killed, Phase, Ruling, Verdict, ruling
 from repairlab.watch.workers import Workers
 
@@ -292,7 +292,8 @@ class Course:
     def _trying(self, now: float, act: Callable[[float], None]) -> None:
         """Run a step of ours; trouble that passes means once more in a while, any other ends the course."""
         try:
-            act(now)
+            with trouble("work on the job"):
+                act(now)
         except TemporaryFailure as error:
             self._told.suffered(self.claim.id, str(error))
             self._later(act, now)

@@ -11,6 +11,7 @@ Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 78 the configuration is w
 
 import argparse
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -54,6 +55,10 @@ def main(argv: Sequence[str]) -> int:
     if options.root:
         os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())  # for the workers too
     settings = config.load()
+    from repairlab.watch.workers import Workers
+
+    workers = Workers(warm_agent=not settings.watcher.agent, file_mb=settings.sandbox.file_mb)
+    workers.open(time.monotonic())  # it imports what the agents need while we import what we need
     from repairlab.watch.watcher import Watcher
 
-    return Watcher(config.root(), settings, once=options.once, concurrency=options.concurrency).run()
+    return Watcher(config.root(), settings, workers, once=options.once, concurrency=options.concurrency).run()

@@ -42,7 +42,9 @@ IDLE_S = 2.0  # with --once: beyond the settling time, for what never becomes re
 class Watcher:
     """One watcher of one state directory."""
 
-    def __init__(self, root: Path, settings: Settings, *, once: bool = False, concurrency: int | None = None) -> None:
+    def __init__(
+        self, root: Path, settings: Settings, workers: Workers, *, once: bool = False, concurrency: int | None = None
+    ) -> None:
         self._root, self._once, self._concurrency = root, once, concurrency
         self._courses: list[Course] = []
         self._stop_at: float | None = None
@@ -51,7 +53,7 @@ class Watcher:
         self._paused = self._status = ""
         self._ended = 0
         self._selector = selectors.DefaultSelector()
-        self._workers = Workers(warm_agent=not settings.watcher.agent, file_mb=settings.sandbox.file_mb)
+        self._workers = workers
         self._configure(settings)
         challengers = Spool(config.challengers_dir(root), pattern="challenger_*.json")
         self._ears = Ears(self._selector, self._spool, challengers)

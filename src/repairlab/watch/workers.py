@@ -20,7 +20,6 @@ from repairlab.errors import TemporaryFailure
 from repairlab.journal import Event, Priority
 from repairlab.process import Event as Happened
 from repairlab.process import Exited, Lost, NotStarted, Zygote
-from repairlab.spool.disk import trouble
 
 PRELOAD = ("repairlab.watch.prepare", "repairlab.watch.judge")
 AGENT = ("repairlab.repair.agent",)
@@ -62,11 +61,13 @@ class Workers:
         if now < self._not_before:
             raise TemporaryFailure("the workers' parent has just died")
         self._not_before = now + RESTART_S
-        with trouble("start the workers' parent"):
+        try:
             if self._zygote is None:
                 self._zygote = Zygote(preload=self._preload)
             else:
                 self._zygote.restart()
+        except OSError as error:
+            raise TemporaryFailure(f"the workers' parent cannot be started: {error.strerror}") from error
 
     def close(self) -> None:
         """End every worker and the zygote."""
@@ -94,8 +95,7 @@ class Workers:
         assert self._zygote is not None
         outputs: list[int] = []
         try:
-            with trouble("start a worker"):
-                outputs += [os.open(work / f"{phase}.{stream}", _OUTPUT, 0o600) for stream in ("stdout", "stderr")]
+            outputs += [os.open(work / f"{phase}.{stream}", _OUTPUT, 0o600) for stream in ("stdout", "stderr")]
             token = self._zygote.start(
                 entry,
                 argv,
