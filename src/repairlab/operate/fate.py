@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from repairlab.errors import RepairLabError
-from repairlab.operate import output
+from repairlab.operate import output, views
 from repairlab.operate.app import Answer, App, command, ids_argument, queue_option, read_ids, record
 
 
@@ -20,7 +20,7 @@ def _each(app: App, ids: Iterable[str], queue: str, act: Callable[[Any, str], An
     errors: list[RepairLabError] = []
     for given in read_ids(ids):
         try:
-            job = spool.find(given)
+            job = views.find(spool, given)
             moved = act(spool, job.id)
             if kind:
                 record(app, kind, f"{kind.removeprefix('JOB_').lower()} by hand in {queue}", JOB_ID=job.id)

@@ -3,7 +3,7 @@
 A directory is frozen into the bundle store (your copy may change afterwards, and is never edited) and a handoff that
 names the frozen copy is published, durably, before the id is printed. A FILE is a handoff: one whose bundle_dir lies in
 a configured root is published byte for byte; any other bundle_dir (a relative one is relative to the file) is frozen
-first. A `handoff.json` in DIR serves as a template: its fields are taken, its bundle_dir defaults to DIR.
+first. A `handoff.json` in DIR serves as a template: all its fields are taken but bundle_dir, which is DIR.
 
 Options win over the file's fields. The handoff also says `source_dir`, so that a report knows where the patch belongs.
 """
@@ -61,9 +61,9 @@ def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:
     """Publish the handoff of a directory or file with these fields on top; return the waiting job."""
     raw, base = _read(what)
     value = documents.parse(raw, what="handoff") if raw is not None else {}
-    bundle = _bundle(value, base)
+    bundle = base if Path(what).is_dir() else _bundle(value, base)
     value |= fields or {}
-    if raw is not None and not fields and _in_roots(app, value.get("bundle_dir")):
+    if raw is not None and not fields and str(bundle) == value.get("bundle_dir") and _in_roots(app, bundle):
         documents.convert(value, documents.Handoff)
         return _publish(app, raw)
     documents.convert({**value, "bundle_dir": str(bundle)}, documents.Handoff)  # before a large copy is made
@@ -114,11 +114,9 @@ def _bundle(value: dict[str, Any], base: Path) -> Path:
     return Path(os.path.normpath(base / named))
 
 
-def _in_roots(app: App, named: Any) -> bool:
+def _in_roots(app: App, bundle: Path) -> bool:
     """Whether the watcher will take this bundle_dir as it stands."""
-    if not isinstance(named, str) or not named.startswith("/"):
-        return False
-    real = Path(named).resolve()
+    real = bundle.resolve()
     return any(real.is_relative_to(root.resolve()) for root in config.bundle_roots(app.settings, app.root))
 
 

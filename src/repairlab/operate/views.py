@@ -4,7 +4,9 @@ A job moves while it is read, and what a job's directory holds was written by st
 following links, bounded, and may be missing.
 """
 
+import glob
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from repairlab.errors import RepairLabError
+from repairlab.errors import BadInput, RepairLabError
 from repairlab.spool import State
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNFINISHED = (State.WAITING, State.ACTIVE, State.DEFERRED, State.HOLD)
+PARTWAY = (State.ACTIVE, State.DEFERRED, State.HOLD)
 ENDED = (State.OK, State.HARD_FAIL, State.REJECTED)
 COLOURS: dict[str, str] = {
     State.ACTIVE: "cyan",
@@ -34,13 +37,35 @@ MAX_PATCH = 16 << 20
 COUNTED = ("failed", "crashed", "orphaned")
 
 
+def find(spool: "Spool", given: str) -> "Job":
+    """Return the job of an id, a unique prefix or an arrival's name, without reading all that waits if that can be.
+
+    An arrival's id is a digest of its contents, so looking for one among 100,000 reads them all. But most are named
+    after their id, and 12 digits, what a list shows, that begin the id of a claimed job begin no other's.
+    """
+    if not re.fullmatch(r"[0-9a-f]{12,24}", given):
+        return spool.find(given)
+    queue = glob.escape(str(spool.path))
+    places = [f"{queue}/{where}" for where in (*PARTWAY, "processed/*/*")]
+    claimed = {os.path.basename(path) for place in places for path in glob.iglob(f"{place}/{given}*")}
+    if len(claimed) == 1:
+        return spool.find(claimed.pop())
+    if not claimed:
+        for prefix in ("handoff-", "challenger_"):
+            with suppress(BadInput, FileNotFoundError):
+                job = spool.find(f"{prefix}{given}.json")
+                if job.id == given:
+                    return job
+    return spool.find(given)
+
+
 def steadily(spool: "Spool", job_id: str, read: Callable[["Job"], T]) -> T:
     """Return `read(job)`, having found the job anew whenever it moved away meanwhile."""
     for _ in range(20):
-        job = spool.find(job_id)
+        job = find(spool, job_id)
         with suppress(FileNotFoundError, NotADirectoryError):
             return read(job)
-    return read(spool.find(job_id))
+    return read(find(spool, job_id))
 
 
 def row(job: "Job") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repairlab.errors import NegativeAnswer, TemporaryFailure
+from repairlab.errors import BadInput, NegativeAnswer, TemporaryFailure
 from repairlab.operate import output, views
 from repairlab.operate.app import Answer, App, command, ids_argument, queue_option, read_ids
 from repairlab.spool import State
@@ -57,13 +57,13 @@ def ends(
     spool: "Spool", ids: Iterable[str], timeout: float | None = None, tick: Callable[[], None] = lambda: None
 ) -> Iterator["Job"]:
     """Yield each job once it has ended; call `tick` at every turn; TemporaryFailure after `timeout` seconds."""
-    waiting = {job.id: job for job in map(spool.find, ids)}
+    waiting = {job.id: job for job in (views.find(spool, given) for given in ids)}
     deadline = None if timeout is None else time.monotonic() + timeout
     while waiting:
         for job_id, known in list(waiting.items()):
             if known.state not in views.ENDED and os.path.lexists(known.path):
                 continue
-            job = waiting[job_id] = spool.find(job_id)
+            job = waiting[job_id] = found(spool, job_id)
             if job.state in views.ENDED:
                 del waiting[job_id]
                 yield job
@@ -73,6 +73,15 @@ def ends(
             raise TemporaryFailure(f"after {output.duration(timeout or 0)} still unfinished: {told}", fix="wait again")
         if waiting:
             time.sleep(PAUSE_S)
+
+
+def found(spool: "Spool", job_id: str) -> "Job":
+    """Return a job that exists; one that moves at this very moment may have to be looked for more than once."""
+    for _ in range(5):
+        with suppress(BadInput, FileNotFoundError):
+            return views.find(spool, job_id)
+        time.sleep(PAUSE_S)
+    return views.find(spool, job_id)
 
 
 @command("follow")
@@ -85,7 +94,7 @@ def follow_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
     followed from their beginning until all have ended: exit 0 if all are ok, else 1.
     """
     spool = app.queue(queue)
-    wanted = {spool.find(given).id for given in read_ids(ids)} if ids else None
+    wanted = {views.find(spool, given).id for given in read_ids(ids)} if ids else None
     tail = Tail(spool, wanted, since=None if ids else time.time())
     output.say(f"repairlab: following {spool.path}")
     while True:
@@ -162,7 +171,7 @@ class Tail:
         from repairlab.errors import RepairLabError
 
         try:
-            job = self._spool.find(job_id)
+            job = views.find(self._spool, job_id)
         except RepairLabError:  # dropped, or a name that is no job
             return
         for event in self._unseen(job_id, job.attempts()):
