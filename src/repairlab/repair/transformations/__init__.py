@@ -15,9 +15,19 @@ Transformation = Callable[[Site], Iterator[Draft]]
 
 FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "operators": (operators.comparison, operators.boolean, operators.arithmetic),
-    "constants": (constants.number, constants.flag, constants.string, constants.off_by_one, constants.ranges, constants.slices),
+    "constants": (
+        constants.number,
+        constants.flag,
+        constants.flags,
+        constants.string,
+        constants.letters,
+        constants.elements,
+        constants.off_by_one,
+        constants.ranges,
+        constants.slices,
+    ),
     "names": (names.variable, names.literal_by_variable, names.function, names.keyword, names.target, names.exchanged),
-    "calls": (calls.arguments, calls.ordering, calls.wrap, calls.unwrap, calls.containers, calls.exceptions),
+    "calls": (calls.arguments, calls.ordering, calls.wrap, calls.unwrap, calls.sorts, calls.both_sides, calls.containers, calls.exceptions),
     "conditions": (
         conditions.condition,
         conditions.junction,
@@ -28,6 +38,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     ),
     "statements": (
         statements.deletion,
+        statements.branches,
         statements.motion,
         statements.control,
         statements.returned,
@@ -37,7 +48,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
         statements.comprehended,
         statements.mutable_default,
     ),
-    "terms": (terms.added, terms.value),
+    "terms": (terms.added, terms.value, terms.borrowed),
 }
 
 

@@ -10,11 +10,11 @@ from repairlab.repair.transformations.site import Draft, Function, Site
 
 WRAPS: dict[str, dict[str, float]] = {
     "int": {"abs": 0.2, "str": 0.25, "float": 0.1, "-": 0.2}, "float": {"int": 0.25, "round": 0.3, "abs": 0.2, "-": 0.15},
-    "str": {"int": 0.2, ".lower()": 0.2, ".upper()": 0.15, ".strip()": 0.2, "len": 0.2, "list": 0.1, "set": 0.12, "sorted": 0.1, ".split()": 0.15},
+    "str": {"int": 0.2, ".lower()": 0.2, ".upper()": 0.15, ".strip()": 0.2, ".swapcase()": 0.12, ".title()": 0.06, ".capitalize()": 0.06, "len": 0.2, "list": 0.1, "set": 0.12, "sorted": 0.1, ".split()": 0.15},
     "list": {"len": 0.25, "sorted": 0.3, "set": 0.25, "sum": 0.2, "max": 0.15, "min": 0.15, "list": 0.1, "tuple": 0.15, "reversed": 0.1},
     "set": {"sorted": 0.35, "list": 0.35, "len": 0.25}, "tuple": {"list": 0.3, "sorted": 0.2, "len": 0.2}, "bool": {"not ": 0.5, "int": 0.15},
     "dict": {"len": 0.2, "sorted": 0.2, "list": 0.15, ".values()": 0.2, ".items()": 0.25, ".keys()": 0.1},
-    "": {"abs": 0.1, "str": 0.12, "int": 0.12, "len": 0.12, "sorted": 0.12, "set": 0.1, "list": 0.1, "not ": 0.1, "round": 0.06},
+    "": {".lower()": 0.06, ".upper()": 0.06, ".swapcase()": 0.04, ".strip()": 0.06, "sum": 0.06, "abs": 0.1, "str": 0.12, "int": 0.12, "len": 0.12, "sorted": 0.12, "set": 0.1, "list": 0.1, "not ": 0.1, "round": 0.06},
 }  # fmt: skip
 KEYS = ("key=len", "key=abs", "key=str", "key=lambda item: item[1]", "key=lambda item: item[0]", "key=lambda item: -item[1]")
 
@@ -100,7 +100,7 @@ def wrap(site: Site) -> Iterator[Draft]:
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not _wrappable(site, node):
         return
     text, kind = site.text(node), site.type_of(node)
-    place = 1.0 if isinstance(site.parent, ast.Return | ast.Compare | ast.For | ast.comprehension) else 0.6
+    place = 1.0 if isinstance(site.parent, ast.Return | ast.Compare | ast.Assign | ast.For | ast.comprehension) else 0.6
     for name, prior in WRAPS.get(kind, WRAPS[""]).items():
         if name.startswith("."):
             wrapped = site.tight(node) + name
@@ -109,6 +109,42 @@ def wrap(site: Site) -> Iterator[Draft]:
         else:
             wrapped = f"{name}({text})"
         yield from site.put(node, wrapped, prior * place, "wrapped")
+
+
+def sorts(site: Site) -> Iterator[Draft]:
+    """A sort put around an iterable, by a key that the function has at hand."""
+    node = site.node
+    if not isinstance(node, ast.Name | ast.Call | ast.ListComp | ast.GeneratorExp | ast.Subscript | ast.Attribute):
+        return
+    wanted = isinstance(site.parent, ast.Return | ast.Assign | ast.For | ast.comprehension | ast.Call)
+    if not wanted or not _wrappable(site, node) or site.type_of(node) not in ("", "list", "set", "tuple", "dict"):
+        return
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+        return
+    text = site.text(node)
+    tables = [n for n in site.scope.near(node.lineno) if site.type_of(ast.Name(n, ast.Load())) == "dict"][: 2 * site.width]
+    options = ["reverse=True", "key=len", *(f"key=lambda item: {name}[item]" for name in tables), "key=str", "key=abs"]
+    for rank, option in enumerate(options):
+        yield from site.put(node, f"sorted({text}, {option})", 0.12 / (1 + rank / 4), "sorted")
+    for form in ("sorted(set({}))", "list(set({}))", "sorted(list(set({})))", "list(dict.fromkeys({}))"):
+        yield from site.put(node, form.format(text), 0.1, "duplicates dropped")
+
+
+def both_sides(site: Site) -> Iterator[Draft]:
+    """The same call put around both sides of a comparison, or taken from both."""
+    node = site.node
+    if not isinstance(node, ast.Compare) or len(node.ops) != 1:
+        return
+    left, right = node.left, node.comparators[0]
+    if not isinstance(left, ast.Constant) and not isinstance(right, ast.Constant):
+        for name in ("set", "sorted", "len", "abs", "sum", "list", "str", "int"):
+            edits = tuple((*site.source.span(side), f"{name}({site.text(side)})") for side in (left, right))
+            yield Draft(0.15, edits, "both sides wrapped")
+        for method in (".lower()", ".strip()"):
+            yield Draft(0.1, tuple((*site.source.span(side), site.tight(side) + method) for side in (left, right)), "both sides wrapped")
+    if isinstance(left, ast.Call) and isinstance(right, ast.Call) and len(left.args) == 1 == len(right.args):
+        edits = tuple((*site.source.span(side), site.text(side.args[0])) for side in (left, right))
+        yield Draft(0.2, edits, "both sides unwrapped")
 
 
 def _wrappable(site: Site, node: ast.expr) -> bool:

@@ -53,7 +53,7 @@ def junction(site: Site) -> Iterator[Draft]:
         return
     tight_and, tight_or = site.tight(node, 4), site.tight(node, 3)
     for rank, atom in enumerate(_atoms(site, node)):
-        prior = 0.22 * weight / (1 + rank / 6)
+        prior = 0.22 * weight / (1 + rank / 8)
         yield from site.put(node, f"{tight_and} and {atom}", prior, "condition strengthened")
         yield from site.put(node, f"{tight_or} or {atom}", prior, "condition weakened")
 
@@ -67,6 +67,9 @@ def _atoms(site: Site, node: ast.expr) -> list[str]:
     for name in names:
         kind = site.type_of(ast.Name(name, ast.Load()))
         found.update(dict.fromkeys(atoms_of(name, kind)))
+        found.update(dict.fromkeys(f"{call}({name})" for call in site.scope.callables[: 2 * site.width]))
+        if kind in ("int", ""):
+            found.update(dict.fromkeys(f"{name} % {n} == 0" for n in site.scope.numbers[: 3 * site.width] if n.isdigit() and n > "1"))
     for one in names[: 2 + site.width]:
         kind = site.type_of(ast.Name(one, ast.Load()))
         others = [n for n in names if n != one and site.type_of(ast.Name(n, ast.Load())) == kind]
@@ -75,7 +78,7 @@ def _atoms(site: Site, node: ast.expr) -> list[str]:
         in_these = [n for n in names if n != one and site.type_of(ast.Name(n, ast.Load())) in ("list", "set", "dict", "str")]
         for container in in_these[:2]:
             found.update(dict.fromkeys((f"{one} not in {container}", f"{one} in {container}")))
-    return list(found)[: 16 * site.width]
+    return list(found)[: 40 * site.width]
 
 
 def atoms_of(name: str, kind: str) -> tuple[str, ...]:
@@ -86,7 +89,7 @@ def atoms_of(name: str, kind: str) -> tuple[str, ...]:
         return (f"{name}", f"not {name}", f"len({name}) > 1", f"len({name}) == 1")
     if kind == "NoneType":
         return (f"{name} is None", f"{name} is not None")
-    return (f"{name}", f"not {name}", f"{name} is not None")
+    return (f"{name}", f"not {name}", f"{name} is not None", f"{name} % 2 == 0", f"{name} % 2 == 1", f"{name} > 0")
 
 
 def comprehension(site: Site) -> Iterator[Draft]:

@@ -4,6 +4,7 @@
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 
 from repairlab.repair.transformations.site import Draft, Site
@@ -15,7 +16,7 @@ def number(site: Site) -> Iterator[Draft]:
     if not isinstance(node, ast.Constant) or type(node.value) not in (int, float) or _is_docstring(site):
         return
     value, own = node.value, site.text(node)
-    near = {value + 1: 0.6, value - 1: 0.6, 0: 0.4, 1: 0.4, -value: 0.3, 2: 0.3, value * 2: 0.2, 10: 0.1, -1: 0.15}
+    near = {value + 1: 0.6, value - 1: 0.6, 0: 0.4, 1: 0.4, -value: 0.3, 2: 0.3, value * 2: 0.2, 10: 0.1, -1: 0.15, value + 2: 0.2, value - 2: 0.2}
     if isinstance(value, float):
         near |= {value + 0.5: 0.2, value / 2: 0.2, value * 10: 0.1, value / 10: 0.1}
     seen = {own}
@@ -42,6 +43,29 @@ def flag(site: Site) -> Iterator[Draft]:
             yield from site.put(node, text, prior, "default for None")
 
 
+def flags(site: Site) -> Iterator[Draft]:
+    """True and False exchanged throughout a function."""
+    function = site.scope.function
+    if function is None or site.node is not function.body[0]:
+        return
+    found = [n for n in ast.walk(function) if isinstance(n, ast.Constant) and isinstance(n.value, bool)]
+    if len({node.value for node in found}) == 2:
+        yield Draft(0.35, tuple((*site.source.span(node), repr(not node.value)) for node in found), "flags exchanged")
+
+
+def letters(site: Site) -> Iterator[Draft]:
+    """All short strings of one statement put into another case."""
+    node = site.node
+    if not isinstance(node, ast.stmt) or hasattr(node, "body") or isinstance(node, ast.Expr):
+        return
+    inside = [n for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value.isalpha()]
+    if 2 <= len(inside) <= 6 and not any(isinstance(n, ast.JoinedStr) for n in ast.walk(node)):
+        for change in (str.capitalize, str.upper, str.lower):
+            edits = [(*site.source.span(n), repr(change(n.value))) for n in inside if change(n.value) != n.value]
+            if len(edits) > 1:
+                yield Draft(0.2, tuple(edits), "case of strings")
+
+
 def string(site: Site) -> Iterator[Draft]:
     """Another string: blank or empty, another case, or one that the function, the project or a test mentions."""
     node = site.node
@@ -52,7 +76,15 @@ def string(site: Site) -> Iterator[Draft]:
     value = node.value
     near = {"": 0.4, " ": 0.4, value.lower(): 0.3, value.upper(): 0.3, value.strip(): 0.3, value + " ": 0.15}
     near |= {" " + value: 0.15, value[1:]: 0.2, value[:-1]: 0.2, value.capitalize(): 0.2, value[::-1]: 0.1}
-    near |= {", ": 0.1, ",": 0.15, "\n": 0.15}
+    near |= {", ": 0.1, ",": 0.15, "\n": 0.15, value.title(): 0.15, value.swapcase(): 0.15}
+    if 2 < len(value) <= 16:
+        near |= {value[:at] + value[at + 1 :]: 0.12 for at in range(1, len(value) - 1)}
+        near |= {value.replace(letter, "").replace(letter.upper(), ""): 0.12 for letter in sorted(set(value.lower()))}
+    if len(value) == 1:
+        letters = Counter(letter for text in site.project.strings for letter in ast.literal_eval(text))
+        alike = [letter for letter in letters if letter.isalnum() == value.isalnum()]
+        ranked = sorted(alike, key=lambda letter: (-letters[letter], letter))
+        near |= {letter: 0.2 / (1 + rank / 6) for rank, letter in enumerate(ranked[: 12 * site.width]) if letter not in near}
     seen = {value}
     for other, prior in near.items():
         if other not in seen:
@@ -139,17 +171,36 @@ def slices(site: Site) -> Iterator[Draft]:
         base = site.tight(node)  # type: ignore[arg-type]  # what is sliceable is an expression
         for text, prior in ((":-1", 0.12), ("1:", 0.15), ("::-1", 0.18), ("::2", 0.08), ("1::2", 0.06)):
             yield from site.put(node, f"{base}[{text}]", prior, "slice added")  # type: ignore[arg-type]
+        line = node.lineno  # type: ignore[attr-defined]
+        counts = [n for n in site.scope.near(line) if site.type_of(ast.Name(n, ast.Load())) == "int"]
+        for rank, name in enumerate(counts[: 3 * site.width]):
+            for form in (f"{name}:", f":{name}", f"{name} + 1:", f":{name} + 1"):
+                yield from site.put(node, f"{base}[{form}]", 0.12 / (1 + rank / 2), "slice added")  # type: ignore[arg-type]
+
+
+def elements(site: Site) -> Iterator[Draft]:
+    """An element of a list, tuple or set taken out."""
+    node = site.node
+    if not isinstance(node, ast.List | ast.Tuple | ast.Set) or not 2 <= len(node.elts) <= 16:
+        return
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+        return
+    for one, two in zip(node.elts, node.elts[1:], strict=False):
+        yield Draft(0.2, ((site.source.span(one)[0], site.source.span(two)[0], ""),), "element taken out")
+    if len(node.elts) > 2 or isinstance(node, ast.List | ast.Set):
+        before, last = node.elts[-2:]
+        yield Draft(0.2, ((site.source.span(before)[1], site.source.span(last)[1], ""),), "element taken out")
 
 
 def _sliceable(site: Site) -> bool:
     node = site.node
-    if not isinstance(node, ast.Name | ast.Call | ast.Attribute) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if not isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.ListComp | ast.BinOp) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
         return False
     parent = site.parent
     if isinstance(parent, ast.Call) and node is parent.func or isinstance(parent, ast.Attribute | ast.Subscript):
         return False
     known = site.type_of(node)
-    return known in ("list", "str", "tuple", "bytes") or (not known and isinstance(parent, ast.For | ast.Return))
+    return known in ("list", "str", "tuple", "bytes") or (not known and isinstance(parent, ast.For | ast.Return | ast.Call))
 
 
 def _slice_forms(site: Site, node: ast.Slice) -> Iterator[tuple[str, float]]:

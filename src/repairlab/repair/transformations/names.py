@@ -66,6 +66,13 @@ def literal_by_variable(site: Site) -> Iterator[Draft]:
         for rank, name in enumerate(names[: 4 * site.width]):
             yield from site.put(node, name, 0.25 / (1 + rank / 4), "name for literal")
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not _called(site, node):
+        sized = [n for n in site.scope.near(node.lineno) if site.type_of(ast.Name(n, ast.Load())) in ("list", "str", "dict", "tuple", "set")]
+        if site.type_of(node) in ("", "int", "float"):
+            for rank, name in enumerate(sized[: 3 * site.width]):
+                yield from site.put(node, f"len({name})", 0.2 / (1 + rank / 2), "length for name")
+        if site.type_of(node) in ("", "str"):
+            for rank, text in enumerate(site.scope.texts[: 3 * site.width]):
+                yield from site.put(node, text, 0.1 / (1 + rank / 3), "literal for name")
         pool = {"int": ["0", "1", "2", "-1"], "str": ["''"], "bool": ["True", "False"], "list": ["[]"]}
         for rank, text in enumerate(pool.get(site.type_of(node), [])):
             yield from site.put(node, text, 0.12 / (1 + rank), "literal for name")
@@ -153,8 +160,8 @@ def exchanged(site: Site) -> Iterator[Draft]:
     node = site.node
     if not isinstance(node, ast.Assign | ast.Return | ast.AugAssign | ast.Expr):
         return
-    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in site.scope.locals]
-    distinct = sorted({name.id for name in names})
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not hasattr(builtins, n.id)]
+    distinct = sorted({name.id for name in names}, key=lambda name: (name not in site.scope.locals, name))
     pairs = [(a, b) for at, a in enumerate(distinct) for b in distinct[at + 1 :]]
     for one, two in pairs[: 3 * site.width]:
         other = {one: two, two: one}

@@ -114,12 +114,22 @@ def _operands(site: Site, node: ast.BinOp, symbol: str, weight: float) -> Iterat
     for kept, dropped in ((node.left, node.right), (node.right, node.left)):
         prior = 0.55 if isinstance(dropped, ast.Constant) else 0.3
         yield from site.put(node, site.text(kept), prior * weight, "operand dropped")
+    for inner in (n for side in (node.left, node.right) for n in _spine(side)):
+        yield from site.put(node, site.text(inner), 0.15 * weight, "operands dropped")
     if symbol in ("-", "/", "//", "%", "**", "<<", ">>") or weight < 1:
         level = precedence(node)
         swapped = f"{site.tight(node.right, level)} {symbol} {site.tight(node.left, level + 1)}"
         yield from site.put(node, swapped, 0.4, "operands exchanged")
     elif symbol == "+" and site.type_of(node.left) not in ("int", "float"):
         yield from site.put(node, f"{right} + {left}", 0.25, "operands exchanged")
+
+
+def _spine(node: ast.expr) -> Iterator[ast.expr]:
+    """Yield the operands of the operands."""
+    if isinstance(node, ast.BinOp):
+        for side in (node.left, node.right):
+            yield side
+            yield from _spine(side)
 
 
 def _regrouped(site: Site, node: ast.BinOp, symbol: str) -> Iterator[Draft]:
@@ -132,6 +142,8 @@ def _regrouped(site: Site, node: ast.BinOp, symbol: str) -> Iterator[Draft]:
         text = f"({c} {symbol} {a}) {sign} {b}" if before else f"{a} {sign} ({b} {symbol} {c})"
         bare = f"{c} {symbol} {a} {sign} {b}" if before else f"{a} {sign} {b} {symbol} {c}"
         yield from site.put(node, text, 0.2, "operands regrouped")
+        skipped = f"{c} {symbol} {b}" if before else f"{a} {sign} {c}"
+        yield from site.put(node, skipped, 0.2, "operand dropped")
         if precedence(inner) != precedence(node):
             yield from site.put(node, bare, 0.2, "operands regrouped")
 

@@ -59,6 +59,14 @@ class Project:
     types: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
     width: int = 1
 
+    @cached_property
+    def any_types(self) -> dict[tuple[str, str], str]:
+        """The type of a name anywhere in a file, where all its functions agree."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for (path, _line, name), kind in self.types.items():
+            found.setdefault((path, name), set()).add(kind)
+        return {key: next(iter(kinds)) for key, kinds in found.items() if len(kinds) == 1}
+
 
 class Site:
     """A node of a source with its surroundings."""
@@ -259,6 +267,23 @@ class Scope:
         return list(found)
 
     @cached_property
+    def expressions(self) -> list[tuple[str, str]]:
+        """(text, type or '') of the calls, operations, subscripts and attributes in the function, the short first."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self.owner):
+            if isinstance(node, ast.Call | ast.BinOp | ast.Subscript | ast.Attribute) and not _bound_inside(self.source, node):
+                text = self.source.segment(node)
+                if len(text) <= 40 and "\n" not in text:
+                    found[text] = self.type_of(node, Project())
+        return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+
+    @cached_property
+    def callables(self) -> list[str]:
+        """Functions of one parameter that the function can call: its own and the module's."""
+        near = [f for f in self.source.definitions() if f is not self.function]
+        return [f.name for f in near if len(f.args.args) == 1 and f.args.args[0].arg not in ("self", "cls")]
+
+    @cached_property
     def numbers(self) -> list[str]:
         """Texts of the numbers in the function, docstring aside."""
         return list(
@@ -287,7 +312,8 @@ class Scope:
         if isinstance(node, ast.Name):
             first = getattr(self.function, "lineno", 1)
             first = min([first, *(d.lineno for d in getattr(self.function, "decorator_list", []))])
-            return project.types.get((self.source.path, first, node.id), "")
+            own = project.types.get((self.source.path, first, node.id), "")
+            return own or project.any_types.get((self.source.path, node.id), "")  # a comprehension has its own frame
         if isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
             return "bool"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -297,6 +323,13 @@ class Scope:
         forms = ((ast.List, "list"), (ast.ListComp, "list"), (ast.Dict, "dict"), (ast.DictComp, "dict"), (ast.Set, "set"),
                  (ast.Tuple, "tuple"), (ast.JoinedStr, "str"))  # fmt: skip
         return next((name for form, name in forms if isinstance(node, form)), "")
+
+
+def _bound_inside(source: Source, node: ast.AST) -> bool:
+    """True for what is no value by itself: a called function, a target."""
+    parent = source.parents.get(node)
+    called = isinstance(parent, ast.Call) and parent.func is node
+    return called or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del)
 
 
 def _stored(node: ast.AST) -> bool:

@@ -46,6 +46,20 @@ def _without_else(site: Site, node: ast.If | ast.For | ast.While, end: int) -> I
         yield Draft(0.25, ((site.source.line_span(last, last)[1], end, ""),), "else dropped")
 
 
+def branches(site: Site) -> Iterator[Draft]:
+    """The bodies of `if` and `else` exchanged."""
+    node = site.node
+    if not isinstance(node, ast.If) or not node.orelse or not site.alone_on_lines(node):
+        return
+    if node.body[0].lineno == node.lineno or len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+        return
+    spans = [(site.lines(block[0])[0], site.lines(block[-1])[1]) for block in (node.body, node.orelse)]
+    (a, b), (c, d) = spans
+    if b <= c and site.source.text[:d].endswith(("\n", "\r")):
+        text = site.source.text
+        yield Draft(0.4, ((a, b, text[c:d]), (c, d, text[a:b])), "branches exchanged")
+
+
 def motion(site: Site) -> Iterator[Draft]:
     """A statement one place up or down, into the block before it or out of its own."""
     node = site.node
@@ -160,6 +174,10 @@ def guards(site: Site) -> Iterator[Draft]:
             values = [*defaults[: 4 + 2 * site.width], name]
             for place, value in enumerate(values):
                 yield from _guard(site, node, test, f"return {value}", 0.2 / (1 + rank / 2 + order / 2 + place / 3))
+        if own == "int":
+            cases = [(case, value) for case in (0, 1, 2, 3) for value in (0, 1, 2)]
+            for order, (case, value) in enumerate(cases):
+                yield from _guard(site, node, f"{name} == {case}", f"return {value}", 0.15 / (1 + rank + order / 6))
         if own in ("NoneType", ""):
             for value in ("[]", "{}", "0", "''"):
                 yield from _guard(site, node, f"{name} is None", f"{name} = {value}", 0.15 / (1 + rank))
@@ -176,7 +194,9 @@ def loop_guards(site: Site) -> Iterator[Draft]:
         return
     loop = next((outer for outer in site.ancestors() if isinstance(outer, ast.For)), None)
     names = [name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)] if loop is not None else []
-    conditions = [*site.scope.conditions[: 3 * site.width], *(f"{name}" for name in names)]
+    outer = [n.id for up in site.ancestors() if isinstance(up, ast.For) for n in ast.walk(up.target) if isinstance(n, ast.Name)]
+    pairs = [f"{a} {sign} {b}" for at, a in enumerate(outer) for b in outer[at + 1 :] for sign in ("==", "!=", "<", ">")]
+    conditions = [*pairs[:8], *site.scope.conditions[: 3 * site.width], *(f"{name}" for name in names)]
     for rank, test in enumerate(dict.fromkeys(conditions)):
         if loop is not None and site.block(node) is loop.body and node is loop.body[0]:
             for word in ("continue", "break"):

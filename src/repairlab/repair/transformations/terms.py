@@ -43,11 +43,41 @@ def _arithmetic(site: Site, node: ast.expr) -> Iterator[Draft]:
 
 def _concatenated(site: Site, node: ast.expr, kind: str) -> Iterator[Draft]:
     names = [name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) == (kind or "str")]
-    literals = site.scope.texts[: 2 * site.width] if kind != "list" else []
+    common = ["'.'", "' '", "'-'", "'_'", "','", "'\\n'", "':'", "'0'"]
+    literals = [*site.scope.texts[: 2 * site.width], *common] if kind != "list" else []
     for rank, name in enumerate([*[n for n in names if n != site.text(node)][: 3 * site.width], *literals]):
         tight = site.tight(node, 11)
         yield from site.put(node, f"{tight} + {name}", 0.15 / (1 + rank / 3), "term added")
         yield from site.put(node, f"{name} + {tight}", 0.15 / (1 + rank / 3), "term added")
+
+
+def borrowed(site: Site) -> Iterator[Draft]:
+    """Another expression of the function in place of one: an operand, an index, an argument used elsewhere."""
+    node = site.node
+    if not isinstance(node, ast.Name | ast.Call | ast.BinOp | ast.Subscript | ast.Attribute | ast.Constant | ast.Compare):
+        return
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not _borrows(site, node):
+        return
+    own, kind = site.text(node), site.type_of(node)
+    index = isinstance(site.parent, ast.Subscript)
+    fitting = []
+    for text, other in site.scope.expressions:
+        if text != own and (not kind or not other or other == kind):
+            fitting.append(text)
+    for rank, text in enumerate(fitting[: 12 * site.width]):
+        yield from site.put(node, text, 0.12 / (1 + rank / 6), "expression of the function")
+        if index:
+            for sign in ("+", "-"):
+                yield from site.put(node, f"{text} {sign} 1", 0.08 / (1 + rank / 6), "expression of the function")
+
+
+def _borrows(site: Site, node: ast.expr) -> bool:
+    parent = site.parent
+    if isinstance(parent, ast.Call):
+        return node in parent.args
+    if isinstance(parent, ast.Subscript):
+        return node is parent.slice
+    return isinstance(parent, ast.Compare | ast.BinOp | ast.Return | ast.Assign | ast.AugAssign | ast.IfExp | ast.Slice)
 
 
 def value(site: Site) -> Iterator[Draft]:
