@@ -317,7 +317,9 @@ def test_misfiled_document_is_handed_in_again(spool: Spool) -> None:
     assert [job.document() for job in spool.jobs(State.WAITING)] == [b'{"n":5}']
 
 
-def test_fsck_beside_running_workers_finds_nothing(spool: Spool) -> None:
+def test_fsck_beside_running_workers_finds_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.create()
     spool.publish_many([b'{"n":%d}' % n for n in range(60)], durable=False)
     found, done = [], threading.Event()
 

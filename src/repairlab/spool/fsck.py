@@ -25,6 +25,7 @@ from repairlab.spool.policy import PARKED, TERMINAL, State
 from repairlab.spool.tree import CLAIM, DAY, DUPLICATES, ID, JOB, REASON, Tree, lock
 
 _OURS = frozenset({"tmp", "active", "deferred", "hold", "processed", "fingerprints"})
+_CLAIM_S = 1.0  # a live claimer fills its directory within microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def check(tree: Tree, mend: bool) -> list[Finding]:
     if findings and not mend:
         return findings
     places: dict[str, list[str]] = {}
+    gates = _gates(tree)
     for state, directory in _directories(tree):
         for name in sorted(os.listdir(directory)):
             path = f"{directory}/{name}"
@@ -72,7 +74,7 @@ def check(tree: Tree, mend: bool) -> list[Finding]:
                 findings += _check_job(tree, state, name, path, mend)
             elif not (state in TERMINAL and DAY.fullmatch(name)):
                 findings.append(Finding("not_a_job", path, f"{name} is not a job", "move it away"))
-    return findings + _twice(places)
+    return findings + _twice(places) + _unclaimed(tree, gates, mend)
 
 
 def _missing(tree: Tree) -> Iterator[Finding]:
@@ -103,9 +105,39 @@ def _mended(finding: Finding, how: Mend, mend: bool) -> Finding:
 def _twice(places: dict[str, list[str]]) -> list[Finding]:
     findings = []
     for job_id, paths in places.items():
-        if len(paths) > 1 and len(still := [path for path in paths if os.path.lexists(path)]) > 1:
+        # Two rounds: a job that moves from one place to the next is met in both of them, but only in one round.
+        both = len(paths) > 1 and all(os.path.lexists(path) for _ in range(2) for path in paths)
+        if both:
             fix = "compare them, then remove the one that is wrong"
-            findings.append(Finding("twice", still[0], f"job {job_id} is in {' and '.join(still)}", fix, job_id))
+            findings.append(Finding("twice", paths[0], f"job {job_id} is in {' and '.join(paths)}", fix, job_id))
+    return findings
+
+
+def _gates(tree: Tree) -> dict[str, int]:
+    """Return the directories of active/ that have been without a job for longer than a claim takes, with their inodes."""
+    found = {}
+    for name in os.listdir(tree.state(State.ACTIVE)):
+        path = tree.at(State.ACTIVE, name)
+        with suppress(FileNotFoundError):
+            status = os.stat(path)
+            aged = abs(tree.clock.wall() - status.st_mtime) > _CLAIM_S
+            if ID.fullmatch(name) and aged and not os.path.lexists(f"{path}/{JOB}"):
+                found[name] = status.st_ino
+    return found
+
+
+def _unclaimed(tree: Tree, before: dict[str, int], mend: bool) -> list[Finding]:
+    """Return the gates that are still there, the same, and unlocked: a live claimer would be done by now."""
+    findings = []
+    after = _gates(tree)
+    for job_id in (name for name, inode in before.items() if after.get(name) == inode):
+        path = tree.at(State.ACTIVE, job_id)
+        with suppress(FileNotFoundError):
+            if (fd := lock(path)) is not None:
+                os.close(fd)
+                fix = "a watcher does this within seconds"
+                finding = Finding("unclaimed", path, f"job {job_id}: an unfinished claim", fix, job_id)
+                findings.append(_mended(finding, partial(reaper.reap_one, tree, job_id), mend))
     return findings
 
 
@@ -126,17 +158,17 @@ def _check_job(tree: Tree, state: State, job_id: str, path: str, mend: bool) -> 
 
 
 def _check_active(tree: Tree, job_id: str, path: str, mend: bool) -> list[Finding]:
+    if not os.path.lexists(f"{path}/{JOB}"):
+        return []
     try:
         fd = lock(path)
     except OSError:
         return []
     if fd is None:
         return []
-    whole = os.path.lexists(f"{path}/{JOB}")
     os.close(fd)
-    kind, what = ("orphan", "its owner is dead") if whole else ("unclaimed", "an unfinished claim")
-    finding = Finding(kind, path, f"job {job_id}: {what}", "a watcher does this within seconds", job_id)
-    return [_mended(finding, lambda: reaper.reap_one(tree, job_id), mend)]
+    finding = Finding("orphan", path, f"job {job_id}: its owner is dead", "a watcher does this within seconds", job_id)
+    return [_mended(finding, partial(reaper.reap_one, tree, job_id), mend)]
 
 
 def _check_resting(tree: Tree, state: State, job_id: str, path: str, fd: int, mend: bool) -> Iterator[Finding]:

@@ -128,6 +128,8 @@ def _through_gate(tree: Tree, arrival: Arrival) -> Taken:
     except FileNotFoundError:
         return BUSY  # the reaper took our empty directory for a dead claimer's
     if fd is None:
+        with suppress(OSError):  # whoever looks into it must not leave it in the way; only an empty one goes
+            os.rmdir(path)
         return BUSY
     try:
         return _claim_in(tree, arrival, job_id, fd)
