@@ -30,7 +30,7 @@ def status_command(app: App) -> Answer:
     data: dict[str, Any] = {
         "root": app.root,
         "queues": {name: {str(state): count for state, count in found.items()} for name, found in counts.items()},
-        "watchers": watchers(),
+        "watchers": watchers(app.root),
         "free_bytes": _free_bytes(app),
     }
     _complain(app, data)

@@ -75,7 +75,7 @@ def memory(app: App) -> Iterator[Check]:
 
 def watcher(app: App) -> Iterator[Check]:
     """Whether a watcher runs on this machine (seen from here: one in another PID namespace is not)."""
-    found = watchers()
+    found = watchers(app.root)
     if found:
         yield Check("watcher", Status.OK, f"running as {', '.join(f'pid {pid}' for pid in found)}")
     else:
@@ -85,16 +85,31 @@ def watcher(app: App) -> Iterator[Check]:
         yield Check("watcher", Status.WARN, "none runs: jobs wait", fix)
 
 
-def watchers() -> list[int]:
-    """Return the pids of the queue watchers that we can see."""
+def watchers(root: Path) -> list[int]:
+    """Return the pids of the queue watchers that serve `root`, or of which we may not see what they serve."""
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
         try:
-            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")[:3]
+            words = [os.fsdecode(word) for word in Path(entry.path, "cmdline").read_bytes().split(b"\0")]
         except OSError:  # it ended, or hidepid
             continue
-        if any(os.path.basename(word) == b"repairlab-queue-watcher" for word in words):
+        ours = any(os.path.basename(word) == "repairlab-queue-watcher" for word in words[:3])
+        if ours and _serves(entry.path, words) in (None, root):
             found.append(int(entry.name))
     return sorted(found)
+
+
+def _serves(process: str, words: list[str]) -> Path | None:
+    """Return the state directory of a watcher, from its command line and environment; None where that is hidden."""
+    from repairlab import config
+
+    if "--root" in words[:-1]:
+        return Path(words[words.index("--root") + 1])
+    try:
+        pairs = (os.fsdecode(item).partition("=") for item in Path(process, "environ").read_bytes().split(b"\0"))
+        environ = {name: value for name, _, value in pairs}
+        return config.root(environ) if os.stat(process).st_uid == os.geteuid() else None
+    except OSError:
+        return None
