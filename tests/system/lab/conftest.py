@@ -1,0 +1,92 @@
+"""Machines with RepairLab installed, for the tests of this directory.
+
+Without root or systemd-nspawn the tests are skipped with the reason; with CI=true that is a failure instead, because
+then nobody would notice that a whole tier is gone.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # lab.py, beside this file
+
+from lab import Lab, impossible
+
+PROJECT = Path(__file__).resolve().parents[3]
+PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
+SOURCE = "/usr/src/repairlab"  # where the container has the project
+SUBMITTERS = ("alice", "bob")  # members of repairlab-submit; mallory is none
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test here time for a boot."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture(scope="session")
+def _possible() -> None:
+    if reason := impossible():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must boot a container: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def staged(_possible, tmp_path_factory, outer_environment) -> Path:
+    """A root directory with the project's sources, and installed from them by `deploy/install --root`."""
+    root = tmp_path_factory.mktemp("staged")
+    root.chmod(0o755)  # it becomes somebody's "/"
+    project = root / SOURCE.lstrip("/")
+    project.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for part in PARTS:
+        if (PROJECT / part).is_dir():
+            shutil.copytree(PROJECT / part, project / part, ignore=ignore)
+        else:
+            shutil.copy2(PROJECT / part, project / part)
+    argv = [project / "deploy/install", "--root", root]
+    done = subprocess.run(argv, env=outer_environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def furnish(lab: Lab, staged: Path) -> None:
+    """Boot a machine, install RepairLab the way its README says, and let people in."""
+    lab.outside("cp", "-a", "--reflink=auto", f"{staged}/.", lab.ROOT, check=True)
+    lab.boot()
+    # The packages are there already (a container has no network); everything else happens here and now.
+    lab.run(f"{SOURCE}/deploy/install", timeout_s=60)
+    for name in (*SUBMITTERS, "mallory"):
+        groups = ["-G", "repairlab-submit"] if name in SUBMITTERS else []
+        lab.run("useradd", "-m", *groups, name)
+
+
+@pytest.fixture(scope="session")
+def new_machine(staged) -> Callable[[], Lab]:
+    """Make a machine of one's own: `with new_machine() as machine`."""
+
+    def make() -> Lab:
+        lab = Lab(hidden=[PROJECT])
+        try:
+            furnish(lab, staged)
+        except BaseException:
+            lab.close()
+            raise
+        return lab
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def machine(new_machine) -> Iterator[Lab]:
+    """A machine whose watcher and timer are on, shared by the tests of a module."""
+    with new_machine() as lab:
+        lab.run("systemctl", "enable", "--now", "repairlab-queue-watcher.service", "repairlab-cleanup.timer")
+        yield lab
