@@ -114,7 +114,7 @@ def _twice(places: dict[str, list[str]]) -> list[Finding]:
 
 
 def _gates(tree: Tree) -> dict[str, int]:
-    """Return the directories of active/ that have been without a job for longer than a claim takes, with their inodes."""
+    """Return the directories of active/ that lack a job for longer than a claim takes, with their inodes."""
     found = {}
     for name in os.listdir(tree.state(State.ACTIVE)):
         path = tree.at(State.ACTIVE, name)
