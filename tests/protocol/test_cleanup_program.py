@@ -102,3 +102,12 @@ def test_a_state_directory_that_is_not_there_is_nothing_to_clean(tmp_path):
     done = cleanup(tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (0, "")
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.root
+def test_a_cleanup_by_root_leaves_a_lock_that_the_owner_of_the_root_can_take(root):
+    ended(root, NOW)
+    os.chown(root, 65534, 65534)
+    assert cleanup(root).returncode == 0
+    lock = root / "cleanup.lock"
+    assert not lock.exists() or lock.stat().st_uid == 65534

@@ -137,6 +137,14 @@ def test_a_bad_handoff_is_refused_with_its_field_and_leaves_nothing(root, text, 
     assert not (root / "spool" / "repair").exists()
 
 
+def test_a_handoff_can_be_read_by_the_watchers_user_whatever_the_umask_hides(root, queue, project_dir):
+    program = " ".join([*PROGRAM, "--root", str(root), "submit", str(project_dir)])
+    job_id = subprocess.run(["sh", "-c", f"umask 077; {program}"], capture_output=True, text=True, timeout=30).stdout
+    job = queue.find(job_id.strip())
+    assert os.stat(job.path).st_mode & 0o044 == 0o044
+    assert os.stat(json.loads(job.document())["bundle_dir"]).st_mode & 0o055 == 0o055
+
+
 def test_the_same_key_twice_is_one_job(root, project_dir):
     first = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout
     second = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout

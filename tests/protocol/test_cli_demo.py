@@ -22,7 +22,8 @@ def failing(tmp_path: Path) -> Path:
     where.mkdir()
     (where / "m.py").write_text("def largest(items):\n    return min(items)\n")
     (where / "test_m.py").write_text(
-        "from m import largest\n\n\ndef test_largest():\n    assert largest([1, 3, 2]) == 3\n    assert largest([5]) == 5\n"
+        "from m import largest\n\n\ndef test_largest():\n"
+        "    assert largest([1, 3, 2]) == 3\n    assert largest([5]) == 5\n"
     )
     return where
 

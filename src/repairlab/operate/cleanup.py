@@ -64,8 +64,11 @@ def _alone(root: Path) -> Any:
 
     @contextmanager
     def held() -> Iterator[None]:
+        path = root / "cleanup.lock"
         try:
-            with FileLock(root / "cleanup.lock", timeout=0):
+            with FileLock(path, timeout=0):
+                if os.geteuid() == 0:  # or the service's user, who owns the root, could not open it the next time
+                    os.chown(path, root.stat().st_uid, root.stat().st_gid)
                 yield
         except Timeout:
             raise TemporaryFailure(f"another cleanup of {root} is running", fix="wait for it to end") from None

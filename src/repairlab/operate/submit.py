@@ -131,6 +131,12 @@ def _freeze(app: App, bundle: Path) -> Any:
 
 
 def _publish(app: App, raw: bytes) -> Any:
+    """Publish so that the watcher can read it, who may be another user, whatever this person's umask hides."""
     spool = app.spool()
-    spool.create()
-    return spool.publish(raw)
+    before = os.umask(0o022)
+    os.umask(before & 0o022)
+    try:
+        spool.create()
+        return spool.publish(raw)
+    finally:
+        os.umask(before)
