@@ -1,0 +1,229 @@
+"""Localization, verdicts, allowances, the bundle's files, and the program that goes into the sandbox."""
+
+import ast
+import types
+
+import pytest
+
+from repairlab.errors import BadInput
+from repairlab.repair import server
+from repairlab.repair.bundle import Bundle, is_test, matches
+from repairlab.repair.localization import TestRun, ochiai, suspicious
+from repairlab.repair.search import allowances, order_of
+from repairlab.repair.validation import PlainRun, judge, junit_name
+from repairlab.sandbox.tree import BundleLimits
+
+A, B, C = ("m.py", 1), ("m.py", 2), ("m.py", 3)
+
+
+def run(outcome, *lines, crash=(), cpu=0.01, hits=1):
+    return TestRun("t", outcome, cpu, "", dict.fromkeys(lines, hits), crash)
+
+
+def test_a_line_that_only_the_failing_test_runs_is_the_most_suspicious():
+    scores = ochiai([run("f", A, B)], [run("p", A), run("p", A, C)])
+    assert scores[B] == 1.0
+    assert scores[A] == pytest.approx(1 / 3**0.5)
+    assert C not in scores
+
+
+def test_the_innermost_crash_line_weighs_more_than_its_callers():
+    scores = suspicious([run("e", A, B, C, crash=(A, B))], [run("p", A, B, C)])
+    assert scores[B] > scores[A] > scores[C]
+
+
+def test_lines_that_an_endless_test_runs_over_and_over_weigh_more():
+    test = TestRun("t", "hang", 1.0, "", {A: 1, B: 5000}, ())
+    scores = suspicious([test], [run("p", A, B)])
+    assert scores[B] > scores[A]
+
+
+def test_failing_tests_go_first_the_quick_ones_before_and_endless_ones_last():
+    tests = [run("p", cpu=0.2), run("hang", cpu=0.0), run("f", cpu=0.5), run("e", cpu=0.1), run("s", cpu=0.1)]
+    assert order_of(tests) == ([3, 2, 1, 4, 0], 3)
+
+
+def test_an_endless_test_is_allowed_what_its_passing_peers_need():
+    assert allowances([run("hang", cpu=10.0), run("p", cpu=0.05)]) == [0.5, 0.5]
+    assert allowances([run("f", cpu=0.001)]) == [0.15]
+
+
+IDS = {"tests/test_a.py::test_x": "f", "tests/test_a.py::K::test_y[1-é]": "p", "test_b.py::test_z": "s"}
+CASES = [("tests.test_a", "test_x", "p"), ("tests.test_a.K", "test_y[1-é]", "p"), ("test_b", "test_z", "s")]
+
+
+def test_a_plain_run_is_believed_when_status_and_report_agree():
+    assert judge(PlainRun(exit=0, cases=CASES), IDS).ok
+
+
+@pytest.mark.parametrize(
+    ("why", "run"),
+    [
+        ("ended with status 1", PlainRun(exit=1, cases=CASES)),
+        ("no report", PlainRun(exit=0, cases=None)),
+        ("in time", PlainRun(exit=0, cases=CASES, timed_out=True)),
+        ("other tests", PlainRun(exit=0, cases=CASES[:2])),
+        ("other tests", PlainRun(exit=0, cases=[*CASES, ("test_b", "test_z", "p")])),
+        ("skipped now", PlainRun(exit=0, cases=[("tests.test_a", "test_x", "s"), *CASES[1:]])),
+        ("1 tests fail", PlainRun(exit=0, cases=[("tests.test_a", "test_x", "f"), *CASES[1:]])),
+        ("1 tests fail", PlainRun(exit=0, cases=[("tests.test_a", "test_x", "e"), *CASES[1:]])),
+    ],
+)  # fmt: skip
+def test_a_plain_run_is_not_believed_when(why, run):
+    verification = judge(run, IDS)
+    assert not verification.ok
+    assert why in verification.why
+
+
+def test_junit_names_follow_pytest():
+    assert junit_name("tests/test_a.py::K::test_y[a/b.py::c]") == ("tests.test_a.K", "test_y[a/b.py::c]")
+    assert junit_name("test_a.py::test_y[\x01]") == ("test_a", "test_y[#x01]")
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in ("pkg/core.py", "pkg/test_core.py", "tests/helper.py", "conftest.py", "setup.py", "checks/spec.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    (tmp_path / "pkg/binary.py").write_bytes(b"\xff\xfe\x00")
+    return tmp_path
+
+
+def read(path, tests=(), editable=()):
+    return Bundle.read(path, tests=list(tests), editable=list(editable), limits=BundleLimits())
+
+
+def test_sources_are_python_files_that_no_test_lives_in(project):
+    assert sorted(read(project).sources) == ["checks/spec.py", "pkg/core.py"]
+
+
+def test_what_the_handoff_names_as_tests_is_never_edited(project):
+    assert sorted(read(project, tests=["checks"], editable=["checks/spec.py", "pkg/**"]).sources) == ["pkg/core.py"]
+
+
+def test_editable_files_that_do_not_exist_are_bad_input(project):
+    with pytest.raises(BadInput) as caught:
+        read(project, editable=["nowhere/*.py"])
+    assert caught.value.field == "editable"
+
+
+@pytest.mark.parametrize("pattern", ["/etc/passwd", "../x.py", "--help", "missing_*.py"])
+def test_tests_that_leave_the_bundle_or_do_not_exist_are_bad_input(project, pattern):
+    with pytest.raises(BadInput) as caught:
+        read(project, tests=[pattern])
+    assert caught.value.field == "tests"
+
+
+def test_named_tests_may_be_paths_globs_directories_and_single_tests(project):
+    assert read(project, tests=["tests/", "./pkg/test_*.py", "pkg/test_core.py::test_x"]).tests == [
+        "tests", "pkg/test_core.py", "pkg/test_core.py::test_x",
+    ]  # fmt: skip
+
+
+def test_globs_match_below_any_directory():
+    assert matches("a/b/c.py", "**/c.py")
+    assert matches("a/b/c.py", "a")
+    assert not matches("ab/c.py", "a")
+    assert is_test("a/tests/data.py")
+    assert not is_test("a/contests.py")
+
+
+def test_the_hash_with_a_change_is_that_of_the_changed_directory(project):
+    changed = read(project).sha256({"pkg/core.py": b"x = 2\n"})
+    before = read(project).sha256()
+    (project / "pkg/core.py").write_text("x = 2\n")
+    assert changed == read(project).sha256() != before
+
+
+def test_the_program_for_the_sandbox_is_python_3_8():
+    ast.parse(server.program(), feature_version=(3, 8))
+
+
+@pytest.fixture
+def swap():
+    from pathlib import Path
+
+    module = types.ModuleType("swap")
+    exec(compile(Path(server.__file__).with_name("swap.py").read_text(), "swap.py", "exec"), module.__dict__)
+    return module
+
+
+CODE = '''\
+import functools
+SIZE = 3
+
+@functools.lru_cache
+def cached(x):
+    return x + SIZE
+
+class Box:
+    top = SIZE + 1
+    def get(self, x=1):
+        inner = lambda y: y * x
+        return inner(self.top)
+    @property
+    def size(self):
+        return len("abc")
+
+def outer(x, *, k=2):
+    def nested(y):
+        return x + y + k
+    return nested(1)
+'''
+
+
+def live(swap, tmp_path, text=CODE):
+    path = str(tmp_path / "live.py")
+    module = types.ModuleType("live")
+    exec(compile(text, path, "exec"), module.__dict__)
+    file = swap.LiveFile(path, text)
+    swap.index_functions({path: file})
+    return module, file
+
+
+def swapped(swap, tmp_path, old, new, text=CODE):
+    module, file = live(swap, tmp_path, text)
+    at = text.index(old)
+    count = sum(file.swap(before, after) for before, after in file.pairs([(at, at + len(old), new)]))
+    return module, count
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "probe", "value"),
+    [
+        ("x + SIZE", "x - SIZE", "cached(5)", 2),
+        ("y * x", "y + x", "Box().get(1)", 5),
+        ('len("abc")', "0", "Box().size", 0),
+        ("x + y + k", "x - y", "outer(5)", 4),
+        ("    return nested(1)\n", "    if x:\n        return 0\n    return nested(1)\n", "outer(5)", 0),
+    ],
+)  # fmt: skip
+def test_live_functions_behave_as_a_fresh_import_of_the_change(swap, tmp_path, old, new, probe, value):
+    module, count = swapped(swap, tmp_path, old, new)
+    assert count > 0
+    assert eval(probe, module.__dict__) == value
+    fresh = types.ModuleType("fresh")
+    exec(CODE.replace(old, new, 1), fresh.__dict__)
+    assert eval(probe, fresh.__dict__) == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("SIZE = 3", "SIZE = 4"), ("SIZE + 1", "SIZE + 2"), ("x=1", "x=2"), ("k=2", "k=3"), ("@functools.lru_cache\n", ""), ("@property\n    ", "")],
+)  # fmt: skip
+def test_what_swapping_cannot_show_needs_a_fresh_import(swap, tmp_path, old, new):
+    with pytest.raises(swap.NeedsFresh):
+        swapped(swap, tmp_path, old, new)
+
+
+def test_a_function_that_ran_during_collection_needs_a_fresh_import(swap, tmp_path):
+    module, file = live(swap, tmp_path)
+    file.ran.add(("outer", module.outer.__code__.co_firstlineno))
+    at = CODE.index("nested(1)")
+    with pytest.raises(swap.NeedsFresh):
+        [file.swap(old, new) for old, new in file.pairs([(at, at + 9, "0")])]
+
+
+def test_a_change_that_does_not_compile_is_a_syntax_error(swap, tmp_path):
+    with pytest.raises(SyntaxError):
+        swapped(swap, tmp_path, "return nested(1)", "return nested(1")
