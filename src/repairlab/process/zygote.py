@@ -218,9 +218,13 @@ def prepare(order: wire.Message, fds: list[int], parent: int) -> None:
     """Give a fresh fork its own session, signals, descriptors, limits, directory and environment."""
     os.setsid()
     die_with_parent(parent)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order["command"]:  # what Python ignores for itself an exec would hand on
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+    else:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o077)
     with contextlib.suppress(OSError):

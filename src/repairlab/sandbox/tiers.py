@@ -51,13 +51,8 @@ def _probe_bubblewrap(settings: SandboxSettings) -> TierReport:
                 said = confined.stderr_tail().decode(errors="replace").strip()
                 raise Unavailable(said[-300:] or error.message, fix="report this with the kernel's version") from None
     except RepairLabError as error:
-        return TierReport(sandbox_name(), False, error.message, error.fix)
-    return TierReport(sandbox_name(), True, "started: no view of the host, no network", "")
-
-
-def sandbox_name() -> str:
-    """The name of the tier that `auto` stands for."""
-    return bubblewrap.Bubblewrap.tier
+        return TierReport("bubblewrap", False, error.message, error.fix)
+    return TierReport("bubblewrap", True, "started: no view of the host, no network", "")
 
 
 def _report_none(settings: SandboxSettings) -> TierReport:
