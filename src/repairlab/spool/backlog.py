@@ -26,12 +26,11 @@ from repairlab.spool.job import read_facts
 from repairlab.spool.order import Entry, Order
 from repairlab.spool.policy import State
 from repairlab.spool.taking import Seen, Taken, identity, take_arrival, take_parked
-from repairlab.spool.tree import ID, Tree
+from repairlab.spool.tree import GRANULE_S, ID, Tree
 
 _EVENTS = 4096
 _TRIES = 64  # entries that one take may find gone or duplicate before it returns
 _INGEST = 32  # hints looked at in one take; the rest in scans
-_GRANULE_S = 2.0  # coarsest timestamp of a file system that a spool can be on
 _DISTRUST = 12  # every so many passes the directory is read even if it seems unchanged
 _RECHECK_S = 60.0  # a stepped wall clock is noticed so soon by jobs that wait for an instant
 
@@ -262,7 +261,7 @@ class Carousel:
             self.took_s = 0.0
             return
         # A change within the same tick as the mtime that we saw would not move it: only an old mtime proves anything.
-        old = self._tree.clock.wall() - mtime_ns / 1e9 > _GRANULE_S
+        old = self._tree.clock.wall() - mtime_ns / 1e9 > GRANULE_S
         self._proved, self._skipped, spent_s = None, 0, 0.0
         with os.scandir(self._path) as self._open:
             mark = time.perf_counter()

@@ -20,6 +20,7 @@ import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
@@ -170,20 +171,15 @@ def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, 
 
 
 def _owner(tree: Tree) -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "pid": pid,
-        "boot_id": tree.clock.boot_id,
-        "started": _start_time(pid),
-        "host": socket.gethostname(),
-        "claimed": rfc3339(tree.clock.wall()),
-    }
+    return _process(os.getpid()) | {"boot_id": tree.clock.boot_id, "claimed": rfc3339(tree.clock.wall())}
 
 
-def _start_time(pid: int) -> int:
-    """Return the process's start in clock ticks since boot: with the pid it names one process of this boot."""
+@cache
+def _process(pid: int) -> dict[str, Any]:
+    """Return what names this process; its start in clock ticks since boot makes the pid unique in a boot."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+        started = int(file.read().rpartition(b")")[2].split()[19])
+    return {"pid": pid, "started": started, "host": socket.gethostname()}
 
 
 def _not_moved(arrival: Arrival, error: OSError) -> Taken:

@@ -19,7 +19,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repairlab.errors import TemporaryFailure
 from repairlab.spool.disk import DIRECTORY, Disk
@@ -36,6 +36,7 @@ TMP = "tmp"
 FINGERPRINTS = "fingerprints"
 PROCESSED = "processed"
 ID = re.compile(rf"[0-9a-f]{{{ID_CHARS}}}")
+GRANULE_S = 2.0  # coarsest timestamp of a file system that a spool can be on
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -50,6 +51,7 @@ class Tree:
     disk: Disk
     clock: Clock
     random: Callable[[], float]
+    seen_days: dict[State, tuple[int, list[str]]] = field(default_factory=dict)
 
     def arrives(self, name: str) -> bool:
         """Tell whether a file of this name is a job."""
@@ -82,8 +84,16 @@ class Tree:
                 os.mkdir(directory)
 
     def days(self, state: State) -> list[str]:
-        """Return the day buckets of a terminal state, oldest first."""
-        return sorted(name for name in os.listdir(self.state(state)) if DAY.fullmatch(name))
+        """Return the day buckets of a terminal state, oldest first; read again only when the directory has changed."""
+        path = self.state(state)
+        mtime_ns = os.stat(path).st_mtime_ns
+        known, days = self.seen_days.get(state, (0, []))
+        if known != mtime_ns:
+            days = sorted(name for name in os.listdir(path) if DAY.fullmatch(name))
+            # A bucket made in the same tick of the clock would not move the mtime: only an old one proves anything.
+            if self.clock.wall() - mtime_ns / 1e9 > GRANULE_S:
+                self.seen_days[state] = (mtime_ns, days)
+        return list(days)
 
     def resting(self, job_id: str) -> Iterator[tuple[State, str]]:
         """Yield every place but active/ where the id is; stable only for the holder of the gate."""
