@@ -78,6 +78,8 @@ missing() {
     have git || printf 'git '
     have patch || printf 'patch '
     have systemd-analyze || printf 'systemd '
+    have systemd-nspawn || printf 'systemd-container ' # a machine of its own for tests/system
+    have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || printf 'e2fsprogs '
     have man || printf 'man-db '
 }
 
