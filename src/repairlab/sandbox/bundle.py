@@ -4,6 +4,10 @@
 
 Files touched: `store`/.tmp-* while copying, `store`/<sha256> afterwards (directories 0555, files 0444 or 0555), FILE.
 
+Several people may share a store: its owner (the service) and, where the directory lets them, submitters. An entry that
+is another submitter's is never used, whatever its bytes are now, since its owner can change them later: the store's
+owner and root put their own copy in its place, by one exchange; a submitter's copy gets a name beside it.
+
 Guarantees: the source lies strictly inside one of the roots, with every symlink in its path resolved, and is reached
 from the root by descriptors, so that a path swapped underneath leads nowhere else. Only regular files and symlinks
 that stay inside are copied; caches are left out. The copy is on disk before it has its name, and a copy that has its
@@ -60,12 +64,13 @@ __all__ = [
 ]
 
 READ_ONLY = 0o555
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
 FEW = 32  # up to here one fsync a file is cheaper than asking the whole file system to sync
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A frozen bundle: `path` is `store`/`sha256`."""
+    """A frozen bundle: `path` is `store`/`sha256`, or beside it where another submitter has that name."""
 
     path: Path
     sha256: str
@@ -146,7 +151,7 @@ def _already_frozen(source: Path, store: Path, limits: BundleLimits) -> Snapshot
     real = source.resolve()
     if real.parent != store.resolve() or not _matches(real, limits):
         return None
-    os.utime(real)
+    _touch(real)
     sizes = [os.lstat(real / name).st_size for name in manifest(real, limits)]
     return Snapshot(store / real.name, real.name, len(sizes), sum(sizes))
 
@@ -232,7 +237,7 @@ def _sync_file_system(path: Path) -> None:
 
 
 def _install(staged: Path, destination: Path, limits: BundleLimits) -> Path:
-    """Give the copy its name; what has that name already is kept if it deserves it, and moved aside if not."""
+    """Give the copy its name; what has that name already is kept if it deserves it, and put aside if not."""
     for _ in range(8):
         try:
             os.rename(staged, destination)
@@ -243,26 +248,63 @@ def _install(staged: Path, destination: Path, limits: BundleLimits) -> Path:
             _fsync(destination.parent)
             return destination
         if _matches(destination, limits):
-            os.utime(destination)  # its time to live starts again
+            _touch(destination)
             return destination
-        aside = destination.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
-        with contextlib.suppress(FileNotFoundError):  # somebody else moved it aside
-            os.rename(destination, aside)
-            remove_tree(aside)
+        try:
+            if _exchange(staged, destination):
+                _fsync(destination.parent)
+                return destination  # the caller removes what is now `staged`
+            _put_aside(destination)
+        except PermissionError:  # the directory's sticky bit: it is another submitter's
+            destination = destination.with_name(f"{destination.name[:64]}.{secrets.token_hex(8)}")
     raise TemporaryFailure(f"{destination} is replaced faster than it can be checked")
 
 
+def _put_aside(destination: Path) -> None:
+    aside = destination.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+    with contextlib.suppress(FileNotFoundError):  # somebody else moved it aside
+        os.rename(destination, aside)
+        remove_tree(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two entries trade places in one step; False where that cannot be.
+
+    Other jobs may name the entry: there must be no moment in which nothing stands there.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):  # the file system cannot, or somebody else moved it aside
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
 def _matches(path: Path, limits: BundleLimits) -> bool:
-    """Whether a stored tree is what its name says, with nothing beside its sources (a planted .pyc would be run)."""
+    """Whether a stored tree is what its name says, and stays so; with nothing beside its sources (a .pyc would be run).
+
+    Its top directory's owner is the owner of all: nobody else can have written below a directory that is 0555.
+    """
     try:
+        if os.lstat(path).st_uid not in {0, os.geteuid(), os.lstat(path.parent).st_uid}:
+            return False
         found, litter = scan(path, limits)
     except (RepairLabError, OSError):
         return False
     return not litter and hash_manifest(found) == path.name
 
 
+def _touch(path: Path) -> None:
+    """Let its time to live start again; what is the service's own is touched by the service when it takes the job."""
+    with contextlib.suppress(PermissionError):
+        os.utime(path)
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a tree, read-only directories included; one that is gone already is fine."""
+    """Remove a tree, read-only directories included; what is gone already or another user's is passed over."""
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
@@ -270,7 +312,7 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     for at, _, _ in os.walk(path):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             os.chmod(at, 0o700)
     shutil.rmtree(path, ignore_errors=True)
 
