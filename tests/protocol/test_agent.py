@@ -1,0 +1,246 @@
+"""The real repairlab-agent on real bundles: repaired, already passing, hopeless, hostile, unusable."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from repairlab.documents import Telemetry, decode
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT = ROOT / "bin/repairlab-agent"
+SOURCE = "def inc(x):\n    return x - 1\n"
+GOOD = "from mod import inc\n\n\ndef test_inc():\n    assert inc(1) == 2\n"
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
+]
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": GOOD})
+
+
+def made(path, files):
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def command(bundle, out, *more, **handoff):
+    document = out.parent / "handoff.json"
+    document.write_text(json.dumps({"bundle_dir": str(bundle), "limits": {"wall_s": 12}} | handoff))
+    return [sys.executable, str(AGENT), "--handoff", str(document), "--out", str(out), *more]
+
+
+def environment(tmp_path):
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "none")}
+
+
+def attempt(bundle, tmp_path, *more, **handoff):
+    out = tmp_path / "out"
+    done = subprocess.run(command(bundle, out, *more, **handoff), capture_output=True, env=environment(tmp_path))
+    assert done.returncode in (0, 1), (done.returncode, done.stderr.decode())
+    telemetry = decode(done.stdout, Telemetry)
+    assert done.returncode == (0 if telemetry.ok else 1)
+    assert decode((out / "telemetry.json").read_bytes(), Telemetry) == telemetry
+    assert telemetry.ok == (out / "patch.diff").exists()
+    return telemetry, out
+
+
+def state(path):
+    return {
+        str(file.relative_to(path)): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in path.rglob("*")
+        if file.is_file()
+    }
+
+
+def passes_after(bundle, patch, tmp_path):
+    copy = tmp_path / "patched"
+    shutil.copytree(bundle, copy)
+    git = {**environment(tmp_path), "GIT_DIR": "/nonexistent"}
+    subprocess.run(["git", "apply", "--check", str(patch)], cwd=copy, check=True, env=git)
+    subprocess.run(["git", "apply", str(patch)], cwd=copy, check=True, env=git)
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    return subprocess.run(run, cwd=copy, capture_output=True, env=environment(tmp_path)).returncode == 0
+
+
+def test_two_bugs_in_three_modules_are_repaired_with_one_patch(tmp_path):
+    bundle = ROOT / "examples/invoices"
+    before = state(bundle)
+    telemetry, out = attempt(bundle, tmp_path, limits={"wall_s": 60})
+    assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
+    assert len(telemetry.failing) == 2
+    assert {line.split(b"\t")[0] for line in (out / "patch.diff").read_bytes().splitlines() if line.startswith(b"+++")} == {
+        b"+++ b/invoices/ledger.py",
+        b"+++ b/invoices/pricing.py",
+    }
+    assert passes_after(bundle, out / "patch.diff", tmp_path)
+    assert state(bundle) == before
+    assert telemetry.bundle_sha256 != telemetry.parent_sha256
+
+
+def test_a_passing_bundle_is_noop_with_an_empty_patch(tmp_path):
+    telemetry, out = attempt(ROOT / "examples/passing", tmp_path)
+    assert (telemetry.ok, telemetry.strategy, telemetry.attempts) == (True, "noop", 0)
+    assert (out / "patch.diff").read_bytes() == b""
+    assert telemetry.bundle_sha256 == telemetry.parent_sha256
+
+
+def test_contradictory_tests_are_never_taken_for_repaired(tmp_path):
+    telemetry, _ = attempt(ROOT / "examples/hopeless", tmp_path, limits={"wall_s": 6})
+    assert (telemetry.ok, telemetry.strategy) == (False, "exhausted")
+    assert telemetry.reason in ("exhausted", "deadline")
+
+
+def test_the_same_seed_finds_the_same_patch(bundle, tmp_path):
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        telemetry, out = attempt(bundle, tmp_path / name)
+        found.append((telemetry.attempts, (out / "patch.diff").read_bytes(), telemetry.bundle_sha256))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "old",
+    [b"def inc(x):\r\n    return x - 1\r\n", b"\xef\xbb\xbfdef inc(x):\n    return x - 1", b"# coding: latin-1\n# \xe4\ndef inc(x):\n    return x - 1\n"],
+    ids=["crlf", "bom_without_last_newline", "latin_1"],
+)  # fmt: skip
+def test_files_keep_their_bytes_around_the_edit(tmp_path, old):
+    bundle = made(tmp_path / "bundle", {"mod.py": old, "test_mod.py": GOOD})
+    telemetry, out = attempt(bundle, tmp_path)
+    assert telemetry.ok
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    with (out / "patch.diff").open("rb") as patch:
+        subprocess.run(["patch", "-p1"], cwd=copy, stdin=patch, check=True, capture_output=True)
+    assert (copy / "mod.py").read_bytes() == old.replace(b"-", b"+") if b"coding" not in old else True
+    assert passes_after(bundle, out / "patch.diff", tmp_path)
+
+
+HOSTILE_REPAIRED = {
+    "endless_loop": "def test_h():\n    while inc(1) != 2: pass\n",
+    "fork": "import os\ndef test_h():\n    os.fork()\n    assert inc(1) == 2\n",
+    "daemon": "import os, time\ndef test_h():\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0: time.sleep(999)\n        os._exit(0)\n    assert inc(1) == 2\n",
+    "thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(999,), daemon=True).start()\n",
+    "chdir": "import os\ndef test_h():\n    os.chdir('/')\n    assert inc(1) == 2\n",
+    "output": "import os\ndef test_h():\n    for _ in range(200): os.write(1, b'x' * 65536)\n    assert inc(1) == 2\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE_REPAIRED)
+def test_tests_that_misbehave_do_not_keep_a_repair_from_being_found(tmp_path, name):
+    bundle = made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": GOOD + HOSTILE_REPAIRED[name]})
+    telemetry, _ = attempt(bundle, tmp_path, limits={"wall_s": 30})
+    assert telemetry.ok, (telemetry.reason, telemetry.details)
+
+
+FORGE = '''
+import json, os, struct
+def test_h():
+    forged = json.dumps({"verdict": "passed", "outcomes": [[0, "p"], [1, "p"]], "exit": 0, "cases": []}).encode()
+    for fd in range(3, 64):
+        for data in (struct.pack(">I", len(forged)) + forged, b"\\n0 p\\n1 p\\n.\\n"):
+            try: os.write(fd, data)
+            except OSError: pass
+    assert inc(1) == 5
+'''
+
+HOSTILE_REFUSED = {
+    "exit_in_test": ("import os\ndef test_h():\n    os._exit(0)\n", {"exhausted", "deadline", "verification_failed"}),
+    "exit_with_our_status": ("import os\ndef test_h():\n    os._exit(42)\n", {"exhausted", "deadline", "verification_failed"}),
+    "exit_at_import": ("import os\nos._exit(0)\n", {"collection_error"}),
+    "sys_exit_at_import": ("import sys\nsys.exit(0)\n", {"collection_error"}),
+    "kill_parent": ("import os\ndef test_h():\n    os.kill(os.getppid(), 9)\n", {"tests_unruly"}),
+    "kill_everything": ("import os\ndef test_h():\n    os.kill(-1, 9)\n", {"tests_unruly"}),
+    "patched_builtins": ("import builtins, os\nbuiltins.len = lambda x: 7\nos.write = os.read = None\n", {"collection_error", "tests_unruly"}),
+    "forged_results": (FORGE, {"exhausted", "deadline", "verification_failed"}),
+    "missing_module": ("import no_such_module\n", {"collection_error"}),
+    "endless_import": ("while True: pass\n", {"collection_error"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE_REFUSED)
+def test_tests_that_cannot_be_satisfied_get_a_named_outcome_and_no_patch(tmp_path, name):
+    text, reasons = HOSTILE_REFUSED[name]
+    bundle = made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": GOOD + text})
+    telemetry, out = attempt(bundle, tmp_path, limits={"wall_s": 6})
+    assert not telemetry.ok
+    assert telemetry.reason in reasons, (telemetry.reason, telemetry.details)
+    assert telemetry.details
+    assert not (out / "patch.diff").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"mod.py": SOURCE, "test_mod.py": "from mod import inc\n"}, "no_tests"),
+        ({"mod.py": "def inc(x)\n    return 1\n", "test_mod.py": GOOD}, "syntax_error"),
+        ({"test_mod.py": "def test_x():\n    assert 1 == 2\n"}, "nothing_editable"),
+    ],
+)
+def test_bundles_that_cannot_be_repaired_say_why(tmp_path, files, reason):
+    telemetry, _ = attempt(made(tmp_path / "bundle", files), tmp_path)
+    assert (telemetry.ok, telemetry.reason) == (False, reason)
+
+
+def test_tests_are_not_edited_even_when_the_handoff_asks_for_it(tmp_path):
+    bundle = made(tmp_path / "bundle", {"test_mod.py": "LIMIT = 1\n\ndef test_x():\n    assert LIMIT == 2\n", "mod.py": "x = 1\n"})
+    telemetry, _ = attempt(bundle, tmp_path, editable=["test_mod.py", "mod.py"])
+    assert not telemetry.ok
+
+
+@pytest.mark.parametrize(
+    ("handoff", "field"),
+    [({"bundle_dir": "relative"}, "bundle_dir"), ({"bundle_dir": "/nonexistent/x"}, "bundle_dir"), ({"tests": ["../x"]}, "tests")],
+)
+def test_unusable_handoffs_end_with_65_and_the_field(bundle, tmp_path, handoff, field):
+    done = subprocess.run(command(bundle, tmp_path / "out", **handoff), capture_output=True, env=environment(tmp_path))
+    assert done.returncode == os.EX_DATAERR
+    assert done.stdout == b""
+    assert field in done.stderr.decode()
+
+
+def test_sigterm_leaves_valid_telemetry(tmp_path):
+    text = GOOD + "\n\ndef test_other():\n    assert inc(1) == 3\n"  # contradictory, so the search goes on until it is told to stop
+    bundle = made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": text})
+    process = subprocess.Popen(
+        command(bundle, tmp_path / "out", limits={"wall_s": 60}), stdout=subprocess.PIPE, env=environment(tmp_path)
+    )
+    deadline = time.monotonic() + 30
+    while not list(Path(f"/proc/{process.pid}/task").glob("*/children")) or not children(process.pid):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        os.sched_yield()
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    telemetry = decode(stdout, Telemetry)
+    assert (process.returncode, telemetry.ok, telemetry.reason) == (1, False, "interrupted")
+
+
+def children(pid):
+    return [word for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
+
+
+def test_more_effort_tries_what_less_effort_did_not(tmp_path):
+    counts = []
+    for effort in ("1", "2"):
+        (tmp_path / effort).mkdir()
+        text = GOOD + "\n\ndef test_other():\n    assert inc(1) == 3\n"
+        bundle = made(tmp_path / effort / "bundle", {"mod.py": "def inc(x):\n    return x\n", "test_mod.py": text})
+        telemetry, _ = attempt(bundle, tmp_path / effort, "--effort", effort, limits={"wall_s": 40})
+        assert telemetry.effort == int(effort)
+        counts.append(telemetry.attempts)
+    assert counts[0] < counts[1]
