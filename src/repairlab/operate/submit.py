@@ -11,6 +11,7 @@ Options win over the file's fields. The handoff also says `source_dir`, so that 
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:
     value |= fields or {}
     if raw is not None and not fields and str(bundle) == value.get("bundle_dir") and _in_roots(app, bundle):
         documents.convert(value, documents.Handoff)
+        with suppress(OSError):  # another user's, or not there: the watcher will judge
+            os.utime(bundle)  # before the handoff can be seen: what has just been used is never cleaned up
         return _publish(app, raw)
     documents.convert({**value, "bundle_dir": str(bundle)}, documents.Handoff)  # before a large copy is made
     frozen = _freeze(app, bundle)

@@ -1,0 +1,119 @@
+"""The commands about the machine: configuration, doctor, fsck, completion, and how quick --help is."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repairlab import documents
+from repairlab.spool import Policy, Spool
+
+BIN = Path(__file__).resolve().parents[2] / "bin"
+PROGRAM = [sys.executable, str(BIN / "repairlab")]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def queue(root: Path) -> Spool:
+    spool = Spool(root / "spool" / "repair", policy=Policy(settle_s=0))
+    spool.create()
+    return spool
+
+
+def handoff() -> bytes:
+    return documents.encode(documents.Handoff(bundle_dir="/srv/bundle"))
+
+
+def run(root: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "REPAIRLAB_ROOT": str(root), **environ}
+    return subprocess.run([*PROGRAM, *argv], capture_output=True, text=True, env=env, timeout=30)
+
+
+def test_a_wrong_configuration_is_78_for_commands_that_need_it(root, queue):
+    done = run(root, "list", "--json", REPAIRLAB_QUEUE_FAILURES="x")
+    assert done.returncode == os.EX_CONFIG
+    assert json.loads(done.stdout)["error"]["field"] == "$REPAIRLAB_QUEUE_FAILURES"
+    assert run(root, "config", "check", REPAIRLAB_QUEUE_FAILURES="x").returncode == os.EX_CONFIG
+
+
+def test_a_configuration_is_written_checked_and_shown_with_its_origins(root, tmp_path):
+    path = tmp_path / "c.toml"
+    assert run(root, "config", "init", str(path)).stdout.strip() == str(path)
+    assert run(root, "config", "init", str(path)).returncode == os.EX_USAGE
+    path.write_text(path.read_text().replace("# failures = 3", "failures = 5"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if text == "failures = 5")
+    shown = run(root, "config", "show", "--origin", REPAIRLAB_CONFIG=str(path)).stdout
+    assert f"queue.failures\t5\t{path}:{line}\n" in shown
+    assert "queue.crashes\t3\tdefault\n" in shown
+    assert run(root, "config", "check", REPAIRLAB_CONFIG=str(path)).stdout == f"ok: {path}\n"
+
+
+def test_fsck_finds_nothing_in_a_sound_queue_and_something_in_a_broken_one(root, queue):
+    queue.publish(handoff())
+    (job_id,) = [claim.finish().id for claim in queue.claims()]
+    assert run(root, "fsck").stdout == ""
+    (Path(queue.find(job_id).path) / "job.json").unlink()
+    done = run(root, "fsck", "--json")
+    assert done.returncode == 1
+    assert job_id in json.loads(done.stdout)["data"][0]["path"]
+
+
+def test_the_doctor_tells_each_check_with_its_fix(root, queue):
+    done = run(root, "doctor", "--json")
+    checks = json.loads(done.stdout)["data"]
+    assert {check["status"] for check in checks} <= {"ok", "warn", "fail"}
+    assert all(check["fix"] for check in checks if check["status"] == "fail")
+    names = {check["name"] for check in checks}
+    assert names == {
+        *["python", "packages", "journal", "config", "sandbox", "state", "queue", "bundles", "disk", "inotify", "clock"]
+    } | ({"memory", "watcher"})
+
+
+def test_the_doctor_fails_where_jobs_would_not_run(root, queue, tmp_path):
+    os.chmod(root, 0o777)
+    done = run(root, "doctor", "--only", "state", "--only", "bundles", REPAIRLAB_BUNDLES_ROOTS='["/nonexistent"]')
+    assert done.returncode == 1
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [["fail", "state"], ["fail", "bundles"]]
+    assert rows[0][3] == f"chmod o-w {root}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed_for_each_shell(root, shell):
+    assert "_REPAIRLAB_COMPLETE" in run(root, "completion", shell).stdout
+
+
+def test_the_shell_completes_commands_and_job_ids(root, queue):
+    job_id = queue.publish(handoff()).id
+    asked = {"_REPAIRLAB_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
+    assert "plain,submit" in run(root, COMP_WORDS="repairlab su", **asked).stdout
+    asked["COMP_CWORD"] = "2"
+    assert f"plain,{job_id}" in run(root, COMP_WORDS=f"repairlab show {job_id[:4]}", **asked).stdout
+
+
+def test_help_imports_nothing_heavy_and_feels_instant(root, tmp_path):
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    took = []
+    for _ in range(5):  # the first one compiles
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, env=env, timeout=30)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+        assert "submit" in done.stdout
+    # Processor time: it is the wall time of an idle machine, and a busy one does not stretch it to several times that.
+    assert min(took) < 0.150
+    argv = [sys.executable, "-X", "importtime", *PROGRAM[1:], "--help"]
+    imported = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=30).stderr
+    assert "repairlab.operate.main" in imported
+    heavy = ("msgspec", "orjson", "rich", "watchdog", "pytest", "filelock", "repairlab.spool", "repairlab.sandbox")
+    assert not [name for name in heavy if re.search(rf"\| +{name}$", imported, re.MULTILINE)]
