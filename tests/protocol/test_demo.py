@@ -81,6 +81,14 @@ def test_the_demo_leaves_the_example_and_the_users_state_alone(shown, tree, stat
     assert not list(state.iterdir())
 
 
+def test_the_readme_shows_the_patch_that_the_demo_prints(shown):
+    readme = (ROOT / "README.md").read_text()
+    patch = readme[readme.index("--- a/") : readme.index("repaired: all tests pass")]
+    # A line of context that is empty ends in a space in a patch, and in none in a README.
+    printed = [line.rstrip() for line in shown.stdout.splitlines()]
+    assert [line for line in patch.splitlines() if line.rstrip() not in printed] == []
+
+
 def test_the_demo_needs_nothing_that_is_only_for_testing(shown, tree):
     installed = {path.name.partition("-")[0] for path in tree.glob(".venv/lib/*/site-packages/*.dist-info")}
     assert {"pytest", "orjson"} <= installed
