@@ -20,10 +20,11 @@ man:
 	$(PYTHON) -m repairlab.operate.man docs/man
 
 bench:
-	for program in bench/*.py; do $(PYTHON) $$program || exit; done
+	$(PYTHON) bench/latency.py
+	for program in $(wildcard bench/throughput.py) bench/hints.py; do $(PYTHON) $$program || exit; done
 
 torture:
-	$(PYTHON) bench/torture.py --full
+	$(PYTHON) bench/torture.py --seconds 30
 
 lock:
 	deploy/lock/make
