@@ -98,7 +98,11 @@ def test_any_bytes_decode_or_are_bad_input(raw: bytes) -> None:
     st.dictionaries(
         st.sampled_from(["bundle_dir", "tests", "limits", "ts", "not_before", "env", "x"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+            st.none()
+            | st.booleans()
+            | st.integers(-9, 9)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
             max_leaves=5,
         ),
