@@ -73,6 +73,21 @@ def test_the_limits_are_those_of_the_configuration(root):
     assert cleanup(root, *argv, REPAIRLAB_CLEANUP_PROCESSED_DAYS="2").stdout.startswith("processed\t")
 
 
+def test_a_queue_that_only_a_producer_has_touched_keeps_the_bundle_that_it_names(root):
+    (root / "spool" / "repair").mkdir(parents=True)
+    mine = root / "bundles" / "mine"
+    mine.mkdir(parents=True)
+    os.utime(mine, (0, 0))
+    handoff = documents.encode(documents.Handoff(bundle_dir=str(mine)))
+    arrival = root / "spool" / "repair" / "handoff.json"
+    arrival.write_bytes(handoff)
+    assert cleanup(root).returncode == 0
+    assert mine.exists()
+    arrival.unlink()
+    assert cleanup(root).stdout.endswith(f"\t{mine}\n")
+    assert not mine.exists()
+
+
 def test_two_cleanups_do_not_run_at_once(root):
     root.mkdir()
     with FileLock(root / "cleanup.lock"):

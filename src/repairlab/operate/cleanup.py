@@ -9,6 +9,7 @@ be removed.
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ def _run(app: App, now: datetime, dry_run: bool) -> list[Any]:
     from repairlab.operate.pruning import Place, carry_out, plan
 
     place = Place(app.root, app.spool("repair"), app.spool("challengers"), app.settings.cleanup, now)
+    for spool in place.queues:  # a producer may have made the queue's directory and nothing below it
+        with suppress(OSError):
+            spool.create()
     planned = list(plan(place))
     return planned if dry_run else list(carry_out(place, planned))
 

@@ -60,6 +60,7 @@ def _all(app: App) -> list[tuple[str, Callable[[], Iterable[Check]]]]:
         ("clock", machine.clock),
         ("memory", bind(machine.memory, app)),
         ("watcher", bind(machine.watcher, app)),
+        ("linger", machine.linger),
     ]
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,20 @@ def watcher(app: App) -> Iterator[Check]:
         manager = "systemctl" if app.root == Path("/var/lib/repairlab") else "systemctl --user"
         fix = f"`{manager} enable --now {unit}`, or `{unit} --once` by hand"
         yield Check("watcher", Status.WARN, "none runs: jobs wait", fix)
+
+
+def linger() -> Iterator[Check]:
+    """Whether a person's own services go on when they log out; says nothing where there is no manager for them."""
+    from repairlab import config
+
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if config.system_mode() or not runtime or not Path(runtime, "systemd").is_dir():
+        return
+    name = pwd.getpwuid(os.getuid()).pw_name
+    if Path("/var/lib/systemd/linger", name).exists():
+        yield Check("linger", Status.OK, "your services go on when you log out")
+    else:
+        yield Check("linger", Status.WARN, "your services end when you log out", "`loginctl enable-linger`")
 
 
 def watchers(root: Path) -> list[int]:
