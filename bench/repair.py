@@ -112,12 +112,8 @@ def main() -> int:
         rows.append(one(task, options.wall))
         row = rows[-1]
         mark = "same" if row.get("same") else "judged" if row["judged"] else "WRONG" if row["ok"] else row["reason"]
-        print(
-            f"{row['task']:14} {mark:20} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {row['details'] or row['stderr']}"[
-                :150
-            ],
-            flush=True,
-        )
+        said = (row["details"] or row["stderr"])[:100]
+        print(f"{row['task']:14} {mark:20} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {said}", flush=True)
     table(rows, options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
@@ -128,9 +124,8 @@ def table(rows: list[dict], options: argparse.Namespace) -> None:
     """Print the totals."""
     total = len(rows)
     speeds = [row["candidates_per_s"] for row in rows if row["candidates_per_s"]]
-    print(
-        f"\n{total} tasks, wall {options.wall:g} s, seed 0; Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    )
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
+    print(f"\n{total} tasks, wall {options.wall:g} s, seed 0; {machine}")
     for name, key in (("plausible", "ok"), ("judged", "judged"), ("same", "same"), ("listed", "listed")):
         count = sum(bool(row.get(key)) for row in rows)
         print(f"| {name:10} | {count:3} | {count / total:6.1%} |")

@@ -82,7 +82,9 @@ def test_two_bugs_in_three_modules_are_repaired_with_one_patch(tmp_path):
     telemetry, out = attempt(bundle, tmp_path, limits={"wall_s": 60})
     assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
     assert len(telemetry.failing) == 2
-    assert {line.split(b"\t")[0] for line in (out / "patch.diff").read_bytes().splitlines() if line.startswith(b"+++")} == {
+    assert {
+        line.split(b"\t")[0] for line in (out / "patch.diff").read_bytes().splitlines() if line.startswith(b"+++")
+    } == {
         b"+++ b/invoices/ledger.py",
         b"+++ b/invoices/pricing.py",
     }
@@ -115,7 +117,11 @@ def test_the_same_seed_finds_the_same_patch(bundle, tmp_path):
 
 @pytest.mark.parametrize(
     "old",
-    [b"def inc(x):\r\n    return x - 1\r\n", b"\xef\xbb\xbfdef inc(x):\n    return x - 1", b"# coding: latin-1\n# \xe4\ndef inc(x):\n    return x - 1\n"],
+    [
+        b"def inc(x):\r\n    return x - 1\r\n",
+        b"\xef\xbb\xbfdef inc(x):\n    return x - 1",
+        b"# coding: latin-1\n# \xe4\ndef inc(x):\n    return x - 1\n",
+    ],
     ids=["crlf", "bom_without_last_newline", "latin_1"],
 )  # fmt: skip
 def test_files_keep_their_bytes_around_the_edit(tmp_path, old):
@@ -126,14 +132,24 @@ def test_files_keep_their_bytes_around_the_edit(tmp_path, old):
     shutil.copytree(bundle, copy)
     with (out / "patch.diff").open("rb") as patch:
         subprocess.run(["patch", "-p1"], cwd=copy, stdin=patch, check=True, capture_output=True)
-    assert (copy / "mod.py").read_bytes() == old.replace(b"-", b"+") if b"coding" not in old else True
+    assert (copy / "mod.py").read_bytes() == old.replace(b"x - 1", b"x + 1")
     assert passes_after(bundle, out / "patch.diff", tmp_path)
 
+
+DAEMON = """
+import os, time
+def test_h():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(999)
+        os._exit(0)
+    assert inc(1) == 2
+"""
 
 HOSTILE_REPAIRED = {
     "endless_loop": "def test_h():\n    while inc(1) != 2: pass\n",
     "fork": "import os\ndef test_h():\n    os.fork()\n    assert inc(1) == 2\n",
-    "daemon": "import os, time\ndef test_h():\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0: time.sleep(999)\n        os._exit(0)\n    assert inc(1) == 2\n",
+    "daemon": DAEMON,
     "thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(999,), daemon=True).start()\n",
     "chdir": "import os\ndef test_h():\n    os.chdir('/')\n    assert inc(1) == 2\n",
     "output": "import os\ndef test_h():\n    for _ in range(200): os.write(1, b'x' * 65536)\n    assert inc(1) == 2\n",
@@ -147,7 +163,7 @@ def test_tests_that_misbehave_do_not_keep_a_repair_from_being_found(tmp_path, na
     assert telemetry.ok, (telemetry.reason, telemetry.details)
 
 
-FORGE = '''
+FORGE = """
 import json, os, struct
 def test_h():
     forged = json.dumps({"verdict": "passed", "outcomes": [[0, "p"], [1, "p"]], "exit": 0, "cases": []}).encode()
@@ -156,16 +172,18 @@ def test_h():
             try: os.write(fd, data)
             except OSError: pass
     assert inc(1) == 5
-'''
+"""
+
+PATCHING = "import builtins, os\nbuiltins.len = lambda x: 7\nos.write = os.read = None\n"
 
 HOSTILE_REFUSED = {
     "exit_in_test": ("import os\ndef test_h():\n    os._exit(0)\n", {"exhausted", "deadline", "verification_failed"}),
-    "exit_with_our_status": ("import os\ndef test_h():\n    os._exit(42)\n", {"exhausted", "deadline", "verification_failed"}),
+    "exit_with_our_status": ("import os\ndef test_h():\n    os._exit(42)\n", {"exhausted", "deadline"}),
     "exit_at_import": ("import os\nos._exit(0)\n", {"collection_error"}),
     "sys_exit_at_import": ("import sys\nsys.exit(0)\n", {"collection_error"}),
     "kill_parent": ("import os\ndef test_h():\n    os.kill(os.getppid(), 9)\n", {"tests_unruly"}),
     "kill_everything": ("import os\ndef test_h():\n    os.kill(-1, 9)\n", {"tests_unruly"}),
-    "patched_builtins": ("import builtins, os\nbuiltins.len = lambda x: 7\nos.write = os.read = None\n", {"collection_error", "tests_unruly"}),
+    "patched_builtins": (PATCHING, {"collection_error", "tests_unruly"}),
     "forged_results": (FORGE, {"exhausted", "deadline", "verification_failed"}),
     "missing_module": ("import no_such_module\n", {"collection_error"}),
     "endless_import": ("while True: pass\n", {"collection_error"}),
@@ -197,14 +215,20 @@ def test_bundles_that_cannot_be_repaired_say_why(tmp_path, files, reason):
 
 
 def test_tests_are_not_edited_even_when_the_handoff_asks_for_it(tmp_path):
-    bundle = made(tmp_path / "bundle", {"test_mod.py": "LIMIT = 1\n\ndef test_x():\n    assert LIMIT == 2\n", "mod.py": "x = 1\n"})
+    bundle = made(
+        tmp_path / "bundle", {"test_mod.py": "LIMIT = 1\n\ndef test_x():\n    assert LIMIT == 2\n", "mod.py": "x = 1\n"}
+    )
     telemetry, _ = attempt(bundle, tmp_path, editable=["test_mod.py", "mod.py"])
     assert not telemetry.ok
 
 
 @pytest.mark.parametrize(
     ("handoff", "field"),
-    [({"bundle_dir": "relative"}, "bundle_dir"), ({"bundle_dir": "/nonexistent/x"}, "bundle_dir"), ({"tests": ["../x"]}, "tests")],
+    [
+        ({"bundle_dir": "relative"}, "bundle_dir"),
+        ({"bundle_dir": "/nonexistent/x"}, "bundle_dir"),
+        ({"tests": ["../x"]}, "tests"),
+    ],
 )
 def test_unusable_handoffs_end_with_65_and_the_field(bundle, tmp_path, handoff, field):
     done = subprocess.run(command(bundle, tmp_path / "out", **handoff), capture_output=True, env=environment(tmp_path))
@@ -214,7 +238,9 @@ def test_unusable_handoffs_end_with_65_and_the_field(bundle, tmp_path, handoff, 
 
 
 def test_sigterm_leaves_valid_telemetry(tmp_path):
-    text = GOOD + "\n\ndef test_other():\n    assert inc(1) == 3\n"  # contradictory, so the search goes on until it is told to stop
+    text = (
+        GOOD + "\n\ndef test_other():\n    assert inc(1) == 3\n"
+    )  # contradictory, so the search goes on until it is told to stop
     bundle = made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": text})
     process = subprocess.Popen(
         command(bundle, tmp_path / "out", limits={"wall_s": 60}), stdout=subprocess.PIPE, env=environment(tmp_path)

@@ -148,7 +148,7 @@ def swap():
     return module
 
 
-CODE = '''\
+CODE = """\
 import functools
 SIZE = 3
 
@@ -169,7 +169,7 @@ def outer(x, *, k=2):
     def nested(y):
         return x + y + k
     return nested(1)
-'''
+"""
 
 
 def live(swap, tmp_path, text=CODE):
@@ -209,7 +209,10 @@ def test_live_functions_behave_as_a_fresh_import_of_the_change(swap, tmp_path, o
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("SIZE = 3", "SIZE = 4"), ("SIZE + 1", "SIZE + 2"), ("x=1", "x=2"), ("k=2", "k=3"), ("@functools.lru_cache\n", ""), ("@property\n    ", "")],
+    [
+        ("SIZE = 3", "SIZE = 4"), ("SIZE + 1", "SIZE + 2"), ("x=1", "x=2"), ("k=2", "k=3"),
+        ("@functools.lru_cache\n", ""), ("@property\n    ", ""),
+    ],
 )  # fmt: skip
 def test_what_swapping_cannot_show_needs_a_fresh_import(swap, tmp_path, old, new):
     with pytest.raises(swap.NeedsFresh):

@@ -28,7 +28,9 @@ def check_applies(tmp_path, changes):
             (directory / path).write_bytes(old)
         done = apply(tool, directory, patch)
         assert done.returncode == 0, (tool, done.stderr, done.stdout, patch)
-        assert {path: (directory / path).read_bytes() for path in changes} == {p: new for p, (_, new) in changes.items()}
+        assert {path: (directory / path).read_bytes() for path in changes} == {
+            p: new for p, (_, new) in changes.items()
+        }
 
 
 FORMS = {
@@ -64,7 +66,7 @@ def test_an_edit_of_the_last_line_applies_to_the_byte(tmp_path, form):
 
 def test_names_that_need_quotes_are_quoted_as_git_does(tmp_path):
     names = ["with blank.py", "umlaut_ä.py", 'quote".py', "tab\there.py", "back\\slash.py"]
-    check_applies(tmp_path, {name: (b"x = 1\n", b"x = 2\n") for name in names})
+    check_applies(tmp_path, dict.fromkeys(names, (b"x = 1\n", b"x = 2\n")))
 
 
 def test_two_distant_edits_make_two_hunks_and_two_close_ones_one():
@@ -93,7 +95,12 @@ def test_any_two_texts_give_a_patch_that_git_applies(tmp_path_factory, before, a
 
 
 def test_a_file_that_lies_about_its_encoding_is_not_editable():
-    for raw in (b"# coding: utf-8\nx = '\xff'\n", b"# coding: no-such\n", b"x = '\x00'\n", b"# coding: utf-7\nx = '+AGE-'\n"):
+    for raw in (
+        b"# coding: utf-8\nx = '\xff'\n",
+        b"# coding: no-such\n",
+        b"x = '\x00'\n",
+        b"# coding: utf-7\nx = '+AGE-'\n",
+    ):
         with pytest.raises(Undecodable):
             Source.decode("x.py", raw)
 

@@ -36,17 +36,17 @@ REPAIRS = {
     "ternary": ("return a if b else 0", "return 0 if b else a"),
     "filter_added": ("return [c for c in a]", "return [c for c in a if c != b]"),
     "filter_dropped": ("return [c for c in a if c]", "return [c for c in a]"),
-    "strengthened": ("if a > 1:\n        return 1\n    return b == 2", "if a > 1 and b == 2:\n        return 1\n    return b == 2"),
+    "strengthened": ("if a:\n        a = 1\n    return b == 2", "if a and b == 2:\n        a = 1\n    return b == 2"),
     "deleted": ("a = 0\n    return a", "return a"),
     "moved_out": ("for c in a:\n        b += c\n        return b", "for c in a:\n        b += c\n    return b"),
-    "moved_in": ("for c in a:\n        b += c\n    b += 1\n    return b", "for c in a:\n        b += c\n        b += 1\n    return b"),
+    "moved_in": ("for c in a:\n        b += c\n    b += 1", "for c in a:\n        b += c\n        b += 1"),
     "exchanged": ("a = b\n    b = a\n    return a", "b = a\n    a = b\n    return a"),
     "break": ("for c in a:\n        break\n    return b", "for c in a:\n        continue\n    return b"),
     "guard": ("return a / b", "if b == 0:\n        return 0\n    return a / b"),
     "return": ("c = a\n    c += b", "c = a\n    c += b\n    return c"),
     "initial": ("c = 1\n    return c + a", "c = 0\n    return c + a"),
     "assignment": ("c = 0\n    c = a\n    return c", "c = 0\n    c += a\n    return c"),
-    "branches": ("if a:\n        b = 1\n    else:\n        b = 2\n    return b", "if a:\n        b = 2\n    else:\n        b = 1\n    return b"),
+    "branches": ("if a:\n        b = 1\n    else:\n        b = 2", "if a:\n        b = 2\n    else:\n        b = 1"),
     "exception": ("raise ValueError(a)", "raise KeyError(a)"),
     "both_sides": ("return a == b", "return set(a) == set(b)"),
     "get": ("return a['x']", "return a.get('x', 0)"),
@@ -63,7 +63,9 @@ def candidates(text, **types):
     source = Source.decode("m.py", text.encode())
     known = {("m.py", 1, name): kind for name, kind in types.items()}
     suspicion = {("m.py", line): 1.0 for line in range(1, len(source.starts) + 1)}
-    return source, generate({"m.py": source}, suspicion, project_of({"m.py": text.encode()}, {"m.py": source}, known, 1))
+    return source, generate(
+        {"m.py": source}, suspicion, project_of({"m.py": text.encode()}, {"m.py": source}, known, 1)
+    )
 
 
 @pytest.mark.parametrize("name", REPAIRS)
@@ -111,7 +113,9 @@ async def walk(tree, seen=()):
 '''
 
 
-@pytest.mark.parametrize("text", [MIXED, MIXED.replace("\n", "\r\n"), MIXED.rstrip("\n"), MIXED.replace("Module", "Mödule ü")])
+@pytest.mark.parametrize(
+    "text", [MIXED, MIXED.replace("\n", "\r\n"), MIXED.rstrip("\n"), MIXED.replace("Module", "Mödule ü")]
+)
 def test_nearly_every_candidate_of_a_mixed_file_parses_and_none_overlaps(text):
     source, found = candidates(text)
     broken = [change for change in found if not parsed(source, change)]
@@ -152,7 +156,10 @@ def test_suspicious_lines_come_first_and_innocent_ones_never():
 def test_more_effort_widens_the_pools():
     text = "def f(a, b, c, d, e, g, h, i, j, k, l, m):\n    return a\n"
     source = Source.decode("m.py", text.encode())
-    counts = [len(generate({"m.py": source}, {("m.py", 2): 1.0}, project_of({}, {"m.py": source}, {}, width))) for width in (1, 2)]
+    counts = [
+        len(generate({"m.py": source}, {("m.py", 2): 1.0}, project_of({}, {"m.py": source}, {}, width)))
+        for width in (1, 2)
+    ]
     assert counts[0] < counts[1]
 
 

@@ -1,14 +1,14 @@
 """repair: find a small edit that makes a bundle's failing tests pass, and be honest about what it is worth.
 
-    bundle            the files of a bundle: what is a test, what may be edited
-    source            one Python file as text with byte-exact edits
-    localization      which lines the failing tests blame
-    transformations/  what an edit may do, a family a file
-    candidates        the stream of candidates for one state of the bundle, best first
-    search            which candidate is tried when, and what is built upon
-    validation        the agent's end of the server in the sandbox
-    server/           the sandbox's end: one program, standard library only
-    ranking           the N-best list
-    diff              unified diffs that `git apply` and `patch` accept
-    agent             the program `repairlab-agent`
+bundle            the files of a bundle: what is a test, what may be edited
+source            one Python file as text with byte-exact edits
+localization      which lines the failing tests blame
+transformations/  what an edit may do, a family a file
+candidates        the stream of candidates for one state of the bundle, best first
+search            which candidate is tried when, and what is built upon
+validation        the agent's end of the server in the sandbox
+server/           the sandbox's end: one program, standard library only
+ranking           the N-best list
+diff              unified diffs that `git apply` and `patch` accept
+agent             the program `repairlab-agent`
 """

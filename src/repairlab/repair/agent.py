@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="repairlab-agent", description="Attempt to repair one bundle.")
     parser.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
-    parser.add_argument("--effort", type=int, default=1, metavar="N", help="1 is the first attempt; more searches wider")
+    parser.add_argument(
+        "--effort", type=int, default=1, metavar="N", help="1 is the first attempt; more searches wider"
+    )
     return parser
 
 

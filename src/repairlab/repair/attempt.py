@@ -1,16 +1,16 @@
 """attempt: from a handoff to a verdict: baseline, search, verification, and the named outcome of each way that ends.
 
-    already passing                 ok, strategy noop (verified like a patch)
-    repaired and verified           ok
-    no_tests                        pytest collects none
-    pytest_missing                  the bundle's interpreter has no pytest
-    syntax_error                    an editable file does not parse
-    collection_error                a test or what it imports cannot be loaded
-    tests_flaky                     outcomes differ between runs of the same code
-    tests_unruly                    the tests end the process that runs them
-    nothing_editable                no file may be edited
-    verification_failed             patches passed in the search and failed plain pytest
-    exhausted, deadline, interrupted
+already passing                 ok, strategy noop (verified like a patch)
+repaired and verified           ok
+no_tests                        pytest collects none
+pytest_missing                  the bundle's interpreter has no pytest
+syntax_error                    an editable file does not parse
+collection_error                a test or what it imports cannot be loaded
+tests_flaky                     outcomes differ between runs of the same code
+tests_unruly                    the tests end the process that runs them
+nothing_editable                no file may be edited
+verification_failed             patches passed in the search and failed plain pytest
+exhausted, deadline, interrupted
 """
 
 import time
@@ -105,7 +105,9 @@ class Attempt:
     def patches(self) -> list[Plausible]:
         """The plausible patches, best first; the verified one leads."""
         found = ranked(self.search.plausible) if self.search else []
-        return [patch for patch in found if patch is self.chosen] + [patch for patch in found if patch is not self.chosen]
+        return [patch for patch in found if patch is self.chosen] + [
+            patch for patch in found if patch is not self.chosen
+        ]
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -155,7 +157,9 @@ class Attempt:
         began = time.monotonic()
         limit = min(MAX_HANG_S, self.wall_s / HANG_SHARE)
         share = self._left() / 3
-        plain = self._whole(server.baseline(range(len(ids)), limit_s=limit, wall_s=share, trace=False, plain=False), ids)
+        plain = self._whole(
+            server.baseline(range(len(ids)), limit_s=limit, wall_s=share, trace=False, plain=False), ids
+        )
         self._timed("baseline_s", began)
         began = time.monotonic()
         self.tests = [server.test_run(ids, test) for test in plain]

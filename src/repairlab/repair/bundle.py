@@ -42,7 +42,9 @@ class Bundle:
             if name.endswith(".py") and not (below or name in named or is_test(name)):
                 bundle._admit(name, editable)
         if editable and not bundle.sources:
-            raise BadInput("names no Python file that is not a test", field="editable", fix="name a source file or leave it out")
+            raise BadInput(
+                "names no Python file that is not a test", field="editable", fix="name a source file or leave it out"
+            )
         return bundle
 
     def _admit(self, name: str, editable: Sequence[str]) -> None:
@@ -74,7 +76,11 @@ class Bundle:
     @property
     def import_paths(self) -> list[str]:
         """Directories that a src layout puts on the import path, relative to the bundle."""
-        return ["src"] if any(path.startswith("src/") for path in self.files) and "src/__init__.py" not in self.files else []
+        return (
+            ["src"]
+            if any(path.startswith("src/") for path in self.files) and "src/__init__.py" not in self.files
+            else []
+        )
 
 
 def _contents(path: Path, limits: BundleLimits) -> tuple[dict[str, bytes], set[str], dict[str, str]]:
@@ -103,18 +109,24 @@ def _contents(path: Path, limits: BundleLimits) -> tuple[dict[str, bytes], set[s
 
 
 def _named(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """Return what the handoff's `tests` stand for, in order: paths, directories, globs, each with an optional ::name."""
+    """Return what the handoff's `tests` stand for, in order: paths, directories, globs, each with ::name or not."""
     found: dict[str, None] = {}
     ordered = sorted(files)
     for pattern in patterns:
         path, sep, name = pattern.partition("::")
-        if path.startswith("/") or ".." in PurePosixPath(path).parts or path.startswith("-"):
-            raise BadInput(f"{pattern!r} does not stay inside the bundle", field="tests", fix="use a path relative to bundle_dir")
+        if path.startswith(("/", "-")) or ".." in PurePosixPath(path).parts:
+            raise BadInput(
+                f"{pattern!r} does not stay inside the bundle", field="tests", fix="use a path relative to bundle_dir"
+            )
         path = path.removeprefix("./").rstrip("/") or "."
         directory = path == "." or any(other.startswith(path + "/") for other in ordered)
         hits = [path] if directory else [other for other in ordered if matches(other, path)]
         if not hits:
-            raise BadInput(f"{pattern!r} matches no file of the bundle", field="tests", fix="use a path or glob relative to bundle_dir")
+            raise BadInput(
+                f"{pattern!r} matches no file of the bundle",
+                field="tests",
+                fix="use a path or glob relative to bundle_dir",
+            )
         found.update((hit + sep + name, None) for hit in hits)
     return list(found)
 
@@ -130,4 +142,6 @@ def matches(path: str, pattern: str) -> bool:
 def is_test(path: str) -> bool:
     """True for files that pytest takes tests or their set-up from, and for what lies beside them."""
     *directories, name = path.split("/")
-    return any(fnmatch.fnmatchcase(name, form) for form in _TEST_NAMES) or any(d in ("tests", "test") for d in directories)
+    return any(fnmatch.fnmatchcase(name, form) for form in _TEST_NAMES) or any(
+        d in ("tests", "test") for d in directories
+    )

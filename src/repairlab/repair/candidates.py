@@ -37,7 +37,9 @@ class Change:
         return tuple(sorted(self.edits))
 
 
-def project_of(files: Mapping[str, bytes], sources: Mapping[str, Source], types: Mapping[tuple[str, int, str], str], width: int) -> Project:
+def project_of(
+    files: Mapping[str, bytes], sources: Mapping[str, Source], types: Mapping[tuple[str, int, str], str], width: int
+) -> Project:
     """Return the pools that all files of the bundle offer; tests give literals only."""
     attributes: Counter[str] = Counter()
     strings: Counter[str] = Counter()
@@ -120,7 +122,9 @@ def _scope(source: Source, function: Function | None) -> Scope:
     return known[function]
 
 
-def _blame(source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], top: float) -> float:
+def _blame(
+    source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], top: float
+) -> float:
     """Return the suspiciousness of a node: of its own line or of the statement that it is part of."""
     line = getattr(node, "lineno", None)
     if line is None:

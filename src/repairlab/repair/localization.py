@@ -37,7 +37,8 @@ class TestRun:
 
 def ochiai(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:
     """Return the suspiciousness, in (0, 1], of each line that a failing test runs."""
-    failed, passed = defaultdict(int), defaultdict(int)
+    failed: defaultdict[Line, int] = defaultdict(int)
+    passed: defaultdict[Line, int] = defaultdict(int)
     total = 0
     for run in failing:
         total += 1

@@ -242,7 +242,9 @@ def allowances(tests: Sequence[TestRun]) -> list[float]:
     """Return the CPU seconds that each test may use under a candidate: generous, since a true fix may do more work."""
     passing = [test.cpu_s for test in tests if not test.failing]
     usual = max(passing, default=0.0)
-    return [max(0.15, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual / 2))) for test in tests]
+    return [
+        max(0.15, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual / 2))) for test in tests
+    ]
 
 
 def order_of(tests: Sequence[TestRun]) -> tuple[list[int], int]:

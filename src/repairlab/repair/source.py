@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 BOM = b"\xef\xbb\xbf"
@@ -95,7 +96,8 @@ class Source:
 
     def span(self, node: Located) -> tuple[int, int]:
         """Return the character span of `node`, decorators left out, parentheses around it left out."""
-        assert node.end_lineno is not None and node.end_col_offset is not None  # true of everything that was parsed
+        assert node.end_lineno is not None  # true, like the next, of everything that was parsed
+        assert node.end_col_offset is not None
         return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
 
     def segment(self, node: Located) -> str:
@@ -143,6 +145,5 @@ def overlapping(edits: Iterable[Edit]) -> bool:
     """True where two edits of one file touch the same characters or insert at the same place."""
     ordered = sorted(edits)
     return any(
-        one.path == two.path and (two.start < one.end or two.start == one.start)
-        for one, two in zip(ordered, ordered[1:], strict=False)
+        one.path == two.path and (two.start < one.end or two.start == one.start) for one, two in pairwise(ordered)
     )

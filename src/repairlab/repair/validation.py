@@ -100,9 +100,7 @@ class Setup:
     def start(self, files: Mapping[str, bytes] | None, wall_s: float) -> tuple[Confined, str]:
         """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
         limits = dataclasses.replace(self.limits, wall_s=wall_s, cpu_s=int(wall_s) + 10)
-        confined = self.sandbox.start(
-            server.program(), python=self.python, limits=limits, name="<repairlab server>"
-        )
+        confined = self.sandbox.start(server.program(), python=self.python, limits=limits, name="<repairlab server>")
         try:
             request = {"op": "tree", "path": self.bundle.import_paths, "env": self.env}
             root = ask(confined, request, Unpacked, 30, self.bundle.entries(files)).root
@@ -182,7 +180,7 @@ class Server:
     def plan(
         self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str], whole: Sequence[int]
     ) -> None:
-        """Tell the order of the tests, the failing ones first, the CPU seconds of each, which are never called plainly."""
+        """Tell the order of the tests, the failing ones first, CPU seconds of each, which are never called plainly."""
         self._plan = {"op": "plan", "order": list(order), "failing": failing, "allow": list(allow), "ids": list(ids)}
         self._plan["whole"] = list(whole)
         ask(self._confined, self._plan, Answer, GRACE_S)

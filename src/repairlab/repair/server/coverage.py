@@ -1,4 +1,4 @@
-"""coverage: which lines of the editable files each test runs, what types their locals have, and where a failure is raised.
+"""coverage: which lines of the editable files each test runs, the types of their locals, where a failure is raised.
 
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). Line hits are counted in memory
 that the forks share with their parent, so the hits of a test that was killed in a loop are not lost.

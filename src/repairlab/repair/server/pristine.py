@@ -12,10 +12,10 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
     pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
 """
 
-import json as JSON
+import json as JSON  # noqa: N812  the parts share one name space, and `json` is what a bundle may patch
 import subprocess
 import tempfile
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 16
 
@@ -104,7 +104,7 @@ class Pristine:
         return {"lost": why}
 
     def do_plan(self, request):
-        """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds that each may use."""
+        """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds of each."""
         self.plan = {key: request[key] for key in ("order", "failing", "allow", "ids")}
         return self._ask_hot(request, 60) if self.hot is not None else {"lost": "no worker"}
 
@@ -149,12 +149,16 @@ class Pristine:
     def do_pytest(self, request):
         """Run pytest as a person would, in a process of its own, and say how it ended and what it counted."""
         with tempfile.TemporaryDirectory(dir=self.base) as place:
-            report, output = os.path.join(place, "report.xml"), os.path.join(place, "output")
+            report = os.path.join(place, "report.xml")
             command = [sys.executable, "-m", "pytest", "--junitxml=" + report] + request["arguments"]
             begun = time.monotonic()
             with io.open(os.path.join(place, "input"), "w+b") as nothing:
                 process = subprocess.Popen(
-                    command, cwd=self.root, stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    command,
+                    cwd=self.root,
+                    stdin=nothing,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
             tail, timed_out = drain(process, request["limit_s"])
@@ -203,8 +207,8 @@ def drain(process, limit):
 def junit_cases(path):
     """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
     try:
-        tree = ElementTree.parse(path)
-    except (OSError, ElementTree.ParseError):
+        tree = ET.parse(path)
+    except (OSError, ET.ParseError):
         return None
     cases = []
     for case in tree.iter("testcase"):

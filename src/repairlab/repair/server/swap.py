@@ -78,7 +78,7 @@ class LiveFile:
             try:
                 function.__code__ = new
             except ValueError:  # other free variables
-                raise NeedsFresh
+                raise NeedsFresh from None
         return len(targets)
 
 

@@ -122,12 +122,16 @@ def plain_call(item):
 
     spec = getattr(item, "callspec", None)
     given = dict(spec.params) if spec is not None else {}
-    if set(item._fixtureinfo.names_closure) - set(given) or getattr(spec, "indices", None) is None and given:
+    if set(item._fixtureinfo.names_closure) - set(given) or (getattr(spec, "indices", None) is None and given):
         return None
     if any(mark.name != "parametrize" or mark.kwargs.get("indirect") for mark in item.iter_markers()):
         return None
     function = getattr(item.obj, "__func__", item.obj)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    if (
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+    ):
         return None
     names = item._fixtureinfo.argnames
     return lambda: item.obj(**{name: given[name] for name in names})
@@ -344,9 +348,9 @@ def quiet():
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    sys.stdin = io.open(0, closefd=False)
-    sys.stdout = io.open(1, "w", closefd=False)
-    sys.stderr = io.open(2, "w", closefd=False)
+    sys.stdin = io.open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = io.open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = io.open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def settle():

@@ -27,7 +27,17 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
         constants.slices,
     ),
     "names": (names.variable, names.literal_by_variable, names.function, names.keyword, names.target, names.exchanged),
-    "calls": (calls.arguments, calls.ordering, calls.wrap, calls.unwrap, calls.sorts, calls.both_sides, calls.containers, calls.exceptions),
+    "calls": (
+        calls.arguments,
+        calls.ordering,
+        calls.wrap,
+        calls.unwrap,
+        calls.sorts,
+        calls.both_sides,
+        calls.subscripts,
+        calls.containers,
+        calls.exceptions,
+    ),
     "conditions": (
         conditions.condition,
         conditions.junction,

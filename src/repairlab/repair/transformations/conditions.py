@@ -69,13 +69,19 @@ def _atoms(site: Site, node: ast.expr) -> list[str]:
         found.update(dict.fromkeys(atoms_of(name, kind)))
         found.update(dict.fromkeys(f"{call}({name})" for call in site.scope.callables[: 2 * site.width]))
         if kind in ("int", ""):
-            found.update(dict.fromkeys(f"{name} % {n} == 0" for n in site.scope.numbers[: 3 * site.width] if n.isdigit() and n > "1"))
+            found.update(
+                dict.fromkeys(
+                    f"{name} % {n} == 0" for n in site.scope.numbers[: 3 * site.width] if n.isdigit() and n > "1"
+                )
+            )
     for one in names[: 2 + site.width]:
         kind = site.type_of(ast.Name(one, ast.Load()))
         others = [n for n in names if n != one and site.type_of(ast.Name(n, ast.Load())) == kind]
         for two in others[: 1 + site.width]:
             found.update(dict.fromkeys((f"{one} != {two}", f"{one} == {two}", f"{one} < {two}")))
-        in_these = [n for n in names if n != one and site.type_of(ast.Name(n, ast.Load())) in ("list", "set", "dict", "str")]
+        in_these = [
+            n for n in names if n != one and site.type_of(ast.Name(n, ast.Load())) in ("list", "set", "dict", "str")
+        ]
         for container in in_these[:2]:
             found.update(dict.fromkeys((f"{one} not in {container}", f"{one} in {container}")))
     return list(found)[: 40 * site.width]
@@ -84,7 +90,15 @@ def _atoms(site: Site, node: ast.expr) -> list[str]:
 def atoms_of(name: str, kind: str) -> tuple[str, ...]:
     """Return conditions that ask something of one name, by its type."""
     if kind in ("int", "float"):
-        return (f"{name} > 0", f"{name} == 0", f"{name} != 0", f"{name} % 2 == 0", f"{name} % 2 == 1", f"{name} > 1", f"{name} < 0")
+        return (
+            f"{name} > 0",
+            f"{name} == 0",
+            f"{name} != 0",
+            f"{name} % 2 == 0",
+            f"{name} % 2 == 1",
+            f"{name} > 1",
+            f"{name} < 0",
+        )
     if kind in ("str", "list", "tuple", "dict", "set"):
         return (f"{name}", f"not {name}", f"len({name}) > 1", f"len({name}) == 1")
     if kind == "NoneType":
@@ -113,14 +127,16 @@ def comprehension(site: Site) -> Iterator[Draft]:
 
 def _filtered(site: Site, part: ast.comprehension, end: int) -> Iterator[Draft]:
     name = site.text(part.target)
-    while site.source.text[end : end + 1] == ")" and site.source.text[end - 1 : end] != "(" and _closes(site, part, end):
+    while (
+        site.source.text[end : end + 1] == ")" and site.source.text[end - 1 : end] != "(" and _closes(site, part, end)
+    ):
         end += 1
     known = site.type_of(part.iter)
     kind = "str" if known == "str" else ""
-    numbers = [number for number in site.scope.numbers[:2]]
+    numbers = site.scope.numbers[:2]
     atoms = [*atoms_of(name, kind), *atoms_of(name, "int")[:5], *(f"{name} != {n}" for n in numbers)]
     atoms += [f"isinstance({name}, {t})" for t in ("int", "str")]
-    others = [n for n in site.scope.near(part.target.lineno) if n != name][:3]  # type: ignore[attr-defined]
+    others = [n for n in site.scope.near(part.target.lineno) if n != name][:3]
     atoms += [form for n in others for form in (f"{name} != {n}", f"{name} in {n}", f"{name} not in {n}")]
     for rank, atom in enumerate(dict.fromkeys(atoms)):
         yield Draft(0.2 / (1 + rank / 8), ((end, end, f" if {atom}"),), "filter added")

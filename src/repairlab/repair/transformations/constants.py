@@ -13,10 +13,24 @@ from repairlab.repair.transformations.site import Draft, Site
 def number(site: Site) -> Iterator[Draft]:
     """A number one off, negated, 0, 1, or another one that the function, a docstring or a test mentions."""
     node = site.node
-    if not isinstance(node, ast.Constant) or type(node.value) not in (int, float) or _is_docstring(site):
+    if not isinstance(node, ast.Constant) or isinstance(node.value, bool) or _is_docstring(site):
+        return
+    if not isinstance(node.value, int | float):
         return
     value, own = node.value, site.text(node)
-    near = {value + 1: 0.6, value - 1: 0.6, 0: 0.4, 1: 0.4, -value: 0.3, 2: 0.3, value * 2: 0.2, 10: 0.1, -1: 0.15, value + 2: 0.2, value - 2: 0.2}
+    near = {
+        value + 1: 0.6,
+        value - 1: 0.6,
+        0: 0.4,
+        1: 0.4,
+        -value: 0.3,
+        2: 0.3,
+        value * 2: 0.2,
+        10: 0.1,
+        -1: 0.15,
+        value + 2: 0.2,
+        value - 2: 0.2,
+    }
     if isinstance(value, float):
         near |= {value + 0.5: 0.2, value / 2: 0.2, value * 10: 0.1, value / 10: 0.1}
     seen = {own}
@@ -58,10 +72,11 @@ def letters(site: Site) -> Iterator[Draft]:
     node = site.node
     if not isinstance(node, ast.stmt) or hasattr(node, "body") or isinstance(node, ast.Expr):
         return
-    inside = [n for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value.isalpha()]
+    constants = [n for n in ast.walk(node) if isinstance(n, ast.Constant)]
+    inside = [(n, n.value) for n in constants if isinstance(n.value, str) and n.value.isalpha()]
     if 2 <= len(inside) <= 6 and not any(isinstance(n, ast.JoinedStr) for n in ast.walk(node)):
         for change in (str.capitalize, str.upper, str.lower):
-            edits = [(*site.source.span(n), repr(change(n.value))) for n in inside if change(n.value) != n.value]
+            edits = [(*site.source.span(n), repr(change(text))) for n, text in inside if change(text) != text]
             if len(edits) > 1:
                 yield Draft(0.2, tuple(edits), "case of strings")
 
@@ -84,7 +99,9 @@ def string(site: Site) -> Iterator[Draft]:
         letters = Counter(letter for text in site.project.strings for letter in ast.literal_eval(text))
         alike = [letter for letter in letters if letter.isalnum() == value.isalnum()]
         ranked = sorted(alike, key=lambda letter: (-letters[letter], letter))
-        near |= {letter: 0.2 / (1 + rank / 6) for rank, letter in enumerate(ranked[: 12 * site.width]) if letter not in near}
+        near |= {
+            letter: 0.2 / (1 + rank / 6) for rank, letter in enumerate(ranked[: 12 * site.width]) if letter not in near
+        }
     seen = {value}
     for other, prior in near.items():
         if other not in seen:
@@ -138,8 +155,8 @@ def ranges(site: Site) -> Iterator[Draft]:
     args = [site.text(arg) for arg in node.args]
     if len(args) == 1:
         (end,) = args
-        forms = {f"1, {end}": 0.5, f"1, {end} + 1": 0.4, f"2, {end}": 0.2, f"{end}, -1, -1": 0.15, f"{end} - 1, -1, -1": 0.3,
-                 f"0, {end}, 2": 0.2, f"1, {end}, 2": 0.15, f"2, {end} + 1": 0.15}  # fmt: skip
+        forms = {f"1, {end}": 0.5, f"1, {end} + 1": 0.4, f"2, {end}": 0.2, f"{end}, -1, -1": 0.15}
+        forms |= {f"{end} - 1, -1, -1": 0.3, f"0, {end}, 2": 0.2, f"1, {end}, 2": 0.15, f"2, {end} + 1": 0.15}
     elif len(args) == 2:
         start, end = args
         forms = {end: 0.4, f"{start} + 1, {end} + 1": 0.3, f"{start}, {end}, 2": 0.25, f"{end}, {start}": 0.2,
@@ -164,7 +181,14 @@ def slices(site: Site) -> Iterator[Draft]:
             yield from site.put(node, base, 0.4, "slice dropped")
         else:
             index = site.text(node.slice)
-            for text, prior in ((f"-{index}", 0.25), ("-1", 0.3), ("0", 0.3), ("1", 0.15), (f"{index}:", 0.15), (f":{index}", 0.15)):
+            for text, prior in (
+                (f"-{index}", 0.25),
+                ("-1", 0.3),
+                ("0", 0.3),
+                ("1", 0.15),
+                (f"{index}:", 0.15),
+                (f":{index}", 0.15),
+            ):
                 if text != index and not text.startswith("--"):
                     yield from site.put(node, f"{base}[{text}]", prior, "index")
     elif _sliceable(site):
@@ -194,13 +218,17 @@ def elements(site: Site) -> Iterator[Draft]:
 
 def _sliceable(site: Site) -> bool:
     node = site.node
-    if not isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.ListComp | ast.BinOp) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if not isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.ListComp | ast.BinOp) or not isinstance(
+        getattr(node, "ctx", ast.Load()), ast.Load
+    ):
         return False
     parent = site.parent
-    if isinstance(parent, ast.Call) and node is parent.func or isinstance(parent, ast.Attribute | ast.Subscript):
+    if (isinstance(parent, ast.Call) and node is parent.func) or isinstance(parent, ast.Attribute | ast.Subscript):
         return False
     known = site.type_of(node)
-    return known in ("list", "str", "tuple", "bytes") or (not known and isinstance(parent, ast.For | ast.Return | ast.Call))
+    return known in ("list", "str", "tuple", "bytes") or (
+        not known and isinstance(parent, ast.For | ast.Return | ast.Call)
+    )
 
 
 def _slice_forms(site: Site, node: ast.Slice) -> Iterator[tuple[str, float]]:

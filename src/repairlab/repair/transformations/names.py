@@ -12,17 +12,18 @@ from repairlab.repair.transformations.site import Draft, Project, Site
 
 COMPATIBLE = ({"int", "float", "bool"}, {"list", "tuple"}, {"set", "frozenset"})
 
-SIBLINGS: tuple[tuple[str, ...], ...] = (
-    ("min", "max"), ("any", "all"), ("sum", "len", "max", "min"), ("sorted", "reversed", "list"), ("int", "float", "round", "str"),
-    ("floor", "ceil", "trunc"), ("upper", "lower", "swapcase", "capitalize", "title"), ("append", "extend", "insert", "add"),
-    ("index", "find", "rindex", "rfind", "count"), ("startswith", "endswith"), ("lstrip", "rstrip", "strip"),
-    ("isalpha", "isdigit", "isalnum", "isupper", "islower", "isspace", "isnumeric"), ("union", "intersection", "difference"),
-    ("keys", "values", "items"), ("pop", "popleft", "remove", "discard", "get", "popitem"), ("split", "rsplit", "splitlines"),
-    ("sin", "cos", "tan"), ("log", "log2", "log10"), ("appendleft", "append"), ("add", "remove", "discard", "update"),
-    ("bin", "hex", "oct"), ("set", "list", "tuple", "sorted"), ("heappush", "heappop"), ("replace", "strip"), ("ljust", "rjust", "center"),
-    ("bool", "int"), ("ord", "chr"), ("partition", "rpartition"), ("isinstance", "issubclass"), ("issubset", "issuperset"),
-    ("abs", "round", "int"), ("divmod", "pow"), ("match", "search", "fullmatch", "findall"), ("update", "setdefault"), ("sort", "reverse"),
-)  # fmt: skip
+# Functions and methods that are mistaken for each other.
+_SIBLINGS = """
+    min max | any all | sum len max min | sorted reversed list | int float round str | floor ceil trunc |
+    upper lower swapcase capitalize title | append extend insert add | index find rindex rfind count |
+    startswith endswith | lstrip rstrip strip | isalpha isdigit isalnum isupper islower isspace isnumeric |
+    union intersection difference | keys values items | pop popleft remove discard get popitem |
+    split rsplit splitlines | sin cos tan | log log2 log10 | appendleft append | add remove discard update |
+    bin hex oct | set list tuple sorted | heappush heappop | replace strip | ljust rjust center | bool int |
+    ord chr | partition rpartition | isinstance issubclass | issubset issuperset | abs round int | divmod pow |
+    match search fullmatch findall | update setdefault | sort reverse
+"""
+SIBLINGS: tuple[tuple[str, ...], ...] = tuple(tuple(group.split()) for group in _SIBLINGS.split("|"))
 
 
 def variable(site: Site) -> Iterator[Draft]:
@@ -44,7 +45,9 @@ def variable(site: Site) -> Iterator[Draft]:
     for rank, name in enumerate(constants[: 3 * site.width]):
         yield from site.put(node, name, 0.3 / (1 + rank / 3), "variable")
     if "self" in site.scope.parameters and node.id != "self":
-        yield from site.put(node, f"self.{node.id}", 0.25 if node.id in site.project.attributes else 0.05, "own attribute")
+        yield from site.put(
+            node, f"self.{node.id}", 0.25 if node.id in site.project.attributes else 0.05, "own attribute"
+        )
 
 
 def _affinity(site: Site, name: str, known: str, other: str) -> float:
@@ -62,11 +65,17 @@ def literal_by_variable(site: Site) -> Iterator[Draft]:
     node = site.node
     if isinstance(node, ast.Constant) and not isinstance(site.parent, ast.Expr | ast.JoinedStr | ast.FormattedValue):
         kind = type(node.value).__name__
-        names = [name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in (kind, "")]
+        names = [
+            name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in (kind, "")
+        ]
         for rank, name in enumerate(names[: 4 * site.width]):
             yield from site.put(node, name, 0.25 / (1 + rank / 4), "name for literal")
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not _called(site, node):
-        sized = [n for n in site.scope.near(node.lineno) if site.type_of(ast.Name(n, ast.Load())) in ("list", "str", "dict", "tuple", "set")]
+        sized = [
+            n
+            for n in site.scope.near(node.lineno)
+            if site.type_of(ast.Name(n, ast.Load())) in ("list", "str", "dict", "tuple", "set")
+        ]
         if site.type_of(node) in ("", "int", "float"):
             for rank, name in enumerate(sized[: 3 * site.width]):
                 yield from site.put(node, f"len({name})", 0.2 / (1 + rank / 2), "length for name")
@@ -91,8 +100,12 @@ def function(site: Site) -> Iterator[Draft]:
             if hasattr(builtins, name):
                 yield from site.put(node, name, prior, "function")
     if called:
-        own = [n for n in (*site.scope.locals, *site.scope.module_names) if n != node.id and n not in site.scope.parameters]
-        ranked = sorted(dict.fromkeys(own), key=lambda name: (-difflib.SequenceMatcher(None, node.id, name).ratio(), name))
+        own = [
+            n for n in (*site.scope.locals, *site.scope.module_names) if n != node.id and n not in site.scope.parameters
+        ]
+        ranked = sorted(
+            dict.fromkeys(own), key=lambda name: (-difflib.SequenceMatcher(None, node.id, name).ratio(), name)
+        )
         for rank, name in enumerate(ranked[: 4 * site.width]):
             yield from site.put(node, name, 0.25 / (1 + rank / 3), "function")
 
@@ -136,7 +149,8 @@ def keyword(site: Site) -> Iterator[Draft]:
     """Another string key of a subscript that the function or the project uses."""
     node = site.node
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
-        pool = sorted(site.project.strings, key=lambda text: -difflib.SequenceMatcher(None, text, repr(node.slice.value)).ratio())  # type: ignore[attr-defined]
+        own = repr(node.slice.value)
+        pool = sorted(site.project.strings, key=lambda text: -difflib.SequenceMatcher(None, text, own).ratio())
         for rank, text in enumerate(pool[: 4 * site.width]):
             yield from site.put(node.slice, text, 0.3 / (1 + rank / 3), "key")
 

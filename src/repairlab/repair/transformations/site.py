@@ -23,6 +23,10 @@ _PRECEDENCE: dict[type[ast.AST], int] = {
     ast.UAdd: 13, ast.USub: 13, ast.Invert: 13, ast.Pow: 14, ast.Await: 15,
 }  # fmt: skip
 ATOM = 16
+_FORMS: dict[type[ast.AST], str] = {
+    ast.List: "list", ast.ListComp: "list", ast.Dict: "dict", ast.DictComp: "dict", ast.Set: "set", ast.SetComp: "set",
+    ast.Tuple: "tuple", ast.JoinedStr: "str",
+}  # fmt: skip
 
 
 def precedence(node: ast.AST) -> int:
@@ -104,7 +108,7 @@ class Site:
         return f"({text})" if precedence(node) < within else text
 
     def put(self, node: Located, text: str, prior: float, note: str) -> Iterator[Draft]:
-        """Yield the draft that replaces the expression `node` by `text`, with parentheses where the place wants them."""
+        """Yield the draft that replaces the expression `node` by `text`, in parentheses where they are needed."""
         if text == self.text(node):
             return
         try:
@@ -123,7 +127,9 @@ class Site:
 
     def _enclosed(self, start: int, end: int) -> bool:
         text = self.source.text
-        return text[start - 1 : start] == "(" and text[end : end + 1] == ")" and not text[start - 2 : start - 1].isalnum()
+        return (
+            text[start - 1 : start] == "(" and text[end : end + 1] == ")" and not text[start - 2 : start - 1].isalnum()
+        )
 
     def required(self, node: Located) -> int:
         """Return the precedence that an expression in the place of `node` needs to stand without parentheses."""
@@ -135,7 +141,8 @@ class Site:
         if isinstance(parent, ast.UnaryOp | ast.BoolOp | ast.Compare):
             return precedence(parent) + (not isinstance(parent, ast.UnaryOp))
         if isinstance(parent, ast.Attribute | ast.Await) or (
-            isinstance(parent, ast.Call | ast.Subscript) and node is getattr(parent, "func", getattr(parent, "value", 0))
+            isinstance(parent, ast.Call | ast.Subscript)
+            and node is getattr(parent, "func", getattr(parent, "value", 0))
         ):
             return ATOM
         if isinstance(parent, ast.IfExp):
@@ -249,7 +256,7 @@ class Scope:
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 found.update((alias.asname or alias.name.split(".")[0], None) for alias in node.names)
             elif isinstance(node, ast.Assign | ast.AnnAssign):
-                found.update((name.id, None) for name in ast.walk(node) if _stored(name))
+                found.update((name, None) for name in _stored(node))
         return [name for name in found if name != "*"]
 
     def near(self, line: int) -> list[str]:
@@ -271,7 +278,9 @@ class Scope:
         """(text, type or '') of the calls, operations, subscripts and attributes in the function, the short first."""
         found: dict[str, str] = {}
         for node in ast.walk(self.owner):
-            if isinstance(node, ast.Call | ast.BinOp | ast.Subscript | ast.Attribute) and not _bound_inside(self.source, node):
+            if isinstance(node, ast.Call | ast.BinOp | ast.Subscript | ast.Attribute) and not _bound_inside(
+                self.source, node
+            ):
                 text = self.source.segment(node)
                 if len(text) <= 40 and "\n" not in text:
                     found[text] = self.type_of(node, Project())
@@ -320,9 +329,7 @@ class Scope:
             known = {"len": "int", "sorted": "list", "ord": "int", "abs": "int", "range": "range"}
             name = node.func.id
             return known.get(name, name if name in ("int", "str", "list", "set", "dict", "float", "tuple") else "")
-        forms = ((ast.List, "list"), (ast.ListComp, "list"), (ast.Dict, "dict"), (ast.DictComp, "dict"), (ast.Set, "set"),
-                 (ast.Tuple, "tuple"), (ast.JoinedStr, "str"))  # fmt: skip
-        return next((name for form, name in forms if isinstance(node, form)), "")
+        return next((name for form, name in _FORMS.items() if isinstance(node, form)), "")
 
 
 def _bound_inside(source: Source, node: ast.AST) -> bool:
@@ -332,5 +339,6 @@ def _bound_inside(source: Source, node: ast.AST) -> bool:
     return called or isinstance(getattr(node, "ctx", None), ast.Store | ast.Del)
 
 
-def _stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _stored(node: ast.AST) -> list[str]:
+    names = [name for name in ast.walk(node) if isinstance(name, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]

@@ -8,8 +8,29 @@ from collections.abc import Iterator
 
 from repairlab.repair.transformations.site import COMPREHENSIONS, LOOPS, Draft, Site
 
-SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return, ast.Break, ast.Continue, ast.Raise, ast.Pass, ast.Delete)
-DEFAULTS = {"int": "0", "float": "0.0", "str": "''", "list": "[]", "dict": "{}", "bool": "False", "tuple": "()", "set": "set()", "NoneType": "None"}
+SIMPLE = (
+    ast.Assign,
+    ast.AugAssign,
+    ast.AnnAssign,
+    ast.Expr,
+    ast.Return,
+    ast.Break,
+    ast.Continue,
+    ast.Raise,
+    ast.Pass,
+    ast.Delete,
+)
+DEFAULTS = {
+    "int": "0",
+    "float": "0.0",
+    "str": "''",
+    "list": "[]",
+    "dict": "{}",
+    "bool": "False",
+    "tuple": "()",
+    "set": "set()",
+    "NoneType": "None",
+}
 
 
 def deletion(site: Site) -> Iterator[Draft]:
@@ -22,7 +43,11 @@ def deletion(site: Site) -> Iterator[Draft]:
     start, end = site.lines(node)
     if isinstance(node, ast.If) and site.source.text.startswith("elif", site.source.span(node)[0]):
         return
-    pad = site.source.indent(node.lineno) + "pass" + site.source.newline(node.lineno) if len(site.block(node)) == 1 else ""
+    pad = (
+        site.source.indent(node.lineno) + "pass" + site.source.newline(node.lineno)
+        if len(site.block(node)) == 1
+        else ""
+    )
     prior = 0.4 if isinstance(node, SIMPLE) else 0.3
     yield Draft(prior, ((start, end, pad),), "statement deleted")
     if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try) and not getattr(node, "orelse", None):
@@ -31,7 +56,9 @@ def deletion(site: Site) -> Iterator[Draft]:
         yield from _without_else(site, node, end)
 
 
-def _unwrapped(site: Site, node: ast.If | ast.For | ast.While | ast.With | ast.Try, start: int, end: int) -> Iterator[Draft]:
+def _unwrapped(
+    site: Site, node: ast.If | ast.For | ast.While | ast.With | ast.Try, start: int, end: int
+) -> Iterator[Draft]:
     outer, inner = site.source.indent(node.lineno), site.source.indent(node.body[0].lineno)
     first, last = node.body[0].lineno, node.body[-1].end_lineno or node.body[-1].lineno
     if first > node.lineno and not isinstance(node, ast.Try):
@@ -51,7 +78,7 @@ def branches(site: Site) -> Iterator[Draft]:
     node = site.node
     if not isinstance(node, ast.If) or not node.orelse or not site.alone_on_lines(node):
         return
-    if node.body[0].lineno == node.lineno or len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+    if node.body[0].lineno == node.lineno or (len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)):
         return
     spans = [(site.lines(block[0])[0], site.lines(block[-1])[1]) for block in (node.body, node.orelse)]
     (a, b), (c, d) = spans
@@ -83,7 +110,12 @@ def motion(site: Site) -> Iterator[Draft]:
 def _out(site: Site, node: ast.stmt, block: list[ast.stmt], text: str) -> Iterator[Draft]:
     """Move the last statement of a block behind the block (a `return` out of its loop)."""
     parent = site.parent
-    if block[-1] is not node or len(block) < 2 or not isinstance(parent, ast.stmt) or isinstance(parent, ast.FunctionDef | ast.ClassDef):
+    if (
+        block[-1] is not node
+        or len(block) < 2
+        or not isinstance(parent, ast.stmt)
+        or isinstance(parent, ast.FunctionDef | ast.ClassDef)
+    ):
         return
     start, end = site.lines(node)
     moved = site.source.indent(parent.lineno) + text[len(site.source.indent(node.lineno)) :]
@@ -168,7 +200,11 @@ def guards(site: Site) -> Iterator[Draft]:
     defaults = list(dict.fromkeys([DEFAULTS.get(kind, "None"), "None", "0", "[]", "''", "False", "True", "-1", "1"]))
     for rank, name in enumerate([n for n in site.scope.parameters if n not in ("self", "cls")][: 3 * site.width]):
         own = site.type_of(ast.Name(name, ast.Load()))
-        tests = [f"not {name}"] if own not in ("int", "float") else [f"{name} < 0", f"{name} == 0", f"{name} < 2", f"{name} == 1"]
+        tests = (
+            [f"not {name}"]
+            if own not in ("int", "float")
+            else [f"{name} < 0", f"{name} == 0", f"{name} < 2", f"{name} == 1"]
+        )
         tests += [f"len({name}) == 1", f"len({name}) < 2"] if own in ("list", "str", "tuple") else []
         for order, test in enumerate(tests):
             values = [*defaults[: 4 + 2 * site.width], name]
@@ -176,8 +212,8 @@ def guards(site: Site) -> Iterator[Draft]:
                 yield from _guard(site, node, test, f"return {value}", 0.2 / (1 + rank / 2 + order / 2 + place / 3))
         if own == "int":
             cases = [(case, value) for case in (0, 1, 2, 3) for value in (0, 1, 2)]
-            for order, (case, value) in enumerate(cases):
-                yield from _guard(site, node, f"{name} == {case}", f"return {value}", 0.15 / (1 + rank + order / 6))
+            for order, (case, result) in enumerate(cases):
+                yield from _guard(site, node, f"{name} == {case}", f"return {result}", 0.15 / (1 + rank + order / 6))
         if own in ("NoneType", ""):
             for value in ("[]", "{}", "0", "''"):
                 yield from _guard(site, node, f"{name} is None", f"{name} = {value}", 0.15 / (1 + rank))
@@ -194,8 +230,16 @@ def loop_guards(site: Site) -> Iterator[Draft]:
         return
     loop = next((outer for outer in site.ancestors() if isinstance(outer, ast.For)), None)
     names = [name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)] if loop is not None else []
-    outer = [n.id for up in site.ancestors() if isinstance(up, ast.For) for n in ast.walk(up.target) if isinstance(n, ast.Name)]
-    pairs = [f"{a} {sign} {b}" for at, a in enumerate(outer) for b in outer[at + 1 :] for sign in ("==", "!=", "<", ">")]
+    outer = [
+        n.id
+        for up in site.ancestors()
+        if isinstance(up, ast.For)
+        for n in ast.walk(up.target)
+        if isinstance(n, ast.Name)
+    ]
+    pairs = [
+        f"{a} {sign} {b}" for at, a in enumerate(outer) for b in outer[at + 1 :] for sign in ("==", "!=", "<", ">")
+    ]
     conditions = [*pairs[:8], *site.scope.conditions[: 3 * site.width], *(f"{name}" for name in names)]
     for rank, test in enumerate(dict.fromkeys(conditions)):
         if loop is not None and site.block(node) is loop.body and node is loop.body[0]:
@@ -220,10 +264,18 @@ def assignment(site: Site) -> Iterator[Draft]:
         start, end = site.source.span(node.targets[0])[1], site.source.span(node.value)[0]
         at = site.source.text.find("=", start, end)
         kind = site.type_of(node.value)
-        if at >= 0 and kind not in ("dict", "bool", "NoneType") and isinstance(node.targets[0], ast.Name | ast.Subscript | ast.Attribute):
+        if (
+            at >= 0
+            and kind not in ("dict", "bool", "NoneType")
+            and isinstance(node.targets[0], ast.Name | ast.Subscript | ast.Attribute)
+        ):
             for symbol, prior in (("+=", 0.35), ("-=", 0.12), ("*=", 0.08)):
                 yield Draft(prior, ((at, at + 1, symbol),), "augmented assignment")
-    if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and not _is_docstring(node) and site.alone_on_lines(node):
+    if (
+        isinstance(node, ast.Assign | ast.AugAssign | ast.Expr)
+        and not _is_docstring(node)
+        and site.alone_on_lines(node)
+    ):
         start, end = site.lines(node)
         text = site.source.text[start:end]
         if text.endswith(("\n", "\r")):
@@ -247,13 +299,19 @@ def mutable_default(site: Site) -> Iterator[Draft]:
     if function is None or site.node is not function.body[0]:
         return
     args = function.args
-    pairs = list(zip([*args.posonlyargs, *args.args][-len(args.defaults) :] if args.defaults else [], args.defaults, strict=True))
-    pairs += [(arg, default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default is not None]
+    pairs = list(
+        zip([*args.posonlyargs, *args.args][-len(args.defaults) :] if args.defaults else [], args.defaults, strict=True)
+    )
+    pairs += [
+        (arg, default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default is not None
+    ]
     body = [statement for statement in function.body if not _is_docstring(statement)]
     for arg, default in pairs:
         if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call) and body:
             value = site.text(default)
-            for guard in site.insert_before(body[0], [f"if {arg.arg} is None:", f"{site.indent_unit}{arg.arg} = {value}"], 0.6, ""):
+            for guard in site.insert_before(
+                body[0], [f"if {arg.arg} is None:", f"{site.indent_unit}{arg.arg} = {value}"], 0.6, ""
+            ):
                 yield Draft(0.6, ((*site.source.span(default), "None"), *guard.edits), "mutable default")
 
 

@@ -32,9 +32,18 @@ def _wanted(site: Site, node: ast.expr) -> bool:
 
 def _arithmetic(site: Site, node: ast.expr) -> Iterator[Draft]:
     tight = site.tight(node, 13)
-    for text, prior in ((f"{tight} * 2", 0.1), (f"{tight} // 2", 0.1), (f"{tight} / 2", 0.08), (f"{tight} ** 2", 0.1), (f"{tight} % 10", 0.06), (f"{tight} ** 0.5", 0.04)):
+    for text, prior in (
+        (f"{tight} * 2", 0.1),
+        (f"{tight} // 2", 0.1),
+        (f"{tight} / 2", 0.08),
+        (f"{tight} ** 2", 0.1),
+        (f"{tight} % 10", 0.06),
+        (f"{tight} ** 0.5", 0.04),
+    ):
         yield from site.put(node, text, prior, "factor added")
-    names = [name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in ("int", "float")]
+    names = [
+        name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in ("int", "float")
+    ]
     others = [name for name in names if name != site.text(node)]
     for rank, name in enumerate([*others[: 3 * site.width], *site.scope.numbers[: 2 * site.width]]):
         for symbol, prior in (("+", 0.15), ("-", 0.12), ("*", 0.12), ("//", 0.06), ("/", 0.06), ("%", 0.08)):
@@ -42,7 +51,9 @@ def _arithmetic(site: Site, node: ast.expr) -> Iterator[Draft]:
 
 
 def _concatenated(site: Site, node: ast.expr, kind: str) -> Iterator[Draft]:
-    names = [name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) == (kind or "str")]
+    names = [
+        name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) == (kind or "str")
+    ]
     common = ["'.'", "' '", "'-'", "'_'", "','", "'\\n'", "':'", "'0'"]
     literals = [*site.scope.texts[: 2 * site.width], *common] if kind != "list" else []
     for rank, name in enumerate([*[n for n in names if n != site.text(node)][: 3 * site.width], *literals]):
@@ -54,7 +65,9 @@ def _concatenated(site: Site, node: ast.expr, kind: str) -> Iterator[Draft]:
 def borrowed(site: Site) -> Iterator[Draft]:
     """Another expression of the function in place of one: an operand, an index, an argument used elsewhere."""
     node = site.node
-    if not isinstance(node, ast.Name | ast.Call | ast.BinOp | ast.Subscript | ast.Attribute | ast.Constant | ast.Compare):
+    if not isinstance(
+        node, ast.Name | ast.Call | ast.BinOp | ast.Subscript | ast.Attribute | ast.Constant | ast.Compare
+    ):
         return
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not _borrows(site, node):
         return
@@ -83,7 +96,9 @@ def _borrows(site: Site, node: ast.expr) -> bool:
 def value(site: Site) -> Iterator[Draft]:
     """A name, a default or `len(name)` in place of a whole expression."""
     node = site.node
-    if not isinstance(node, ast.Call | ast.BinOp | ast.Subscript | ast.Attribute | ast.IfExp | ast.Compare | ast.BoolOp):
+    if not isinstance(
+        node, ast.Call | ast.BinOp | ast.Subscript | ast.Attribute | ast.IfExp | ast.Compare | ast.BoolOp
+    ):
         return
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not _wanted(site, node):
         return
