@@ -224,7 +224,7 @@ from repairlab import sandbox as box
 tier = box.open_sandbox(SimpleNamespace(**{vars(SETTINGS)!r}))
 many = '''
 import os, time
-made = 0
+made = len(open("/proc/1/environ").read())
 try:
     while True:
         if os.fork() == 0: time.sleep(60)
@@ -247,10 +247,10 @@ with tier.start(many, limits=box.SandboxLimits(processes=16)) as confined:
         "-P",
         "-c",
     ]
-    done = subprocess.run([*command, program], capture_output=True, text=True, cwd="/", env={})
+    done = subprocess.run([*command, program], capture_output=True, text=True, cwd="/", env={"KEY": "secret"})
     if "Permission denied" in done.stderr or "No module named 'repairlab'" in done.stderr:
         pytest.skip("a stranger cannot read the sources here")
-    assert done.stdout == "14 16\n", done.stderr  # PID 1, the program, and 14 of its making
+    assert done.stdout == "14 16\n", done.stderr  # PID 1 without an environment, the program, and 14 of its making
 
 
 # The interpreter
