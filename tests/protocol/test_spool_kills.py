@@ -1,7 +1,7 @@
 """Every operation of the spool, stopped after each of its steps: by death, by a full disk, by a failing fsync.
 
-A forked child dies in the hook at the n-th step, for every n until the operation gets through. Then recovery runs as a
-watcher would run it, and the census must be what it was: every document once, every id in one place.
+A forked child dies after the n-th step, for every n until the operation gets through. Then recovery runs as a watcher
+would run it, and the census must be what it was. Between any two steps somebody else may act, too.
 """
 
 import errno
@@ -9,12 +9,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from repairlab.errors import TemporaryFailure
-from repairlab.spool import Clock, Policy, Spool, State
+from repairlab.errors import BadInput, RepairLabError, TemporaryFailure
+from repairlab.spool import Claim, Clock, Policy, Spool, State
 
 FINGERPRINT = "f" * 64
 DOCS = [b'{"bundle_dir":"/b","ts":%d}' % n for n in range(3)]
@@ -139,7 +140,6 @@ def only_id(spool: Spool) -> str:
 
 OPERATIONS: dict[str, tuple[Callable[[Spool], None], Callable[[Spool], object]]] = {
     "publish": (one, lambda spool: spool.publish(DOCS[1])),
-    "publish with a fsync each": (one, lambda spool: spool.publish_many(DOCS[1:])),
     "publish in a group": (one, lambda spool: spool.publish_many([*DOCS[1:], *DOCS[1:]])),
     "claim": (one, take),
     "claim of a foreign file": (foreign, take),
@@ -162,7 +162,7 @@ OPERATIONS: dict[str, tuple[Callable[[Spool], None], Callable[[Spool], object]]]
     "reap of an unfinished claim": (gate, lambda spool: spool.reap()),
     "reap of an intent": (orphan_with_intent, lambda spool: spool.reap()),
 }
-MAY_ADD = {"publish", "publish with a fsync each", "publish in a group"}
+MAY_ADD = {"publish", "publish in a group"}
 MAY_REMOVE = {"drop of a waiting job", "drop of a deferred job"}
 
 
@@ -179,8 +179,8 @@ def census(spool: Spool) -> Counter[bytes]:
 def dies_at(step: int) -> Callable[[str], None]:
     left = iter(range(step))
 
-    def hook(_: str) -> None:
-        if next(left, None) is None:
+    def hook(name: str) -> None:
+        if name.startswith("after") and next(left, None) is None:
             os._exit(99)
 
     return hook
@@ -205,7 +205,7 @@ def every_death(tmp_path: Path, name: str) -> Iterator[tuple[Spool, Counter[byte
     prepare, act = OPERATIONS[name]
     for step in range(200):
         path = tmp_path / str(step)
-        spool = open_spool(path, ahead_s=0.0)
+        spool = open_spool(path)
         spool.create()
         prepare(spool)
         before = census(spool)
@@ -329,3 +329,73 @@ def test_control_a_disk_that_forgets_a_rename_is_noticed(tmp_path: Path) -> None
     take(open_spool(tmp_path, unlink_first))
     with pytest.raises(AssertionError, match="lost"):
         check(spool, before, "claim")
+
+
+def take_and_finish(spool: Spool) -> None:
+    if claim := take(spool):
+        claim.finish()
+
+
+def hand_in_again(spool: Spool) -> None:
+    """A producer repeats himself, and another worker looks at once."""
+    spool.publish(DOCS[0], "handoff-meanwhile.json", durable=False)
+    take_and_finish(spool)
+
+
+def hold_all(spool: Spool) -> None:
+    for job in list(spool.jobs(State.WAITING, State.DEFERRED)):
+        with suppress(RepairLabError, FileNotFoundError):
+            spool.hold(job.id)
+
+
+INTRUDERS: dict[str, Callable[[Spool], object]] = {
+    "a reaper": lambda spool: spool.reap(),
+    "another worker": take_and_finish,
+    "a producer who repeats himself": hand_in_again,
+    "an operator who holds all": hold_all,
+    "a proof that mends": lambda spool: spool.fsck(mend=True),
+}
+
+
+@pytest.mark.parametrize("intruder", INTRUDERS)
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - MAY_ADD))
+def test_another_process_may_act_between_any_two_steps(tmp_path: Path, name: str, intruder: str) -> None:
+    prepare, act = OPERATIONS[name]
+    for step in range(200):
+        path = tmp_path / str(step)
+        spool = open_spool(path)
+        spool.create()
+        prepare(spool)
+        before, hook = census(spool), Interrupted(step, partial(INTRUDERS[intruder], open_spool(path, ahead_s=1500.0)))
+        with suppress(TemporaryFailure, BadInput, AttributeError):  # the job may be gone, or in other hands
+            done = act(open_spool(path, hook, ahead_s=1000.0))
+            if isinstance(done, Claim):
+                done.close()
+        if not hook.fired:
+            return
+        assert_drained_once(path, before, name)
+    pytest.fail("the operation never ended")
+
+
+class Interrupted:
+    """A hook that lets somebody else act at the n-th step."""
+
+    def __init__(self, step: int, intrude: Callable[[], object]) -> None:
+        self._left, self._intrude, self.fired = step, intrude, False
+
+    def __call__(self, name: str) -> None:
+        self._left -= name.startswith("before")
+        if self._left == -1 and not self.fired:
+            self.fired = True
+            self._intrude()
+
+
+def assert_drained_once(path: Path, before: Counter[bytes], name: str) -> None:
+    spool = open_spool(path, ahead_s=9000.0)
+    drain(spool)
+    after = census(spool)
+    assert {job.state for job in spool.jobs()} <= {State.OK, State.HARD_FAIL, State.REJECTED}
+    assert max(after.values(), default=1) == 1
+    assert len({job.id for job in spool.jobs()}) == len(after)
+    assert name in MAY_REMOVE or set(before) <= set(after), "a document was lost"
+    assert spool.fsck() == []

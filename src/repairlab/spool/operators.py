@@ -71,11 +71,13 @@ def trash(tree: Tree, path: str) -> None:
 
 def _drop_arrival(tree: Tree, job: Job) -> None:
     """An arrival has no history worth a claim; what its name holds now must be the job that was asked for."""
-    with look(tree, os.path.basename(job.path)) as arrival:
-        if arrival.id != job.id:
-            raise TemporaryFailure(f"{job.name} has just been replaced", fix="look again")
-    with trouble(f"drop {job.name}"):
-        trash(tree, job.path)
+    try:
+        with trouble(f"drop {job.name}"), look(tree, os.path.basename(job.path)) as arrival:
+            if arrival.id != job.id:
+                raise TemporaryFailure(f"{job.name} has just been replaced", fix="look again")
+            trash(tree, job.path)
+    except FileNotFoundError:
+        raise TemporaryFailure(f"job {job.id} has just moved", fix="look again") from None
 
 
 def seize(tree: Tree, job: Job) -> Claim:
