@@ -75,12 +75,10 @@ def parked(spool: Spool) -> None:
 
 def failed_once(spool: Spool) -> None:
     one(spool)
-    claim = take(spool)
-    claim.started()
-    claim.fail("first", FINGERPRINT, delay="none")
-    spool.retry(claim.id)
-    claim = take(spool)
-    claim.fail("second", FINGERPRINT)
+    first = take(spool)
+    first.fail("first", FINGERPRINT)
+    spool.retry(first.id)
+    take(spool).fail("second", FINGERPRINT)
 
 
 def held(spool: Spool) -> None:
