@@ -3,9 +3,11 @@
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -52,9 +54,17 @@ class Bench:
         return self.claim.path / "work"
 
     def prepare(self, *, wall_s: float = 60) -> dict[str, Any]:
-        argv = ["--job", str(self.claim.path), "--id", self.claim.id, "--store", str(self.root / "bundles")]
-        argv += ["--root", str(self.root / "bundles"), "--max-files", "100", "--max-bytes", "100000"]
-        assert prepare.main([*argv, "--wall-s", str(wall_s), "--memory-mb", "512"]) == 0
+        order = prepare.Order(
+            job=str(self.claim.path),
+            id=self.claim.id,
+            store=str(self.root / "bundles"),
+            roots=[str(self.root / "bundles")],
+            max_files=100,
+            max_bytes=100_000,
+            wall_s=wall_s,
+            memory_mb=512,
+        )
+        assert prepare.main([msgspec.json.encode(order).decode()]) == 0
         self.prepared = orjson.loads((self.work / "prepared.json").read_bytes())
         return self.prepared
 
@@ -68,17 +78,34 @@ class Bench:
         (self.work / "out").mkdir(exist_ok=True)
         if patch is not None:
             (self.work / "out" / "patch.diff").write_bytes(patch)
-        return self.judge("--code", str(code), "--killed", killed)
+        return self.judge(code, killed=killed)
 
-    def judge(self, *more: str) -> dict[str, Any]:
-        argv = ["--job", str(self.claim.path), "--id", self.claim.id, "--lineage", self.claim.lineage]
-        argv += ["--queue", str(self.challengers.path), "--snapshot", self.prepared["snapshot"] or "/"]
-        assert judge.main([*argv, "--sha256", self.prepared["sha256"], *more]) == 0
+    def judge(self, code: int = 0, *, killed: str = "", resume: bool = False) -> dict[str, Any]:
+        order = judge.Order(
+            job=str(self.claim.path),
+            id=self.claim.id,
+            lineage=self.claim.lineage,
+            queue=str(self.challengers.path),
+            snapshot=self.prepared["snapshot"],
+            sha256=self.prepared["sha256"],
+            code=code,
+            killed=killed,
+            resume=resume,
+        )
+        assert judge.main([msgspec.json.encode(order).decode()]) == 0
         return orjson.loads((self.work / "verdict.json").read_bytes())
 
     def published(self) -> list[Challenger]:
         paths = self.challengers.path.glob("challenger_*.json")
         return [documents.decode(path.read_bytes(), Challenger, max_bytes=1 << 25) for path in paths]
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """The judge widens the umask of its own process, which here is ours."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -244,7 +271,7 @@ def test_an_owner_that_died_before_the_end_is_resumed_with_the_same_challenger(b
     (first,) = bench.challengers.path.glob("challenger_*.json")
     before = first.read_bytes()
     assert bench.prepare()["resumed"]
-    assert bench.judge("--code", "0", "--resume")["verdict"] == "repaired"
+    assert bench.judge(resume=True)["verdict"] == "repaired"
     assert [path.read_bytes() for path in bench.challengers.path.glob("challenger_*.json")] == [before]
 
 
@@ -253,10 +280,10 @@ def test_a_challenger_that_the_tournament_has_taken_is_not_published_again(bench
     (claim,) = bench.challengers.claims()
     with claim:
         assert bench.prepare()["resumed"]
-        bench.judge("--code", "0", "--resume")
+        bench.judge(resume=True)
         assert not bench.published()
         claim.finish()
-    bench.judge("--code", "0", "--resume")
+    bench.judge(resume=True)
     assert not bench.published()
     assert bench.challengers.counts()[State.OK] == 1
 
@@ -266,7 +293,7 @@ def test_a_result_lost_before_it_was_published_is_published_when_resumed(bench: 
     (path,) = bench.challengers.path.glob("challenger_*.json")
     path.unlink()
     assert bench.prepare()["resumed"]
-    bench.judge("--code", "0", "--resume")
+    bench.judge(resume=True)
     assert len(bench.published()) == 1
 
 

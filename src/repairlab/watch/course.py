@@ -26,7 +26,10 @@ from repairlab.errors import BadInput, RepairLabError, TemporaryFailure
 from repairlab.journal import Event, Priority
 from repairlab.spool import Claim, Job, State
 from repairlab.spool.disk import read_file, trouble
+from repairlab.watch import judge, prepare
+from repairlab.watch.judge import Judged
 from repairlab.watch.outcome import VERDICTS, End, Killed, Phase, Ruling, Verdict, ruling
+from repairlab.watch.prepare import Prepared
 from repairlab.watch.workers import Workers
 
 PREPARE = "repairlab.watch.prepare:main"
@@ -64,27 +67,6 @@ class Told(Protocol):
         """Hear that an agent ran to its end."""
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """prepared.json, the reader's side."""
-
-    snapshot: str = ""
-    sha256: str = ""
-    wall_s: float = 0.0
-    resumed: bool = False
-    message: str = ""
-    field: str = ""
-    fix: str = ""
-
-
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """verdict.json, the reader's side."""
-
-    verdict: Verdict
-    reason: str
-    strategy: str = ""
-    tried: int = 0
-
-
 class Course:
     """One job in hand."""
 
@@ -114,12 +96,18 @@ class Course:
 
     def _prepare(self, now: float) -> None:
         self._work = self.claim.workdir()
-        settings = self._yard.settings
-        argv = ["--job", str(self.claim.path), "--id", self.claim.id, "--store", str(self._yard.store)]
-        argv += [item for root in self._yard.roots for item in ("--root", str(root))]
-        argv += ["--max-files", str(settings.bundles.max_files), "--max-bytes", str(settings.bundles.max_bytes)]
-        argv += ["--wall-s", str(settings.agent.wall_s), "--memory-mb", str(settings.agent.memory_mb)]
-        self._start(Phase.PREPARE, now, PREPARE_S, entry=PREPARE, argv=argv)
+        bundles, agent = self._yard.settings.bundles, self._yard.settings.agent
+        order = prepare.Order(
+            job=str(self.claim.path),
+            id=self.claim.id,
+            store=str(self._yard.store),
+            roots=[str(root) for root in self._yard.roots],
+            max_files=bundles.max_files,
+            max_bytes=bundles.max_bytes,
+            wall_s=agent.wall_s,
+            memory_mb=agent.memory_mb,
+        )
+        self._start(Phase.PREPARE, now, PREPARE_S, entry=PREPARE, argv=[msgspec.json.encode(order).decode()])
 
     def _agent(self, now: float) -> None:
         effort = self.claim.effort
@@ -133,12 +121,18 @@ class Course:
         self._say(Event.JOB_STARTED, f"attempt {self.attempt} started with effort {effort}", EFFORT=effort)
 
     def _judge(self, now: float) -> None:
-        argv = ["--job", str(self.claim.path), "--id", self.claim.id, "--lineage", self.lineage]
-        argv += ["--queue", str(self._yard.challengers), "--snapshot", self._prepared.snapshot or "/"]
-        argv += ["--sha256", self._prepared.sha256, "--code", str(self._agent_end.status)]
-        argv += ["--killed", str(self._agent_end.killed)]
-        argv += ["--resume"] if self._prepared.resumed else []
-        self._start(Phase.JUDGE, now, JUDGE_S, entry=JUDGE, argv=argv)
+        order = judge.Order(
+            job=str(self.claim.path),
+            id=self.claim.id,
+            lineage=self.lineage,
+            queue=str(self._yard.challengers),
+            snapshot=self._prepared.snapshot,
+            sha256=self._prepared.sha256,
+            code=self._agent_end.status or 0,
+            killed=self._agent_end.killed,
+            resume=self._prepared.resumed,
+        )
+        self._start(Phase.JUDGE, now, JUDGE_S, entry=JUDGE, argv=[msgspec.json.encode(order).decode()])
 
     def _start(self, phase: Phase, now: float, limit_s: float, **what: Any) -> None:
         self.phase, self._killed, self._again = phase, Killed.NO, None

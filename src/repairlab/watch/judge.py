@@ -1,20 +1,17 @@
 """watch.judge: the last worker of a job: believe nothing of what the agent said, make what is true durable.
 
-    --job DIR --id ID --lineage NAME --queue DIR --snapshot DIR --sha256 HEX --code N [--killed WHY] [--resume]
+Its one argument is an `Order` in JSON. Reads <job>/job.json, <job>/work/agent.stdout (the telemetry) and
+<job>/work/out/patch.diff; all of it bounded, and no link is followed. Proved before anything is published: one
+telemetry object, in agreement with the exit code; the snapshot still is what it was; its hash is the one that the agent
+names; the patch applies to it, leaves the tests alone, and makes of it exactly the bundle whose hash the agent names.
 
-Reads DIR/job.json, DIR/work/agent.stdout (the telemetry) and DIR/work/out/patch.diff; all of it bounded, and no link is
-followed. Proved before anything is published: one telemetry object, in agreement with the exit code; the snapshot still
-is what it was; its hash is the one that the agent names; the patch applies to it, leaves the tests alone, and makes of
-it exactly the bundle whose hash the agent names.
-
-Durable in this order, so that a death in between repeats and never doubles: DIR/telemetry.json, DIR/patch.diff,
-DIR/challenger.json (from here on the result is decided), then challenger_<ID>.json in the challengers' queue. Writes
-DIR/work/verdict.json (`Judged`) last; the watcher then needs one rename to end the job.
+Durable in this order, so that a death in between repeats and never doubles: <job>/telemetry.json, <job>/patch.diff,
+<job>/challenger.json (from here on the result is decided), then challenger_<id>.json in the challengers' queue. Writes
+<job>/work/verdict.json (`Judged`) last; the watcher then needs one rename to end the job.
 
 Exit: 0 judged, whatever the verdict · 75 the disk is full; run it again.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -45,6 +42,20 @@ KEPT = 200  # entries of each list in the telemetry that is kept with the job
 TESTS = ("test_*.py", "*_test.py", "conftest.py")  # pytest's own discovery, where the handoff names no tests
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What to judge: the job, the frozen bundle that its agent was given, how the agent ended."""
+
+    job: str
+    id: str
+    lineage: str
+    queue: str
+    snapshot: str
+    sha256: str
+    code: int
+    killed: str = ""
+    resume: bool = False
+
+
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict, and what the journal and the job's history say about it."""
 
@@ -60,50 +71,38 @@ class Lie(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Judge one answer."""
-    options = _parser().parse_args(argv)
+    order = _ORDERS.decode(argv[0])
     os.umask(0o022)  # results are there to be read; who may is decided by the directories above
     with trouble("keep the results"):
-        judged = _resume(options) if options.resume else _judge(options)
-        (options.job / "work" / RESULT).write_bytes(msgspec.json.encode(judged))
+        judged = _resume(order) if order.resume else _judge(order)
+        Path(order.job, "work", RESULT).write_bytes(msgspec.json.encode(judged))
     return os.EX_OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="repairlab-judge", description=__doc__)
-    for name in ("--job", "--queue", "--snapshot"):
-        parser.add_argument(name, type=Path, required=True)
-    for name in ("--id", "--lineage", "--sha256"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--code", type=int, required=True)
-    parser.add_argument("--killed", default="")
-    parser.add_argument("--resume", action="store_true")
-    return parser
-
-
-def _judge(options: argparse.Namespace) -> Judged:
+def _judge(order: Order) -> Judged:
     try:
-        told = _telemetry(options.job / "work" / STDOUT, options.code)
-        if told.parent_sha256 != options.sha256:
+        told = _telemetry(Path(order.job) / "work" / STDOUT, order.code)
+        if told.parent_sha256 != order.sha256:
             raise Lie("parent_sha256 is not the hash of the bundle that the agent was given")
-        keep(options.job, "telemetry.json", documents.encode(_bounded(told)))
+        keep(order.job, "telemetry.json", documents.encode(_bounded(told)))
         if not told.ok:
-            reason = options.killed or told.reason or told.strategy
+            reason = order.killed or told.reason or told.strategy
             return Judged(verdict=Verdict.NOT_REPAIRED, reason=reason, strategy=told.strategy, tried=told.attempts)
-        handoff = documents.decode(read_file(options.job / "job.json", documents.MAX_BYTES), Handoff)
-        patch = _proved_patch(options, told, handoff)
+        handoff = documents.decode(read_file(Path(order.job) / "job.json", documents.MAX_BYTES), Handoff)
+        patch = _proved_patch(order, told, handoff)
     except Lie as lie:
         return Judged(verdict=Verdict.INVALID, reason=str(lie))
-    _decide(options, told, handoff, patch)
+    _decide(order, told, handoff, patch)
     verdict = Verdict.NOOP if told.strategy is Strategy.NOOP else Verdict.REPAIRED
     return Judged(verdict=verdict, reason=told.details[:500], strategy=told.strategy, tried=told.attempts)
 
 
-def _resume(options: argparse.Namespace) -> Judged:
+def _resume(order: Order) -> Judged:
     """Publish what an earlier owner had decided."""
-    raw = read_file(options.job / CHALLENGER, MAX_CHALLENGER)
+    raw = read_file(Path(order.job) / CHALLENGER, MAX_CHALLENGER)
     made = documents.decode(raw, Challenger, max_bytes=MAX_CHALLENGER)
-    if not consumed(options.queue, options.id):
-        publish(options.queue, options.id, raw)
+    if not consumed(order.queue, order.id):
+        publish(order.queue, order.id, raw)
     verdict = Verdict.REPAIRED if made.meta_repair else Verdict.NOOP
     return Judged(verdict=verdict, reason=made.repair_details[:500], strategy=made.repair_strategy)
 
@@ -140,18 +139,18 @@ def _bounded(told: Telemetry) -> Telemetry:
     )
 
 
-def _proved_patch(options: argparse.Namespace, told: Telemetry, handoff: Handoff) -> bytes:
+def _proved_patch(order: Order, told: Telemetry, handoff: Handoff) -> bytes:
     """Return the patch that makes of the snapshot what the agent says, empty for a noop; raise `Lie`."""
-    found = manifest(options.snapshot)
-    if hash_manifest(found) != options.sha256:
+    found = manifest(Path(order.snapshot))
+    if hash_manifest(found) != order.sha256:
         raise Lie("the frozen bundle was changed while the agent ran")
     if told.strategy is Strategy.NOOP:
-        if told.bundle_sha256 != options.sha256:
+        if told.bundle_sha256 != order.sha256:
             raise Lie("a noop that names another bundle_sha256")
         return b""
-    patch = _read(options.job / "work" / "out" / "patch.diff", MAX_PATCH, "patch.diff")
+    patch = _read(Path(order.job) / "work" / "out" / "patch.diff", MAX_PATCH, "patch.diff")
     try:
-        changed = applied(patch, options.snapshot)
+        changed = applied(patch, Path(order.snapshot))
     except BadPatch as error:
         raise Lie(f"patch.diff: {error}") from None
     for name, content in changed.items():
@@ -161,7 +160,7 @@ def _proved_patch(options: argparse.Namespace, told: Telemetry, handoff: Handoff
         found[name] = (found[name][0], content_digest(content))
     if hash_manifest(found) != told.bundle_sha256:
         raise Lie("bundle_sha256 is not the hash of the bundle that patch.diff makes")
-    if told.bundle_sha256 == options.sha256:
+    if told.bundle_sha256 == order.sha256:
         raise Lie("patch.diff changes nothing")
     return patch
 
@@ -187,23 +186,23 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     )
 
 
-def _decide(options: argparse.Namespace, told: Telemetry, handoff: Handoff, patch: bytes) -> None:
+def _decide(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -> None:
     """Make the result durable and publish it."""
     if patch:
-        keep(options.job, "patch.diff", patch)
-    raw = documents.encode(_challenger(options, told, handoff, patch))
-    keep(options.job, CHALLENGER, raw)
-    publish(options.queue, options.id, raw)
+        keep(order.job, "patch.diff", patch)
+    raw = documents.encode(_challenger(order, told, handoff, patch))
+    keep(order.job, CHALLENGER, raw)
+    publish(order.queue, order.id, raw)
 
 
-def _challenger(options: argparse.Namespace, told: Telemetry, handoff: Handoff, patch: bytes) -> Challenger:
+def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -> Challenger:
     text, encoding = _as_text(patch)
     return Challenger(
         ts=time.time(),
         source="repairlab-queue-watcher",
-        bundle_dir=str(options.snapshot),
+        bundle_dir=order.snapshot,
         spec_path=handoff.spec_path,
-        lineage=options.lineage,
+        lineage=order.lineage,
         original_epoch=handoff.epoch,
         original_fitness=handoff.metrics.fitness if handoff.metrics else None,
         repair_strategy=told.strategy,
@@ -214,7 +213,7 @@ def _challenger(options: argparse.Namespace, told: Telemetry, handoff: Handoff, 
         parent_sha256=told.parent_sha256,
         meta_repair=told.strategy is not Strategy.NOOP,
         patch=text,
-        idempotency_key=options.id,
+        idempotency_key=order.id,
         unknown={**handoff.unknown, **encoding},
     )
 
@@ -227,24 +226,28 @@ def _as_text(patch: bytes) -> tuple[str, dict[str, Any]]:
         return patch.decode("latin-1"), {"patch_encoding": "latin-1"}
 
 
-def keep(job: Path, name: str, data: bytes) -> None:
+def keep(job: str, name: str, data: bytes) -> None:
     """Make a file of the job durable, replacing it in one step; the job's lock is inherited from the watcher."""
     disk = Disk()
-    disk.replace("keep", str(job / name), data, sync=True)
-    disk.sync_directory("keep.directory", str(job))
+    disk.replace("keep", f"{job}/{name}", data, sync=True)
+    disk.sync_directory("keep.directory", job)
 
 
-def publish(path: Path, job_id: str, raw: bytes) -> None:
+def publish(path: str, job_id: str, raw: bytes) -> None:
     """Publish the challenger. The same bytes under the same name are published already; others were there first."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise TemporaryFailure(f"the challengers' queue {path} is gone", fix="a watcher makes it again")
     queue = Spool(path, pattern=CHALLENGERS)
     with suppress(BadInput):  # from before a `retry`: the id is the same, so the tournament has its challenger
         queue.publish(raw, f"challenger_{job_id}.json")
 
 
-def consumed(path: Path, job_id: str) -> bool:
+def consumed(path: str, job_id: str) -> bool:
     """Whether the tournament has taken the challenger of this job out of its arrivals, however far it is with it."""
     wanted = digest("key", str(os.geteuid()), job_id.encode())
     elsewhere = (state for state in State if state is not State.WAITING)
     return any(job.id == wanted for job in Spool(path, pattern=CHALLENGERS).jobs(*elsewhere))
+
+
+# Done by the parent of the workers, which imports this module: msgspec looks at a type when it first meets it.
+_ORDERS = msgspec.json.Decoder(Order)

@@ -1,9 +1,8 @@
 """watch.prepare: the first worker of a job: read what was handed in, freeze its bundle, write the agent's handoff.
 
-    --job DIR --id ID --store DIR --root DIR … --max-files N --max-bytes N --wall-s S --memory-mb N
-
-Reads DIR/job.json (untrusted), writes DIR/work/handoff.json for the agent (bundle_dir is the frozen copy, limits are
-bounded by ours) and DIR/work/prepared.json: `Prepared` when all is well, {message, field, fix} when it is not.
+Its one argument is an `Order` in JSON. Reads <job>/job.json (untrusted), writes <job>/work/handoff.json for the agent
+(bundle_dir is the frozen copy, limits are bounded by ours) and <job>/work/prepared.json: `Prepared` when all is well,
+{message, field, fix} when it is not.
 
 A job whose results are durable already (its watcher died between that and the end) is `resumed`: nothing is frozen and
 no agent will run, so that the same result is published, and not another one.
@@ -11,14 +10,12 @@ no agent will run, so that the same result is published, and not another one.
 Exit: 0 · 65 unusable input · 75 full disk and the like · 77 the store is not writable.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import orjson
 
 from repairlab import documents
 from repairlab.documents import Challenger, Handoff, Limits
@@ -34,6 +31,19 @@ CHALLENGER = "challenger.json"
 MAX_CHALLENGER = 1 << 26
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What to prepare, where frozen bundles live, where bundles may come from, and the bounds."""
+
+    job: str
+    id: str
+    store: str
+    roots: list[str]
+    max_files: int
+    max_bytes: int
+    wall_s: float
+    memory_mb: int
+
+
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What the watcher needs to know to start the agent and the judge."""
 
@@ -41,43 +51,34 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     wall_s: float = 0.0
     resumed: bool = False
+    message: str = ""
+    field: str = ""
+    fix: str = ""
 
 
 def main(argv: Sequence[str]) -> int:
     """Prepare one job."""
-    options = _parser().parse_args(argv)
-    work = options.job / "work"
+    order = _ORDERS.decode(argv[0])
+    work = Path(order.job) / "work"
     try:
-        result = msgspec.json.encode(_prepare(options, work))
+        prepared = _prepare(order, work)
     except RepairLabError as error:
-        (work / RESULT).write_bytes(orjson.dumps({"message": error.message, "field": error.field, "fix": error.fix}))
+        told = Prepared(message=error.message, field=error.field, fix=error.fix)
+        (work / RESULT).write_bytes(msgspec.json.encode(told))
         raise
-    (work / RESULT).write_bytes(result)
+    (work / RESULT).write_bytes(msgspec.json.encode(prepared))
     return os.EX_OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="repairlab-prepare", description=__doc__)
-    parser.add_argument("--job", type=Path, required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--root", type=Path, action="append", default=[])
-    parser.add_argument("--max-files", type=int, required=True)
-    parser.add_argument("--max-bytes", type=int, required=True)
-    parser.add_argument("--wall-s", type=float, required=True)
-    parser.add_argument("--memory-mb", type=int, required=True)
-    return parser
-
-
-def _prepare(options: argparse.Namespace, work: Path) -> Prepared:
-    handoff = documents.decode(read_document(str(options.job / "job.json"), documents.MAX_BYTES), Handoff)
-    if resumable(options.job, options.id):
+def _prepare(order: Order, work: Path) -> Prepared:
+    handoff = documents.decode(read_document(f"{order.job}/job.json", documents.MAX_BYTES), Handoff)
+    if resumable(Path(order.job), order.id):
         return Prepared(resumed=True)
-    bounds = BundleLimits(max_files=options.max_files, max_bytes=options.max_bytes)
-    frozen = snapshot(_source(handoff), roots=options.root, store=options.store, limits=bounds)
-    limits = _bounded(handoff.limits, options.wall_s, options.memory_mb)
+    bounds = BundleLimits(max_files=order.max_files, max_bytes=order.max_bytes)
+    frozen = snapshot(_source(handoff), roots=[Path(r) for r in order.roots], store=Path(order.store), limits=bounds)
+    limits = _bounded(handoff.limits, order.wall_s, order.memory_mb)
     (work / HANDOFF).write_bytes(documents.encode(_for_agent(handoff, frozen, limits)))
-    return Prepared(snapshot=str(frozen.path), sha256=frozen.sha256, wall_s=limits.wall_s or options.wall_s)
+    return Prepared(snapshot=str(frozen.path), sha256=frozen.sha256, wall_s=limits.wall_s or order.wall_s)
 
 
 def _source(handoff: Handoff) -> Path:
@@ -110,3 +111,8 @@ def resumable(job: Path, job_id: str) -> bool:
     retried = [event["at"] for event in history.read(job / history.NAME) if event["event"] == "retried"]
     last = max((datetime.fromisoformat(at).timestamp() for at in retried), default=0.0)
     return made.idempotency_key == job_id and made.ts > last
+
+
+# Done by the parent of the workers, which imports this module: msgspec looks at a type when it first meets it.
+_ORDERS = msgspec.json.Decoder(Order)
+documents.encode(Handoff(bundle_dir="/"))

@@ -1,0 +1,97 @@
+"""bench/latency: from the rename that drops a handoff to the first instruction of its agent.
+
+    python bench/latency.py [--samples 200] [--waiting 0 100000] [--dir DIR]
+
+The real watcher, with an agent command that prints the time and ends. The waiting jobs belong to a lineage whose only
+slot is taken by an agent that sleeps, so that they wait all the time; the samples are dropped one after the other.
+`frozen`: the bundle is named by its place in the store, as `repairlab submit` does. `directory`: it is any directory,
+and is copied and flushed before the agent may start.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine, percentile, table
+from room import Room
+
+from repairlab.sandbox.bundle import snapshot
+from repairlab.spool import State
+
+AGENT = ["/bin/bash", "-c", 'echo $EPOCHREALTIME; if grep -q \'"bulk"\' "$2"; then sleep 1000; fi; exit 1', "agent"]
+BATCH = 1000
+
+
+def fill(room: Room, bundle: Path, waiting: int) -> None:
+    """Let jobs wait, the first of them in the only slot that their lineage has."""
+    for start in range(0, waiting, BATCH):
+        documents = [
+            json.dumps({"bundle_dir": str(bundle), "lineage": "bulk", "number": number}).encode()
+            for number in range(start, min(start + BATCH, waiting))
+        ]
+        room.queue.publish_many(documents, durable=False)
+
+
+def sample(room: Room, bundle: Path, number: int) -> float:
+    """Drop one handoff; return the ms until its agent ran."""
+    document = json.dumps({"bundle_dir": str(bundle), "lineage": "probe", "number": number}).encode()
+    staged = room.queue.path / "tmp" / f"probe-{number}"
+    staged.write_bytes(document)
+    began = time.time_ns()
+    staged.rename(room.queue.path / f"handoff-probe-{number}.json")
+    places = {}
+    while not places:
+        time.sleep(0.005)
+        places = {job.id: job for job in room.queue.jobs(State.DEFERRED)}
+        places = {key: job for key, job in places.items() if key not in room.seen}
+    (job,) = places.values()
+    room.seen.add(job.id)
+    seconds, micros = (Path(job.path) / "work" / "agent.stdout").read_text().strip().split(".")
+    return int(seconds) * 1e3 + int(micros) / 1e3 - began / 1e6
+
+
+def row(root: Path, waiting: int, samples: int, frozen: bool) -> list[str]:
+    settings = {"WATCHER_PER_LINEAGE": "1", "WATCHER_CONCURRENCY": "2", "AGENT_WALL_S": "3600", "WATCHER_GRACE_S": "0"}
+    slow = {"QUEUE_BACKOFF_BASE_S": "86400", "QUEUE_BACKOFF_CAP_S": "86400", "QUEUE_RESCAN_S": "5"}
+    with Room(root / f"{waiting}-{frozen}", AGENT, **settings, **slow, QUEUE_QUOTA_WAITING="1000000") as room:
+        room.seen = set()
+        bundle = room.bundle("probe", calc_py="x = 1\n", test_calc_py="def test_x():\n    assert False\n")
+        if frozen:
+            bundle = snapshot(bundle, roots=[room.bundles], store=room.bundles).path
+        fill(room, bundle, waiting)
+        watcher = room.start()
+        room.wait(lambda: "serving" in room.said())
+        if waiting:
+            room.wait(lambda: room.queue.counts()[State.ACTIVE] == 1, 60)
+            time.sleep(5 + waiting / 10_000)  # the first pass over all of them
+        for number in range(5):
+            sample(room, bundle, -1 - number)
+        times = [sample(room, bundle, number) for number in range(samples)]
+        room.stop(watcher)
+    name = "frozen" if frozen else "directory"
+    return [
+        f"{waiting:,}",
+        name,
+        *(f"{value:.1f}" for value in (percentile(times, 0.5), percentile(times, 0.99), max(times))),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--waiting", type=int, nargs="*", default=[0, 100_000])
+    parser.add_argument("--dir", type=Path, help="where to put the state directory (default: $TMPDIR)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="repairlab-latency-", dir=options.dir) as scratch:
+        root = Path(scratch)
+        print(f"drop → agent start, {options.samples} samples; {machine(root)}", flush=True)
+        rows = [row(root, waiting, options.samples, frozen) for waiting in options.waiting for frozen in (True, False)]
+        print(table(["waiting", "bundle", "p50 ms", "p99 ms", "max ms"], rows))
+
+
+if __name__ == "__main__":
+    main()

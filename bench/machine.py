@@ -1,0 +1,43 @@
+"""bench/machine: what a figure was measured on, in general words, and how tables are printed."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def machine(path: Path) -> str:
+    """Return cores, memory, kernel, Python, and the file system that `path` is on."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} cores (load {load:.1f}), {memory} GiB, Linux {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}, {file_system(path)}"
+    )
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system, from the longest mount point above the path."""
+    found = ("", "?")
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mounted, kind, *_ = line.split()
+        if path.resolve().is_relative_to(mounted) and len(mounted) >= len(found[0]):
+            found = (mounted, kind)
+    return found[1]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in [head, *rows]
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
