@@ -98,7 +98,7 @@ def _opened(source: Path, roots: Sequence[Path]) -> Iterator[int]:
     """Open the directory `source`, reached from one of the roots without following anything on the way."""
     if "\0" in str(source) or not source.is_absolute():
         raise refused(f"{str(source)!r} is not an absolute path", "write the path from / on")
-    # Not strict: what lies outside is refused in the same words whether it exists or not, so nobody can ask us about it.
+    # Not strict: what lies outside is refused in the same words whether it exists or not, so nobody learns which.
     real = Path(os.path.realpath(source))
     for root in roots:
         base = root.resolve()
