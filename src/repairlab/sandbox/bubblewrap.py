@@ -19,6 +19,7 @@ Facts that shape it:
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -30,6 +31,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from repairlab.errors import RepairLabError, TemporaryFailure, Unavailable
+from repairlab.process import run
 from repairlab.sandbox import interpreter, seccomp
 from repairlab.sandbox.api import (
     FIXED_ENV,
@@ -118,6 +120,8 @@ class _Started:
             passed = {path: _memory(content, opened) for path, content in ETC.items()}
             prefix, sources = _as_nobody(shown)
             options = [*_options(limits, shown, sources, passed), "--info-fd", str(info)]
+            if _version(bwrap) >= (0, 8):  # before, the filter of system calls alone keeps new namespaces away
+                options += ["--disable-userns", "--assert-userns-disabled"]
             passing = [stream, info, *passed.values()]
             if rules := seccomp.program():
                 passing.append(_memory(rules, opened))
@@ -249,7 +253,7 @@ def _memory(content: bytes, opened: contextlib.ExitStack) -> int:
 def _options(
     limits: SandboxLimits, shown: Sequence[interpreter.Mount], sources: Mapping[str, str], passed: Mapping[str, int]
 ) -> Iterator[str]:
-    yield from ("--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled")
+    yield from ("--unshare-all", "--unshare-user")
     yield from ("--uid", "1000", "--gid", "1000", "--hostname", "sandbox")
     yield from ("--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv")
     work = _work(shown)
@@ -303,6 +307,14 @@ def find() -> str:
     )
 
 
+@functools.cache
+def _version(bwrap: str) -> tuple[int, int]:
+    """Return the version that bwrap says it has, (0, 0) when it says nothing of the kind."""
+    said = run([bwrap, "--version"], timeout=10, env={}).out.decode(errors="replace")
+    found = re.search(r"(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def fix_for(said: str) -> str:
     """Return what a person does about bwrap's last words."""
     if re.search(r"new namespace|user namespace|uid map|Operation not permitted|No permissions", said):
@@ -312,7 +324,7 @@ def fix_for(said: str) -> str:
                     return f"as root: {fix}"
         return "allow unprivileged user namespaces; in a container, run it with --security-opt seccomp=unconfined"
     if "Unknown option" in said:
-        return "install bubblewrap 0.8 or later"
+        return "install bubblewrap 0.7 or later"
     return "see the message; `repairlab doctor` tries again"
 
 

@@ -73,7 +73,12 @@ class Unconfined:
             boot(stream, order, START_S)
             stream.send(program.encode() if isinstance(program, str) else program)
         except StreamError:
-            said = os.read(reader, 1 << 16).decode(errors="replace").strip()
+            stream.close()
+            members.end()
+            process.wait()
+            members.close()
+            with open(reader, "rb", buffering=0) as output:
+                said = (output.read(1 << 16) or b"").decode(errors="replace").strip()
             raise TemporaryFailure(f"the unconfined program did not start: {said[-500:]}") from None
         keeper = ProcessKeeper(process, reader, members, limits)
         keeper.watch()
