@@ -20,7 +20,9 @@ from repairlab.repair.source import Edit, overlapping
 from repairlab.repair.transformations import Project
 from repairlab.repair.validation import Server, ServerLost, Setup, Verdict
 
-AHEAD = 3  # candidates in the pipe: the server never waits for the agent
+LIKELIEST = 40  # candidates that get a fork of their own; after them come batches
+BATCH = 12
+AHEAD = 2  # batches in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
 MORE_TIME = (8.0, 40.0)  # by how much the allowance of candidates that ran out of time is raised
 AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
@@ -114,11 +116,9 @@ class Search:
         pipe: list[Job] = []
         while True:
             try:
-                while len(pipe) < AHEAD and not self._over() and (job := self._choose(choose)) is not None:
-                    pipe.append(job)
-                    state, change, scale = job
-                    edits = [edit for each in (*state.changes, change) for edit in each.edits]
-                    server.submit(edits, scale=scale, partial=self._tasters)
+                while len(pipe) < AHEAD * self._batch and not self._over() and (jobs := self._some(choose)):
+                    pipe += jobs
+                    server.submit([edits_of(*job) for job in jobs], scale=jobs[0][2], partial=self._tasters)
                 if not pipe:
                     return server
                 verdict = server.result()
@@ -129,6 +129,20 @@ class Search:
                 self._again = waiting + self._again
                 continue
             self._judge(*pipe.pop(0), verdict)
+
+    @property
+    def _batch(self) -> int:
+        return 1 if self.tried < LIKELIEST else BATCH
+
+    def _some(self, choose: Callable[[], "Job | None"]) -> list["Job"]:
+        """Return the next candidates to go together: of one allowance, as many as a batch takes."""
+        jobs: list[Job] = []
+        while len(jobs) < self._batch and (job := self._choose(choose)) is not None:
+            if jobs and job[2] != jobs[0][2]:
+                self._again.insert(0, job)
+                break
+            jobs.append(job)
+        return jobs
 
     def _choose(self, choose: Callable[[], "Job | None"]) -> "Job | None":
         return self._again.pop(0) if self._again else choose()
@@ -236,6 +250,11 @@ class Search:
             return state.weight * BREAKING / (1 + self.partial)
         apart = not any(change.line in self.ground.tests[index].lines for index in remaining)
         return state.weight * (INDEPENDENT if apart else SHARED / (1 + self.partial / 4))
+
+
+def edits_of(state: State, change: Change, _scale: float) -> list[Edit]:
+    """Return all edits of a candidate."""
+    return [edit for each in (*state.changes, change) for edit in each.edits]
 
 
 def allowances(tests: Sequence[TestRun]) -> list[float]:

@@ -185,14 +185,19 @@ class Server:
         self._plan["whole"] = list(whole)
         ask(self._confined, self._plan, Answer, GRACE_S)
 
-    def submit(self, edits: Iterable[Edit], *, scale: float, partial: int) -> None:
-        """Queue a candidate; `result` returns the verdicts in the order of submission."""
-        by_path: dict[str, list[tuple[int, int, str]]] = {}
-        for edit in edits:
-            by_path.setdefault(edit.path, []).append((edit.start, edit.end, edit.text))
+    def submit(self, candidates: Sequence[Iterable[Edit]], *, scale: float, partial: int) -> None:
+        """Queue candidates, more than one as a batch; `result` returns the verdicts in the order of submission."""
         limit_s = 4 * sum(self._plan["allow"]) * scale + 10
-        request = {"op": "try", "edits": by_path, "scale": scale, "partial": partial, "limit_s": limit_s}
-        self._limit_s = 2 * limit_s + GRACE_S
+        request: dict[str, Any] = {
+            "op": "batch",
+            "scale": scale,
+            "partial": partial,
+            "limit_s": limit_s * len(candidates),
+        }
+        request["batch"] = [_by_path(edits) for edits in candidates]
+        if len(candidates) == 1:
+            request |= {"op": "try", "edits": request.pop("batch")[0]}
+        self._limit_s = 2 * limit_s * len(candidates) + GRACE_S
         try:
             self._confined.stream.send(msgspec.json.encode(request))
         except StreamError as error:
@@ -220,6 +225,13 @@ class Server:
         }
         crash = tuple((name, line) for path, line in test.crash if (name := self.relative(path)) in sources)
         return TestRun(ids[test.index], test.outcome, max(0.0, test.cpu), test.message[:500], lines, crash)
+
+
+def _by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:
+    found: dict[str, list[tuple[int, int, str]]] = {}
+    for edit in edits:
+        found.setdefault(edit.path, []).append((edit.start, edit.end, edit.text))
+    return found
 
 
 def verify(setup: Setup, files: Mapping[str, bytes], expected: Mapping[str, str], wall_s: float) -> "Verification":

@@ -25,13 +25,14 @@ def hot_main(channel, arguments, texts):
 
 
 class Hot:
-    """Answers `baseline` and `try`."""
+    """Answers `baseline`, `plan`, `try` and `batch`."""
 
     def __init__(self, session, recorder, files):
         self.session = session
         self.recorder = recorder
         self.files = files
         self.plain = plain_items(session)
+        self.batch = None
 
     def do_baseline(self, request):
         """Run the tests `order`, each bounded by `limit_s` of CPU; with `trace`, collect coverage too.
@@ -84,24 +85,37 @@ class Hot:
             self.plain[index] = None
         return {}
 
-    def do_try(self, request):
-        """Judge one candidate: run `order` in a fork; `stop` indices end it when they fail."""
+    def swaps(self, edits):
+        """Return ([(file, old code, new code)], None), or (None, verdict) where swapping will not do."""
         try:
-            swaps = []
-            for path, edits in request["edits"].items():
-                swaps += [(self.files[path], old, new) for old, new in self.files[path].pairs(edits)]
+            found = []
+            for path, spans in edits.items():
+                found += [(self.files[path], old, new) for old, new in self.files[path].pairs(spans)]
         except SyntaxError:
-            return {"verdict": "syntax"}
+            return None, {"verdict": "syntax"}
         except (NeedsFresh, ValueError, RecursionError, MemoryError, OverflowError):
-            return {"verdict": "fresh"}
-        if any((old.co_name, old.co_firstlineno) in live.ran for live, old, _new in swaps):
-            return {"verdict": "fresh"}
+            return None, {"verdict": "fresh"}
+        if any((old.co_name, old.co_firstlineno) in live.ran for live, old, _new in found):
+            return None, {"verdict": "fresh"}
+        return found, None
+
+    def do_try(self, request):
+        """Judge one candidate in a fork of its own."""
+        swaps, answer = self.swaps(request["edits"])
+        if answer is not None:
+            return answer
 
         def apply():
             if not sum([live.swap(old, new) for live, old, new in swaps]):
                 raise NeedsFresh
 
         return forked_try(lambda: (self.session, self.recorder), dict(request, plain=self.plain), apply)
+
+    def do_batch(self, request):
+        """Judge many candidates in few forks."""
+        if self.batch is None:
+            self.batch = Batch(self)
+        return {"verdicts": self.batch.judge(request)}
 
 
 def baseline_body(hot, waiting, limit, coverage, plain):

@@ -9,6 +9,7 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
     start    import pytest, fork the hot worker, collect      → ids, errors
     baseline run all tests in the hot worker                  → outcome, CPU, lines of each
     try      judge a candidate (hot, or fresh where needed)   → verdict, outcomes
+    batch    judge many, those that repair nothing together   → a frame for each, as of `try`
     pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
 """
 
@@ -113,11 +114,25 @@ class Pristine:
             return {"lost": "no worker"}
         return self._ask_hot(request, 2 * request["wall_s"] + 10)
 
+    def root_paths(self, request):
+        """Make the paths of edits absolute."""
+        root = os.path.realpath(self.root)
+        for item in request.get("batch") or [request["edits"]]:
+            for path in list(item):
+                item[os.path.join(root, path)] = item.pop(path)
+
+    def do_batch(self, request):
+        """Judge many candidates; return their verdicts in order, each of which is a frame of its own."""
+        request.update(self.plan)
+        found = self._ask_hot(request, request["limit_s"]) if self.hot is not None else {}
+        verdicts = found.get("verdicts") or [{"verdict": "again"}] * len(request["batch"])
+        single = {key: value for key, value in request.items() if key not in ("batch", "op")}
+        for edits, verdict in zip(request["batch"], verdicts):
+            yield self.do_try(dict(single, op="try", edits=edits)) if verdict["verdict"] == "again" else verdict
+
     def do_try(self, request):
         request.update(self.plan)
         limit = request["limit_s"]
-        root = os.path.realpath(self.root)
-        request["edits"] = {os.path.join(root, path): edits for path, edits in request["edits"].items()}
         answer = {"verdict": "fresh"}
         if not request.get("fresh"):
             if self.hot is None and "lost" in self._fork_hot(limit + 30):
@@ -228,4 +243,8 @@ def serve():
             request = JSON.loads(stream.recv().decode())
         except EOFError:
             return
-        stream.send(JSON.dumps(getattr(pristine, "do_" + request["op"])(request)).encode())
+        if "edits" in request or "batch" in request:
+            pristine.root_paths(request)
+        answer = getattr(pristine, "do_" + request["op"])(request)
+        for frame in [answer] if isinstance(answer, dict) else answer:
+            stream.send(JSON.dumps(frame).encode())
