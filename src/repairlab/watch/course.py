@@ -66,6 +66,9 @@ class Told(Protocol):
     def answered(self) -> None:
         """Hear that an agent ran to its end."""
 
+    def short(self) -> str:
+        """Say what is short at this moment, "" for nothing."""
+
 
 class Course:
     """One job in hand."""
@@ -191,6 +194,9 @@ class Course:
         self._ruled(verdict, verdict.value, reason, now)
 
     def _ruled(self, verdict: Ruling, outcome: str, reason: str, now: float, **fields: Any) -> None:
+        # A worker that could not write breaks every rule there is: that is not the job's crash.
+        if verdict is Ruling.CRASH and (short := self._told.short()):
+            verdict, outcome, reason = Ruling.DEFER, Ruling.DEFER, f"{short}: {reason}"
         claim, fingerprint = self.claim, self._prepared.sha256 or None
         fields |= {"wall_s": round(now - self._began, 3)}
         act: dict[Ruling, Callable[[], Job]] = {

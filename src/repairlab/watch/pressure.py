@@ -14,6 +14,7 @@ from pathlib import Path
 PATIENCE = 3
 LONGEST_S = 60.0
 MIN_INODES = 1000
+FULL = 1 << 16  # bytes; below it a disk is full whatever the settings say
 MEASURE_S = 1.0
 
 
@@ -58,6 +59,11 @@ class Pressure:
             return self._short
         return self._why if now < self._until else ""
 
+    def shortage(self) -> str:
+        """Return what is short at this moment, measured anew, "" for nothing."""
+        self._measured_at = float("-inf")
+        return self._shortage()
+
     def next_change(self, now: float) -> float:
         """Return when to ask again, given that something is short now."""
         return self._measured_at + MEASURE_S if self._short else max(self._until, now)
@@ -67,7 +73,7 @@ class Pressure:
             free = os.statvfs(self._root)
         except OSError as error:
             return f"{self._root}: {error.strerror}"
-        if free.f_bavail * free.f_frsize < self._min_free:
+        if free.f_bavail * free.f_frsize < max(self._min_free, FULL):
             return f"less than {self._min_free >> 20} MiB are free on the disk of {self._root}"
         # Some file systems (btrfs) count no inodes and say 0 of 0.
         if self._min_free and free.f_files and free.f_favail < MIN_INODES:

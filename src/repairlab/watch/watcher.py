@@ -199,6 +199,10 @@ class Watcher:
         self._ears.doubt()
         self._pressure.suffer(job_id, why, time.monotonic())
 
+    def short(self) -> str:
+        """Return what is short at this moment."""
+        return self._pressure.shortage()
+
     def answered(self) -> None:
         """Take note that an agent ran to its end."""
         self._pressure.relieve()
