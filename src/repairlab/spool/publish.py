@@ -24,15 +24,17 @@ from repairlab.spool.tree import TMP, Tree
 BATCH = 1024
 _GROUP = 4  # from so many documents on, one syncfs is cheaper than their fsyncs
 _NAME_MAX = 255
+_BELIEVED_S = 5.0
 _NAME_BYTES = 12  # the shortest name that matters; no file system spends less on an entry of a directory
 
 
 def publish(tree: Tree, documents: Sequence[tuple[bytes, str | None]], *, durable: bool) -> list[Job]:
     """Publish all, or raise TemporaryFailure; what was published before a failure stays, and again is a no-op."""
     jobs: list[Job] = []
+    with trouble("look at the queue"):
+        _check_quota(tree, len(documents))
     for start in range(0, len(documents), BATCH):
         with trouble("publish"):
-            _check_quota(tree, len(documents) - start)
             jobs += _batch(tree, documents[start : start + BATCH], durable)
     return jobs
 
@@ -104,16 +106,20 @@ def _syncfs_reports() -> bool:
 def _check_quota(tree: Tree, more: int) -> None:
     """Refuse what would take this uid beyond its quota of waiting files.
 
-    The size of the directory bounds the number of its entries from above, so that the usual answer costs one stat.
+    The size of the directory bounds the number of its entries from above, so that the usual answer costs one stat. A
+    count is believed for some seconds: the quota is a brake, not a ledger.
     """
     quota = tree.policy.quota_waiting
     if os.stat(tree.path).st_size // _NAME_BYTES + more <= quota:
         return
-    uid = os.geteuid()
-    waiting = sum(_owned(entry, uid) for entry in os.scandir(tree.path) if tree.arrives(entry.name))
+    now, uid = tree.clock.monotonic(), os.geteuid()
+    at, waiting = tree.seen_waiting.get(uid, (-_BELIEVED_S, 0))
+    if now - at >= _BELIEVED_S or waiting + more > quota:
+        at, waiting = now, sum(_owned(entry, uid) for entry in os.scandir(tree.path) if tree.arrives(entry.name))
     if waiting + more > quota:
         message = f"{waiting} jobs of uid {uid} wait already, the quota is {quota}"
         raise TemporaryFailure(message, field="queue.quota_waiting", fix="wait until some are done")
+    tree.seen_waiting[uid] = (at, waiting + more)
 
 
 def _owned(entry: "os.DirEntry[str]", uid: int) -> bool:

@@ -52,6 +52,7 @@ class Tree:
     clock: Clock
     random: Callable[[], float]
     seen_days: dict[State, tuple[int, list[str]]] = field(default_factory=dict)
+    seen_waiting: dict[int, tuple[float, int]] = field(default_factory=dict)
 
     def arrives(self, name: str) -> bool:
         """Tell whether a file of this name is a job."""
