@@ -2,8 +2,6 @@
 
 import os
 import resource
-import socket
-import struct
 import subprocess
 import threading
 import time
@@ -12,13 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from repairlab import sandbox as box
 from repairlab.config import Settings
-from repairlab.errors import BadInput, TemporaryFailure, Unavailable
-from repairlab.sandbox import bubblewrap, inside, interpreter, seccomp
+from repairlab.errors import TemporaryFailure, Unavailable
+from repairlab.sandbox import bubblewrap
 
 SETTINGS = SimpleNamespace(tier="auto", memory_mb=256, processes=16, tmpfs_mb=4, open_files=64, file_mb=8)
 NONE = SimpleNamespace(**{**vars(SETTINGS), "tier": "none"})
@@ -251,215 +247,6 @@ with tier.start(many, limits=box.SandboxLimits(processes=16)) as confined:
     if "Permission denied" in done.stderr or "No module named 'repairlab'" in done.stderr:
         pytest.skip("a stranger cannot read the sources here")
     assert done.stdout == "14 16\n", done.stderr  # PID 1 without an environment, the program, and 14 of its making
-
-
-# The interpreter
-
-
-def virtual_environment(path, home):
-    for name in ("bin", "lib/python3/site-packages", "secrets"):
-        (path / name).mkdir(parents=True)
-    (path / "pyvenv.cfg").write_text(f"version = 3\nhome = {home}\n")
-    (path / "bin/python").symlink_to(Path(home) / "python3")
-    return str(path / "bin/python")
-
-
-def test_of_an_installation_only_what_an_interpreter_reads_is_shown(tmp_path):
-    python = virtual_environment(tmp_path / "venv", "/usr/bin")
-    shown = [mount.path for mount in interpreter.mounts(python, allowed=[str(tmp_path)])]
-    assert shown == [f"{tmp_path}/venv/{name}" for name in ("bin", "lib", "pyvenv.cfg")]
-
-
-def test_a_virtual_environment_of_a_person_works(tmp_path, confined_tier):
-    python = virtual_environment(tmp_path / "venv", "/usr/bin")
-    settings = SimpleNamespace(**vars(SETTINGS), interpreters=[str(tmp_path)])
-    answer = ask(box.open_sandbox(settings), "import sys\nstream.send(sys.prefix.encode())", python=python)
-    assert answer == f"{tmp_path}/venv"
-
-
-@pytest.mark.parametrize("kind", ["not allowed", "home outside", "link outside", "relative", "missing", "circle"])
-def test_an_interpreter_that_is_none_of_the_operators_is_refused(tmp_path, kind, confined_tier):
-    allowed = tmp_path / "allowed"
-    allowed.mkdir()
-    (tmp_path / "queue/bin").mkdir(parents=True)
-    (tmp_path / "queue/bin/python").write_text("#!/bin/sh\n")
-    (tmp_path / "queue/bin/python").chmod(0o755)
-    python = {
-        "not allowed": str(tmp_path / "queue/bin/python"),
-        "relative": "python3",
-        "missing": str(allowed / "bin/python"),
-    }.get(kind, str(allowed / "venv/bin/python"))
-    if kind == "home outside":  # would show the whole of the queue as read-only
-        virtual_environment(allowed / "venv", str(tmp_path / "queue/bin"))
-        (allowed / "venv/bin/python").unlink()
-        (allowed / "venv/bin/python").symlink_to("/usr/bin/python3")
-    elif kind == "link outside":
-        virtual_environment(allowed / "venv", "/usr/bin")
-        (allowed / "venv/bin/python").unlink()
-        (allowed / "venv/bin/python").symlink_to(tmp_path / "queue/bin/python")
-    elif kind == "circle":
-        virtual_environment(allowed / "venv", "/usr/bin")
-        (allowed / "venv/bin/python").unlink()
-        (allowed / "venv/bin/python").symlink_to("python")
-    settings = SimpleNamespace(**vars(SETTINGS), interpreters=[str(allowed)])
-    with pytest.raises(BadInput) as caught:
-        box.open_sandbox(settings).start("pass", python=python)
-    assert caught.value.field == "python"
-
-
-def test_the_work_directory_is_empty_also_where_the_interpreter_lies_below_it():
-    mounts = [interpreter.Mount("/work/venv/bin"), interpreter.Mount("/usr")]
-    assert bubblewrap._work(mounts) != "/work"
-    assert bubblewrap._work(mounts[1:]) == "/work"
-
-
-@pytest.mark.root
-def test_what_nobody_can_reach_is_staged(tmp_path):
-    hidden = tmp_path / "closed/bin"
-    hidden.mkdir(parents=True)
-    (tmp_path / "closed").chmod(0o700)
-    prefix, sources = bubblewrap._as_nobody([interpreter.Mount(str(hidden)), interpreter.Mount("/usr")])
-    assert prefix[0].endswith("unshare")
-    assert list(sources) == [str(hidden)]
-    prefix, sources = bubblewrap._as_nobody([interpreter.Mount("/usr")])
-    assert prefix[0].endswith("setpriv")
-    assert sources == {}
-
-
-# The stream
-
-
-@pytest.fixture
-def pair():
-    ours, theirs = socket.socketpair()
-    stream = box.Stream(ours)
-    with theirs:
-        yield stream, theirs
-    stream.close()
-
-
-def test_a_frame_in_pieces_survives_a_timeout(pair):
-    stream, theirs = pair
-    frame = struct.pack(">I", 6) + b"abcdef"
-    for byte in frame[:-1]:
-        theirs.send(bytes([byte]))
-        with pytest.raises(box.StreamTimeout):
-            stream.recv(0)
-    theirs.send(frame[-1:] + frame)
-    assert stream.recv(0) == b"abcdef"
-    assert stream.recv(0) == b"abcdef"
-
-
-def test_an_announcement_beyond_the_bound_is_refused_before_anything_is_held(pair):
-    stream, theirs = pair
-    theirs.send(struct.pack(">I", 101))
-    with pytest.raises(box.FrameTooLarge):
-        stream.recv(1, max_bytes=100)
-
-
-def test_a_closed_stream_is_told_from_a_silent_one(pair):
-    stream, theirs = pair
-    with pytest.raises(box.StreamTimeout):
-        stream.recv(0)
-    theirs.send(struct.pack(">I", 6) + b"abc")
-    theirs.close()
-    with pytest.raises(box.StreamClosed):
-        stream.recv(1)
-    with pytest.raises(box.StreamClosed):
-        stream.send(b"x" * (1 << 20))
-
-
-def test_a_send_to_somebody_who_does_not_read_ends(pair):
-    stream, _ = pair
-    with pytest.raises(box.StreamTimeout):
-        stream.send(b"x" * (1 << 22), timeout=0.05)
-
-
-def test_frames_too_large_to_send_are_a_bug_of_the_caller(pair):
-    with pytest.raises(ValueError, match="send_files"):
-        pair[0].send(bytes(inside.MAX_FRAME + 1))
-
-
-SEGMENT = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=5).filter(
-    lambda name: name not in (".", "..")
-)
-ENTRIES = st.lists(
-    st.tuples(st.lists(SEGMENT, min_size=1, max_size=3).map("/".join), st.sampled_from("fxl"), st.binary(max_size=20))
-)
-
-
-@given(ENTRIES)
-def test_packed_entries_come_out_as_they_went_in(entries):
-    frames = list(inside.pack(entries))
-    assert frames[-1] == b""
-    assert all(frames[:-1])
-    assert [entry for frame in frames for entry in inside.unpack(frame)] == entries
-
-
-@given(st.binary(max_size=60))
-def test_any_bytes_are_files_or_refused(raw):
-    try:
-        for path, _, _ in inside.unpack(raw):
-            assert not os.path.isabs(path)
-            assert ".." not in path.split("/")
-    except inside.FrameError:
-        pass
-
-
-def test_the_inside_runs_on_an_old_interpreter():
-    compile(Path(inside.__file__).read_text(), "inside", "exec", dont_inherit=True)
-    import ast
-
-    ast.parse(Path(inside.__file__).read_text(), feature_version=(3, 8))
-    ast.parse(inside.LOADER, feature_version=(3, 8))
-
-
-# The filter of system calls
-
-
-def interpret(program, number, argument=0, audit=0xC000003E):
-    """Run a filter as the kernel does."""
-    steps = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
-    data = struct.pack("=IIQ", number, audit, 0) + struct.pack("=Q", argument) + bytes(40)
-    at = value = 0
-    while True:
-        code, then, otherwise, k = steps[at]
-        if code == seccomp.RETURN:
-            return k
-        if code == seccomp.LOAD:
-            (value,) = struct.unpack_from("=I", data, k)
-            at += 1
-            continue
-        tests = {
-            seccomp.JUMP_EQUAL: value == k,
-            seccomp.JUMP_AT_LEAST: value >= k,
-            seccomp.JUMP_BITS: bool(value & k),
-        }
-        at += 1 + (then if tests[code] else otherwise)
-
-
-@pytest.mark.parametrize(("machine", "column", "audit"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
-def test_the_filter_decides_as_its_table_says(machine, column, audit):
-    program = seccomp.program(machine)
-    assert len(program) // 8 < 4096  # BPF_MAXINSNS
-    denied = {numbers[column] for numbers in (*seccomp.DENIED.values(), *seccomp.AS_IF_OLDER.values())}
-    denied |= set(seccomp.X86_ONLY.values()) if column == 0 else set()
-    assert len(denied) == len(seccomp.DENIED) + len(seccomp.AS_IF_OLDER) + (len(seccomp.X86_ONLY) if column == 0 else 0)
-    clone, connect = seccomp.CLONE[column], seccomp.SOCKET[column]
-    for number in range(500):
-        verdict = interpret(program, number, audit=audit)
-        if number in denied:
-            assert verdict & ~0xFFFF == seccomp.ERRNO, number
-        elif number != connect:
-            assert verdict == seccomp.ALLOW, number
-    assert interpret(program, clone, 0x3D0F00, audit) == seccomp.ALLOW  # a thread
-    assert interpret(program, clone, 17, audit) == seccomp.ALLOW  # a fork
-    assert interpret(program, clone, 0x10000000 | 17, audit) & ~0xFFFF == seccomp.ERRNO
-    for family in range(50):
-        allowed = interpret(program, connect, family, audit) == seccomp.ALLOW
-        assert allowed == (family in seccomp.FAMILIES)
-    assert interpret(program, 0, audit=0x40000003) == seccomp.KILL  # a 32-bit call
-    assert seccomp.program("vax") == b""
 
 
 def test_the_watch_costs_little(confined_tier):
