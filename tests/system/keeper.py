@@ -1,6 +1,6 @@
 """keeper: own one container for the tests: its disk, its root file system, its control groups, its processes.
 
-    unshare --mount --propagation=private python keeper.py NAME HIDDEN…
+    unshare --mount --propagation=private --pid --fork --kill-child --mount-proc python keeper.py NAME HIDDEN…
 
 NAME is the container's, HIDDEN are directories of this machine that it must not see (it gets empty ones instead).
 Commands come on stdin, one JSON object a line, and each is answered by one on stdout:
@@ -10,13 +10,13 @@ Commands come on stdin, one JSON object a line, and each is answered by one on s
                                                                after a power cut: what was not synced is gone
     {"do": "wait", "timeout_s": N}    → {"status": 133|0|null} the exit status of nspawn (133: rebooted, 0: powered off)
 
-The end of stdin is the end of everything, so that a test run which is killed leaves nothing behind.
+The end of stdin is the end of everything, so that a test run which is killed leaves nothing behind. It is PID 1 of a
+namespace of its own: killed itself, it takes every process with it.
 
 Files: all mounts are in this process's own mount namespace and go with it. /run is a file system of its own there, and
 in it /run/lab/disk.img (ext4; the file system "/" of this machine is the lower, it the upper layer of /run/lab/root).
 Where there is no loop device the upper layer is a plain tmpfs; then a power cut loses nothing, and says so (`disk`).
-The one thing outside is a control group a hierarchy, named NAME; the name holds the keeper's pid, and `sweep` removes
-those whose keeper is dead.
+The one thing outside is a control group a hierarchy, named NAME; `sweep` removes those whose keeper is dead.
 
 What was learnt the hard way, and stands in `nspawn` and INIT:
 - `--keep-unit` puts the payload below the group that nspawn runs in, so each container needs a group of its own.
@@ -28,7 +28,6 @@ What was learnt the hard way, and stands in `nspawn` and INIT:
 """
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -45,7 +44,6 @@ LAB = Path("/run/lab")
 ROOT = LAB / "root"
 DISK = LAB / "disk"
 PREFIX = "repairlab-lab-"
-PR_SET_CHILD_SUBREAPER = 36
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), ext4(5): what xfstests calls `godown`
 NO_LOG_FLUSH = struct.pack("I", 2)
 
@@ -127,12 +125,13 @@ def remove_group(group: Path) -> None:
 
 
 def alive(name: str) -> bool:
-    """Whether the keeper whose groups have this name still runs."""
-    try:
-        words = Path(f"/proc/{name.removeprefix(PREFIX)}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return any(word.endswith(b"keeper.py") for word in words)
+    """Whether the keeper of this container still runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended between the two calls
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if name.encode() in words and any(word.endswith(b"keeper.py") for word in words):
+                return True
+    return False
 
 
 def leftovers() -> list[Path]:
@@ -141,12 +140,8 @@ def leftovers() -> list[Path]:
 
 
 def sweep() -> None:
-    """Remove what a keeper that was killed itself left."""
+    """Remove what keepers that were killed left; to be called where all processes are seen."""
     for group in leftovers():
-        for directory, _, _ in os.walk(group):
-            for pid in (Path(directory) / "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
         remove_group(group)
 
 
@@ -212,6 +207,7 @@ def make_tree(hidden: list[str]) -> None:
     (upper / "lab-init").write_text(INIT)
     (upper / "lab-init").chmod(0o755)
     (upper / "var/tmp").chmod(0o1777)
+    os.sync()  # the machine has been there for years: no power cut takes away its start
 
 
 def mount_tree() -> None:
@@ -226,7 +222,6 @@ class Container:
     """One machine that boots, loses its power, and boots again."""
 
     def __init__(self, name: str, hidden: list[str]) -> None:
-        sweep()
         self.name = name
         self.nspawn: subprocess.Popen | None = None
         self.disk = make_disk()
@@ -336,18 +331,16 @@ def serve(container: Container) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def main(hidden: list[str]) -> None:
+def main(name: str, hidden: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end of stdin ends it, in order
-    # What a killed nspawn leaves comes to us, not to the test run, which would not know whose it is.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    container = Container(f"{PREFIX}{os.getpid()}", hidden)
+    container = Container(name, hidden)
     try:
-        print(json.dumps({"name": container.name, "disk": container.disk}), flush=True)
+        print(json.dumps({"disk": container.disk}), flush=True)
         serve(container)
     finally:
         container.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

@@ -15,6 +15,7 @@ it: `run` (as root or as one of its users), `at` (its files), `show` and `journa
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-KEEPER = Path(__file__).with_name("keeper.py")
+import keeper
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What nspawn leaves to a container. nsenter keeps the machine's own: a `date -s` in there would move its clock.
 CAPABILITIES = (
@@ -53,16 +55,19 @@ class Lab:
 
     def __init__(self, hidden: Sequence[Path | str] = ()) -> None:
         self.leader: int | None = None
-        unshare = ["unshare", "--mount", "--propagation=private", sys.executable, "-I", str(KEEPER)]
-        self.keeper = subprocess.Popen(
-            [*unshare, *map(str, hidden)],
+        keeper.sweep()
+        self.name = f"{keeper.PREFIX}{secrets.token_hex(4)}"
+        unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self.process = subprocess.Popen(
+            [*unshare, sys.executable, "-I", keeper.__file__, self.name, *map(str, hidden)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # ^C is for the tests; they end it
         )
-        told = self._answer()
-        self.name, self.disk = told["name"], told["disk"]
+        self.disk = self._answer()["disk"]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        self.keeper = int(children.read_text())
 
     def __enter__(self) -> Self:
         return self
@@ -72,9 +77,9 @@ class Lab:
 
     def close(self) -> None:
         """Take everything away, whatever state it is in."""
-        self.keeper.stdin.close()
-        self.keeper.wait(30)
-        self.keeper.stdout.close()
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
 
     # --- power ---------------------------------------------------------------------------------------------------------
 
@@ -82,7 +87,7 @@ class Lab:
         """Switch it on; returns when nothing is left to be started."""
         told = self._ask(do="boot")
         if told["leader"] is None:
-            raise Failed(told["console"])
+            raise Failed(f"systemd-nspawn ended: {told['console']}")
         self.leader = told["leader"]
         state = self.until(self._settled, timeout_s)
         if state != "running":
@@ -107,14 +112,14 @@ class Lab:
         self.leader = None
 
     def _ask(self, **order: object) -> dict:
-        self.keeper.stdin.write(json.dumps(order) + "\n")
-        self.keeper.stdin.flush()
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict:
-        line = self.keeper.stdout.readline()
+        line = self.process.stdout.readline()
         if not line:
-            raise Failed(f"the keeper of the container ended with {self.keeper.wait(30)}; see stderr")
+            raise Failed(f"the keeper of the container ended with {self.process.wait(30)}; see stderr")
         return json.loads(line)
 
     # --- inside --------------------------------------------------------------------------------------------------------
@@ -131,19 +136,8 @@ class Lab:
         """Run a command in the container, as root or as one of its users, with nothing but its own environment."""
         become = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
         clean = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": f"/home/{user}" if user else "/root", **(env or {})}
-        view = [
-            "nsenter",
-            "-t",
-            str(self.leader),
-            "-a",
-            "-w/",
-            "setpriv",
-            "--bounding-set",
-            BOUNDS,
-            *become,
-            "env",
-            "-i",
-        ]
+        view = [*self._keepers_view, "nsenter", "-t", str(self.leader), "-a", "-w/"]
+        view += ["setpriv", "--bounding-set", BOUNDS, *become, "env", "-i"]
         bounded = ["timeout", "-k", "1", str(timeout_s), *argv]
         done = subprocess.run(
             [*view, *(f"{key}={value}" for key, value in clean.items()), *bounded],
@@ -160,13 +154,18 @@ class Lab:
 
     def outside(self, *argv: str, **keywords: object) -> subprocess.CompletedProcess[str]:
         """Run a command of this machine where the container's root directory is ROOT."""
-        return subprocess.run(["nsenter", "-t", str(self.keeper.pid), "-m", *argv], text=True, **keywords)
+        return subprocess.run([*self._keepers_view, *argv], text=True, **keywords)
 
     ROOT = "/run/lab/root"
 
+    @property
+    def _keepers_view(self) -> list[str]:
+        """Where the container's mounts and the numbers of its processes are known."""
+        return ["nsenter", "-t", str(self.keeper), "-m", "-p", "-w/"]
+
     def at(self, path: str) -> Path:
         """One of its files, booted or not; not for what it mounted itself (/run, /tmp, /proc)."""
-        return Path(f"/proc/{self.keeper.pid}/root{self.ROOT}", path.lstrip("/"))
+        return Path(f"/proc/{self.keeper}/root{self.ROOT}", path.lstrip("/"))
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """What the service manager says about a unit."""

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # lab.py, beside this file
 
 from lab import Lab, impossible
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
 SOURCE = "/usr/src/repairlab"  # where the container has the project
 SUBMITTERS = ("alice", "bob")  # members of repairlab-submit; mallory is none
@@ -66,6 +66,7 @@ def furnish(lab: Lab, staged: Path) -> None:
     for name in (*SUBMITTERS, "mallory"):
         groups = ["-G", "repairlab-submit"] if name in SUBMITTERS else []
         lab.run("useradd", "-m", *groups, name)
+    lab.run("sync")  # it was installed long before anything happens to it
 
 
 @pytest.fixture(scope="session")

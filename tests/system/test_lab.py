@@ -1,0 +1,132 @@
+"""The container that the other tests stand on: it is a machine, its limits bite, and nothing of it stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keeper
+import pytest
+from lab import Failed, Lab
+
+HERE = Path(__file__).parent
+OWNER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from lab import Lab
+lab = Lab()
+lab.boot()
+print(lab.name, lab.keeper, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(_possible):
+    """A machine without RepairLab."""
+    with Lab() as lab:
+        lab.boot()
+        yield lab
+
+
+def traces(name: str) -> list[str]:
+    """What a container of this name has left: processes, mounts, control groups."""
+    left = [str(at) for parent, _ in keeper.hierarchies() for at in parent.glob(name)]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if name.encode() in (process / "cmdline").read_bytes():
+                left.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    if "/run/lab" in Path("/proc/self/mountinfo").read_text():
+        left.append("a mount")
+    loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=True)
+    return left + [line for line in loops.stdout.splitlines() if "/run/lab/disk.img (deleted)" in line]
+
+
+def start_owner() -> tuple[subprocess.Popen, str, int]:
+    """Start a process that boots a container: it, and the container's name and keeper."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(HERE)], stdout=subprocess.PIPE, text=True)
+    name, pid = owner.stdout.readline().split()
+    owner.stdout.close()
+    return owner, name, int(pid)
+
+
+def test_nothing_is_left_of_a_container_whose_test_was_killed(_possible):
+    owner, name, _ = start_owner()
+    assert traces(name), "the look-out does not see a container that runs"
+    owner.kill()
+    owner.wait()
+    Lab.until(lambda: not traces(name), 10)
+
+
+def test_a_killed_keeper_takes_its_processes_along_and_the_next_sweeps_its_groups(_possible):
+    owner, name, pid = start_owner()
+    os.kill(pid, signal.SIGKILL)
+    Lab.until(lambda: not any(alive for alive in traces(name) if not alive.startswith("/sys/")), 10)
+    assert traces(name), "there is nothing to sweep"
+    owner.kill()
+    owner.wait()
+    with Lab():
+        assert not traces(name)
+
+
+def test_a_closed_container_leaves_nothing(_possible):
+    with Lab() as lab:
+        lab.boot()
+    assert not traces(lab.name)
+
+
+@pytest.mark.parametrize(
+    ("limit", "program"),
+    [
+        ("MemoryMax=32M", "b = bytearray(200 << 20); b[::4096] = b'x' * len(b[::4096])"),
+        (
+            "TasksMax=5",
+            "import threading, time; [threading.Thread(target=time.sleep, args=(1,)).start() for _ in range(20)]",
+        ),
+    ],
+)
+def test_the_limits_of_units_bite(bare, limit, program):
+    unit = ["systemd-run", "--quiet", "--wait", "--collect", "-p", "MemorySwapMax=0"]
+    assert bare.run(*unit, "/usr/bin/python3", "-c", program, check=False).returncode == 0, "without a limit it must do"
+    assert bare.run(*unit, "-p", limit, "/usr/bin/python3", "-c", program, check=False).returncode != 0
+
+
+def test_processor_time_is_shared_out(bare):
+    spin = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass\nprint(time.process_time())"
+    unit = [
+        "systemd-run",
+        "--quiet",
+        "--pipe",
+        "--wait",
+        "--collect",
+        "-p",
+        "CPUQuota=20%",
+        "/usr/bin/python3",
+        "-c",
+        spin,
+    ]
+    assert float(bare.run(*unit).stdout) < 0.5
+
+
+def test_the_machine_around_it_is_out_of_reach(bare):
+    assert bare.run("date", "-s", "2001-01-01", check=False).returncode != 0
+    assert bare.run("sh", "-c", "ls /sys/class/net").stdout.split() == ["lo"]
+    assert not bare.at("/etc/systemd/system/multi-user.target.wants").exists()
+
+
+def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(bare):
+    if not bare.disk:
+        pytest.skip("no loop device, so no disk that could lose anything")
+    bare.run("sh", "-c", "echo kept >/root/kept; sync /root/kept /root; echo lost >/root/lost")
+    bare.cut()
+    bare.boot()
+    assert bare.at("/root/kept").read_text() == "kept\n"
+    assert not bare.at("/root/lost").exists()
+
+
+def test_a_command_that_fails_says_what_it_said(bare):
+    with pytest.raises(Failed, match="no such unit|not loaded|could not be found|not found"):
+        bare.run("systemctl", "start", "no-such-unit.service")
