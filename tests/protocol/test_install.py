@@ -246,7 +246,7 @@ def test_an_interpreter_that_the_service_could_not_enter_is_refused(tmp_path, ou
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     python = tmp_path / "python"
-    claim = f"import sys; sys.base_prefix = '{private}'; "
+    claim = f"import sys; sys.executable = '{python}'; sys.base_prefix = '{private}'; "
     lines = ["#!/bin/sh", f'[ "$1" = -c ] || exec {sys.executable} "$@"', f'exec {sys.executable} -c "{claim}$2"']
     python.write_text("\n".join(lines) + "\n")
     python.chmod(0o755)
