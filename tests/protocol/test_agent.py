@@ -260,6 +260,68 @@ def children(pid):
     return [word for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
 
 
+MEMO = """
+SEEN = {}
+
+
+def square(x):
+    if x not in SEEN:
+        SEEN[x] = x * x + 1
+    return SEEN[x]
+"""
+
+
+def test_code_that_remembers_between_calls_is_repaired_all_the_same(tmp_path):
+    tests = "from mod import square\n\n\ndef test_square():\n    assert [square(n) for n in (0, 1, 3)] == [0, 1, 9]\n"
+    telemetry, out = attempt(made(tmp_path / "bundle", {"mod.py": MEMO, "test_mod.py": tests}), tmp_path)
+    assert telemetry.ok
+    assert passes_after(tmp_path / "bundle", out / "patch.diff", tmp_path)
+
+
+def test_a_bug_in_a_module_level_constant_is_repaired_by_fresh_imports(tmp_path):
+    files = {"mod.py": "RATE = 18\n\n\ndef tax(x):\n    return x * RATE\n"}
+    files["test_mod.py"] = "from mod import RATE, tax\n\n\ndef test_tax():\n    assert (tax(2), RATE) == (38, 19)\n"
+    telemetry, out = attempt(made(tmp_path / "bundle", files), tmp_path)
+    assert telemetry.ok
+    assert b"+RATE = 19" in (out / "patch.diff").read_bytes()
+
+
+def test_unittest_classes_fixtures_and_parameters_are_judged_as_pytest_does(tmp_path):
+    tests = """
+import unittest, pytest
+from mod import inc
+
+@pytest.fixture(scope="module")
+def one():
+    return 1
+
+@pytest.mark.parametrize("x,y", [(1, 2), (5, 6)])
+def test_many(x, y):
+    assert inc(x) == y
+
+def test_fixture(one, tmp_path, capsys):
+    print(inc(one))
+    assert capsys.readouterr().out == "2\\n"
+
+@pytest.mark.xfail
+def test_known():
+    assert inc(1) == 7
+
+@pytest.mark.skip
+def test_skipped():
+    raise SystemExit
+
+class TestOld(unittest.TestCase):
+    def setUp(self):
+        self.x = 3
+    def test_inc(self):
+        self.assertEqual(inc(self.x), 4)
+"""
+    telemetry, out = attempt(made(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": tests}), tmp_path)
+    assert (telemetry.ok, telemetry.tests, len(telemetry.failing)) == (True, 6, 4)
+    assert b"+    return x + 1" in (out / "patch.diff").read_bytes()
+
+
 def test_more_effort_tries_what_less_effort_did_not(tmp_path):
     counts = []
     for effort in ("1", "2"):

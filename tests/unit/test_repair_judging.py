@@ -1,7 +1,9 @@
 """Localization, verdicts, allowances, the bundle's files, and the program that goes into the sandbox."""
 
 import ast
+import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -141,8 +143,6 @@ def test_the_program_for_the_sandbox_is_python_3_8():
 
 @pytest.fixture
 def swap():
-    from pathlib import Path
-
     module = types.ModuleType("swap")
     exec(compile(Path(server.__file__).with_name("swap.py").read_text(), "swap.py", "exec"), module.__dict__)
     return module
@@ -225,6 +225,42 @@ def test_a_function_that_ran_during_collection_needs_a_fresh_import(swap, tmp_pa
     at = CODE.index("nested(1)")
     with pytest.raises(swap.NeedsFresh):
         [file.swap(old, new) for old, new in file.pairs([(at, at + 9, "0")])]
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (
+            "import re\nA = (1,)\nP = re.compile('a')\nclass K:\n    top = 3\n    @property\n    def f(self): ...\n",
+            True,
+        ),
+        ("def f(x, y=(), *, z=None):\n    return x\n", True),
+        ("A = []\n", False),
+        ("A = (1, [2])\n", False),
+        ("class K:\n    seen = {}\n", False),
+        ("def f(x, y=[]):\n    return x\n", False),
+        ("def f(*, y={}):\n    return y\n", False),
+        ("import functools\n@functools.cache\ndef f(x):\n    return x\n", False),
+        ("class K: ...\nONE = K()\n", False),
+        ("def outer():\n    seen = []\n    def f(x):\n        seen.append(x)\n    return f\nf = outer()\n", False),
+        ("import itertools\nids = itertools.count()\n", False),
+        ("N = 0\ndef f():\n    global N\n    N += 1\n", False),
+        ("class K:\n    n = 0\n    @classmethod\n    def f(cls):\n        cls.n += 1\n", False),
+        ("class K:\n    def __init__(self):\n        super().__init__()\n        self.n = []\n", True),
+        ("def f(): ...\nf.seen = []\n", False),
+    ],
+)
+def test_only_code_that_keeps_nothing_between_calls_is_judged_in_batches(tmp_path, monkeypatch, text, clean):
+    here = Path(server.__file__).parent
+    space = types.ModuleType("batch")
+    exec(compile("import os, sys\n" + (here / "batch.py").read_text(), "batch.py", "exec"), space.__dict__)
+    path = tmp_path / "kept.py"
+    path.write_text(text)
+    module = types.ModuleType("kept")
+    module.__file__ = str(path)
+    exec(compile(text, str(path), "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, "kept", module)
+    assert space.stateless({str(path): types.SimpleNamespace(text=text)}) == clean
 
 
 def test_a_change_that_does_not_compile_is_a_syntax_error(swap, tmp_path):

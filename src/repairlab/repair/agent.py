@@ -29,19 +29,27 @@ def main(argv: Sequence[str]) -> int:
     """Attempt one repair and report it."""
     options = _parser().parse_args(argv)
     handoff = decode(_read(options.handoff), Handoff)
-    attempt = Attempt(handoff, config.load(), effort=max(1, options.effort))
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        attempt.run()
-    except Interrupted:
-        attempt.interrupted()
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on only writing is left, and it is short
+    attempt = _attempted(handoff, max(1, options.effort))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on only writing is left, and it is short
     telemetry = _written(Report(attempt), options.out)
     sys.stdout.write(encode(telemetry).decode())
     sys.stdout.flush()
     signal.signal(signal.SIGTERM, previous)
     return os.EX_OK if telemetry.ok else 1
+
+
+def _attempted(handoff: Handoff, effort: int) -> Attempt:
+    """Return the attempt, however far it got; interrupted before the bundle was read there is nothing to report."""
+    try:
+        attempt = Attempt(handoff, config.load(), effort=effort)
+    except Interrupted:
+        raise TemporaryFailure("SIGTERM came before the attempt had begun", fix="try again") from None
+    try:
+        attempt.run()
+    except Interrupted:
+        attempt.interrupted()
+    return attempt
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -42,7 +42,9 @@ VERIFY_SHARE, VERIFY_S = 0.25, 3.0  # at most this share of the wall time, and s
 VERIFY_TRIES = 5
 HANG_SHARE = 12  # a baseline test may use this part of the wall time
 MAX_HANG_S = 10.0
-TRACE_FACTOR = 20
+TRACE_FACTOR = 20  # how much longer a test may take under the tracer
+MAX_TRACED = 400  # passing tests that are traced, the quickest first
+MAX_ENDLESS, ENDLESS_S = 3, 0.3  # endless tests that are traced, and for how long: enough to see where they loop
 
 
 class Interrupted(BaseException):
@@ -94,7 +96,11 @@ class Attempt:
         except Stop as stop:
             self.reason, self.details = stop.reason, stop.details
         except ServerLost as error:
-            self.reason, self.details = "tests_unruly", f"the tests end the process that runs them: {error}"
+            late = self._left() <= 0
+            self.reason = "deadline" if late else "tests_unruly"
+            self.details = f"{'the time was up' if late else 'the tests end the process that runs them'}: {error}"[
+                :2000
+            ]
 
     def interrupted(self) -> None:
         """Note that SIGTERM ended the attempt; a verified patch stays one."""
@@ -166,8 +172,11 @@ class Attempt:
         if not any(test.failing for test in self.tests):
             return {}
         order, failing = order_of(self.tests)
-        wanted = order[: failing + 400]
-        traced = server.baseline(wanted, limit_s=limit * 2, wall_s=share, trace=True, plain=True)
+        endless = [index for index in order if self.tests[index].outcome == "hang"]
+        wanted = [index for index in order[: failing + MAX_TRACED] if index not in endless[MAX_ENDLESS:]]
+        slow = max([TRACE_FACTOR * test.cpu_s for test in self.tests if test.outcome != "hang"] or [0.0])
+        limit_s = min(2 * limit, max(ENDLESS_S, slow))
+        traced = server.baseline(wanted, limit_s=limit_s, wall_s=share, trace=True, plain=True)
         if traced.lost:
             raise Stop("tests_unruly", f"the tests end the process that runs them: {traced.lost}")
         return self._merged(server, ids, traced.tests, began)

@@ -7,24 +7,40 @@ candidate cannot spoil the next, batches are for code without state (`stateless`
 unchanged code must still fail what it failed and pass what it passed, else the whole fork is judged again one by one.
 """
 
+import ast
 import types
 
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), frozenset, range)
-FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodDescriptorType)
+FUNCTIONS = (types.BuiltinFunctionType, types.ModuleType, types.MethodDescriptorType)
 
 
 def stateless(files):
     """True where no editable module keeps anything that a call could change and a later call could see."""
+    if any(rebinds(live.text) for live in files.values()):
+        return False
     modules = [m for m in list(sys.modules.values()) if os.path.realpath(getattr(m, "__file__", "") or "") in files]
     return all(fixed(value) for module in modules for name, value in vars(module).items() if not name.startswith("__"))
 
 
+def rebinds(text):
+    """True where code assigns to globals, or to attributes of anything but `self`."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return True
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            return True
+        own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and not own:
+            return True
+    return False
+
+
 def fixed(value, depth=0):
+    """True where nothing that can be reached from `value` can be changed in place."""
     if isinstance(value, types.FunctionType):
-        return all(
-            fixed(default, 3)
-            for default in list(value.__defaults__ or ()) + list((value.__kwdefaults__ or {}).values())
-        )
+        return fixed_function(value, depth)
     if isinstance(value, IMMUTABLE + FUNCTIONS) or type(value).__module__ in ("typing", "re", "decimal"):
         return True
     if isinstance(value, tuple):
@@ -32,13 +48,26 @@ def fixed(value, depth=0):
     if isinstance(value, (staticmethod, classmethod)):
         return fixed(value.__func__, depth)
     if isinstance(value, property):
-        return True
+        return all(fixed(part, depth) for part in (value.fget, value.fset, value.fdel))
     if isinstance(value, type) and depth < 2:
         ours = value.__module__ not in sys.builtin_module_names
         return not ours or all(
             fixed(item, depth + 1) for name, item in vars(value).items() if not name.startswith("__")
         )
     return False
+
+
+def fixed_function(function, depth):
+    kept = list(function.__defaults__ or ()) + list((function.__kwdefaults__ or {}).values())
+    kept += list(vars(function).values())
+    for cell in function.__closure__ or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        if not isinstance(content, type):  # `__class__` of methods; classes are looked at where they stand
+            kept.append(content)
+    return depth < 5 and all(fixed(value, depth + 1) for value in kept)
 
 
 class Batch:

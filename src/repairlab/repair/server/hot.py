@@ -3,6 +3,7 @@
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
 """
 
+AFTER_HANG_S = 0.5  # CPU that a test may use at baseline once another has run out of its own
 MAX_RESTARTS = 50  # forks of one baseline run that may die before the rest of the tests counts as dead
 
 
@@ -49,6 +50,10 @@ class Hot:
             if not waiting or _monotonic() > stop_at:
                 break
             self._baseline_fork(waiting, tests, limit, stop_at, coverage, request["plain"])
+            if any(test["outcome"] == "hang" for test in tests.values()):
+                # One bug mostly hangs many tests alike; what the others take tells how long is long here.
+                usual = max([test["cpu"] for test in tests.values() if test["outcome"] == "p"] or [0])
+                limit = min(limit, max(AFTER_HANG_S, 20 * usual))
             waiting = [index for index in waiting if index not in tests]
         return {"tests": [dict(tests[index], index=index) for index in sorted(tests)], "missing": waiting}
 
