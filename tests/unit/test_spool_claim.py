@@ -350,3 +350,47 @@ def test_lost_claim_file_is_made_up_from_the_document(spool: Spool) -> None:
     spool.reap()
     claim = take(spool)
     assert (claim.lineage, claim.priority, claim.submitter) == ("sorting", 7, os.getuid())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event":"failed","to":"nowhere"}',
+        b'{"event":"finished","to":"ok","day":"../../etc"}',
+        b'{"event":"started","attempt":"x","at":7,"boottime_s":"y"}',
+        b'{"event":"failed","to":"hard_fail","delay_s":"z","not_before":[]}',
+        b"[1]\n7\nnull",
+        b"\0" * 100,
+    ],
+)
+def test_history_that_somebody_edited_stops_neither_the_reaper_nor_the_worker(spool: Spool, line: bytes) -> None:
+    claim = take(spool)
+    (claim.path / "attempts.jsonl").write_bytes(line + b"\n")
+    (claim.path / "claim").write_bytes(b'{"submitter":"root","priority":null}')
+    claim.close()
+    [reaped] = spool.reap()
+    assert reaped.what in {"carried_on", "orphaned"}
+    assert Path(reaped.job.path).is_relative_to(spool.path)
+    assert spool.find(claim.id).attempts()
+    spool.retry(claim.id)
+    assert take(spool).submitter == os.getuid()
+
+
+def test_job_whose_claimer_died_before_scheduling_it_still_waits_for_its_instant(tmp_path: Path, clock: Hand) -> None:
+    class Died(BaseException):
+        pass
+
+    def hook(step: str) -> None:
+        if step == "before history.open":
+            raise Died
+
+    spool = Spool(tmp_path, clock=clock)
+    spool.create()
+    spool.publish(b'{"not_before":"2999-01-01T00:00:00Z"}')
+    with pytest.raises(Died):
+        take(Spool(tmp_path, clock=clock, hook=hook))
+    assert [reaped.job.state for reaped in spool.reap()] == [State.DEFERRED]
+    assert take(spool) is None
+    [job] = spool.jobs()
+    spool.retry(job.id)
+    assert take(spool) is not None, "an operator's retry does not wait"

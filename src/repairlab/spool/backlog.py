@@ -155,8 +155,8 @@ class Backlog:
     def _not_too_early(self, claim: Claim) -> Claim | None:
         """Defer, uncounted, a job whose submitter asked for a later instant."""
         wanted = claim.facts.get("not_before")
-        if not wanted or claim.history.events:
-            return claim
+        if not wanted or any(entry["event"] in ("released", "retried") for entry in claim.history.events):
+            return claim  # an operator's word is younger than the submitter's
         if history.epoch(wanted, 0.0) <= self._tree.clock.wall():
             return claim
         with claim:

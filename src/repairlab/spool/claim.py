@@ -25,7 +25,7 @@ from repairlab.spool.fingerprints import Fingerprint
 from repairlab.spool.history import Event, History, dumps, rfc3339
 from repairlab.spool.job import Job, read_document, read_facts
 from repairlab.spool.policy import TERMINAL, State
-from repairlab.spool.tree import JOB, REASON, WORK, Tree
+from repairlab.spool.tree import DAY, JOB, REASON, WORK, Tree
 
 _OWN_FILES = frozenset({JOB, "claim", "attempts.jsonl", WORK, "duplicates"})
 
@@ -75,8 +75,10 @@ class Claim:
     @property
     def attempt(self) -> int:
         """The number of this attempt in the life of the job, from 1."""
-        begun = [int(entry.get("attempt", 0)) for entry in self.history.events if entry["event"] == "started"]
-        return max(begun, default=0) + (0 if self.history.running else 1)
+        begun = [entry.get("attempt") for entry in self.history.events if entry["event"] == "started"]
+        return max((number for number in begun if isinstance(number, int)), default=0) + (
+            0 if self.history.running else 1
+        )
 
     @property
     def effort(self) -> int:
@@ -225,7 +227,10 @@ class Claim:
         elif intent["event"] == "retried":
             with suppress(FileNotFoundError):
                 self._tree.disk.do("reason.unlink", os.unlink, REASON, dir_fd=self.fd)
-        return self._move(to, intent.get("day", ""))
+        day = str(intent.get("day", "")) if to in TERMINAL else ""
+        if to in TERMINAL and not DAY.fullmatch(day):
+            day = rfc3339(self._tree.clock.wall())[:10]
+        return self._move(to, day)
 
     def put_reason(self, intent: Event, to: State) -> None:
         """Write reason.json from the event that decided."""

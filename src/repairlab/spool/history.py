@@ -19,10 +19,12 @@ from typing import Any
 import orjson
 
 from repairlab.spool.disk import Disk, read_file, write_all
+from repairlab.spool.policy import State
 
 NAME = "attempts.jsonl"
 MAX_BYTES = 1 << 20  # of history ever read
 COMPACT_BYTES = 64 << 10
+_STATES = frozenset(State)
 _KEPT = 64  # newest events that survive compaction, beside all counted ones
 COUNTED = ("failed", "crashed", "orphaned")
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -105,7 +107,7 @@ def parse(raw: bytes) -> list[Event]:
     for line in raw.splitlines():
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(line)
-            if isinstance(value, dict) and isinstance(value.get("event"), str):
+            if isinstance(value, dict) and isinstance(value.get("event"), str) and value.get("to", "ok") in _STATES:
                 events.append(value)
     return events
 

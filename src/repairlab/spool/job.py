@@ -41,7 +41,7 @@ def read_facts(path: str, *, dir_fd: int | None = None) -> dict[str, Any]:
     """Return the facts of the job directory `path`; what a crash left unwritten is read from the document."""
     with suppress(OSError, orjson.JSONDecodeError):
         facts = orjson.loads(read_file(f"{path}/{CLAIM}", _FACTS_BYTES, dir_fd=dir_fd))
-        if isinstance(facts, dict) and "submitter" in facts:
+        if isinstance(facts, dict) and all(type(facts.get(key)) is int for key in ("submitter", "priority")):
             return facts
     try:
         submitter = os.stat(f"{path}/{JOB}", dir_fd=dir_fd, follow_symlinks=False).st_uid
