@@ -7,6 +7,7 @@ following links, bounded, and may be missing.
 import glob
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,8 +125,11 @@ def sentence(told: dict[str, Any]) -> str:
 
 def contents(directory: str | Path, name: str, limit: int = MAX_PATCH) -> bytes | None:
     """Return the bytes of a regular file in a job's directory, at most `limit`; None where there is none."""
+    path = Path(directory) / name
     try:
-        fd = os.open(Path(directory) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None  # whatever was dropped is kept as it is: a FIFO, a link, a directory
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(fd, "rb") as file:
