@@ -239,7 +239,8 @@ def _install(staged: Path, destination: Path, limits: BundleLimits) -> Path:
         try:
             os.rename(staged, destination)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            # EPERM: another's entry in a sticky directory; that is looked at before whether it is empty.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EPERM):
                 raise
         else:
             _fsync(destination.parent)
