@@ -70,6 +70,27 @@ def daemon(argv):
     os.read(reader, 1)
     return 0
 
+def nested(argv):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        if argv:
+            os.setsid()
+        if os.fork() == 0:
+            os.write(1, b"%d\\n" % os.getpid())
+            os.write(writer, b"x")
+        time.sleep(60)
+    os.read(reader, 1)
+    return 0
+
+def parent(argv):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.write(1, b"ready")
+        time.sleep(60)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) + 100
+
 def limits(argv):
     import resource
     print(resource.getrlimit(resource.RLIMIT_NOFILE))
@@ -214,6 +235,20 @@ def test_a_daemon_that_left_the_group_ends_with_the_worker(zygote, pipe):
     token = zygote.start("zygote_workers:daemon", stdout=pipe[1])
     assert finish(zygote, token).status == 0
     assert gone(int(printed(pipe[0])))
+
+
+@pytest.mark.parametrize("argv", [[], ["daemon"]], ids=["in the group", "in a session of its own"])
+def test_the_children_of_what_is_left_end_too(zygote, pipe, argv):
+    token = zygote.start("zygote_workers:nested", argv, stdout=pipe[1])
+    assert finish(zygote, token).status == 0
+    assert gone(int(printed(pipe[0])))
+
+
+def test_a_signal_reaches_every_member_of_the_group(zygote, pipe):
+    token = zygote.start("zygote_workers:parent", stdout=pipe[1])
+    assert printed(pipe[0]) == "ready"
+    zygote.kill(token)
+    assert finish(zygote, token).status == 100 - signal.SIGTERM
 
 
 def test_a_signal_to_a_worker_that_has_ended_reaches_nobody(zygote):

@@ -1,4 +1,4 @@
-"""sandbox: one interface, its stream, its limits, and who may choose the interpreter."""
+"""sandbox: what every tier promises, and which tier there is."""
 
 import os
 import resource

@@ -161,7 +161,7 @@ class Server:
             _, status, usage = os.wait4(ended.si_pid, 0)
             if worker := self._workers.pop(ended.si_pid, None):
                 self._report(worker, status, usage)
-                self._kill_strays()
+            self._kill_strays()  # also when a stray ends: its own children come to us now
 
     def _report(self, worker: Worker, status: int, usage: resource.struct_rusage) -> None:
         self._say(
