@@ -32,6 +32,12 @@ JITTER = 0.5
 DOCUMENTS = st.integers(0, 5)
 
 
+@pytest.fixture(autouse=True)
+def no_flushing(monkeypatch) -> None:
+    """No power is cut here; a flush would only cost examples."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
 class Hand(Clock):
     """A clock that is moved by hand; files on disk still carry the system's time."""
 
