@@ -87,6 +87,35 @@ def test_the_doctor_fails_where_jobs_would_not_run(root, queue, tmp_path):
     assert rows[0][3] == f"chmod o-w {root}"
 
 
+@pytest.mark.root
+def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
+    from repairlab.operate.app import App
+    from repairlab.operate.checks.state import directory
+
+    def as_nobody() -> str:
+        """Ask in a child that has given up root; access(2) answers for the real uid."""
+        reader, writer = os.pipe()
+        if not os.fork():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(writer, next(directory(App(root))).status.encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as answer:
+            said = answer.read()
+        os.wait()
+        return said
+
+    (root / "bundles").mkdir()
+    for path in (*root.parents[:3], root, root / "spool"):  # pytest's own directories are private
+        path.chmod(0o755)
+    assert as_nobody() == "fail"
+    for path in (root / "bundles", queue.path, Path(queue.path) / "tmp"):
+        os.chmod(path, 0o1777)
+    assert as_nobody() == "ok"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed_for_each_shell(root, shell):
     assert "_REPAIRLAB_COMPLETE" in run(root, "completion", shell).stdout

@@ -25,11 +25,20 @@ def directory(app: App) -> Iterator[Check]:
     status = root.stat()
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         yield Check("state", Status.FAIL, f"{root}: anyone may rename what is in it", f"chmod o-w {root}")
+    elif not os.access(root, os.W_OK) and _may_submit(app):
+        yield Check("state", Status.OK, f"{root}: you may hand jobs in; uid {status.st_uid} serves them")
     elif not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        fix = f"run as its owner (uid {status.st_uid}), or chown it"
+        fix = f"run as its owner (uid {status.st_uid}), or as a member of the group of {root}/spool/repair"
         yield Check("state", Status.FAIL, f"{root}: not readable and writable for uid {os.geteuid()}", fix)
     else:
         yield from _file_system(root)
+
+
+def _may_submit(app: App) -> bool:
+    """Whether this user has all that a producer needs: the queue, its staging directory, a place for bundles."""
+    queue = config.queue_dir(app.root)
+    places = (queue, queue / "tmp", config.bundles_dir(app.root))
+    return all(os.access(path, os.W_OK | os.X_OK) for path in places)
 
 
 def _creatable(path: Path) -> bool:
