@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -234,9 +235,15 @@ def decode(raw: bytes, kind: type[D], *, max_bytes: int = MAX_BYTES) -> D:
     return convert(parse(raw, what=kind.__name__.lower(), max_bytes=max_bytes), kind)
 
 
+@cache
+def _names(kind: type[Document]) -> frozenset[str]:
+    """Return the wire names of the fields; asking msgspec evaluates every annotation anew."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
+
+
 def convert(value: dict[str, Any], kind: type[D]) -> D:
     """Validate an already parsed object as a `kind`; raise `BadInput` naming the field."""
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    known = _names(kind)
     unknown = {key: item for key, item in value.items() if key not in known}
     named = {key: item for key, item in value.items() if key in known and not key.startswith("$")}
     try:
