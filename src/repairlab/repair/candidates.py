@@ -112,7 +112,17 @@ def _nodes(source: Source) -> Iterator[tuple[ast.AST, Function | None]]:
         node, function = stack.pop()
         yield node, function
         inner = node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
-        stack += [(child, inner) for child in reversed(list(ast.iter_child_nodes(node)))]
+        stack += [(child, inner) for child in reversed(list(_children(node)))]
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes below, but for annotations and imports: an edit there costs a fresh import and repairs nothing."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not isinstance(child, ast.Import | ast.ImportFrom):
+                yield child
 
 
 def _scope(source: Source, function: Function | None) -> Scope:

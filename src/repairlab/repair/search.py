@@ -18,12 +18,13 @@ from repairlab.repair.localization import Line, TestRun, suspicious
 from repairlab.repair.ranking import Plausible
 from repairlab.repair.source import Edit, overlapping
 from repairlab.repair.transformations import Project
-from repairlab.repair.validation import Server, ServerLost, Setup, Verdict
+from repairlab.repair.validation import OutOfTime, Server, ServerLost, Setup, Verdict
 
 LIKELIEST = 40  # candidates that get a fork of their own; after them come batches
 BATCH = 12
 AHEAD = 2  # batches in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
+LEAST_S = 0.05  # CPU that any test may use under a candidate
 MORE_TIME = (8.0, 40.0)  # by how much the allowance of candidates that ran out of time is raised
 AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
@@ -119,9 +120,11 @@ class Search:
                 while len(pipe) < AHEAD * self._batch and not self._over() and (jobs := self._some(choose)):
                     pipe += jobs
                     server.submit([edits_of(*job) for job in jobs], scale=jobs[0][2], partial=self._tasters)
-                if not pipe:
-                    return server
-                verdict = server.result()
+                if not pipe or time.monotonic() >= self.deadline:
+                    return server  # past the deadline, what is in the pipe is left there
+                verdict = server.result(self.deadline)
+            except OutOfTime:
+                continue
             except ServerLost:
                 server = self._restarted(server)
                 del pipe[:1]  # what it was at work on ended it; the others were only waiting
@@ -220,7 +223,7 @@ class Search:
             larger = [factor for factor in MORE_TIME[: 1 + self.effort] if factor > scale]
             if larger:
                 self._slow.append((state, change, larger[0]))
-        if not state.changes and verdict.verdict in ("failed", "hang"):
+        if not state.changes and verdict.verdict in ("failed", "hang") and not verdict.fresh:
             self._singles.append((score, change))
         if verdict.verdict in ("failed", "hang"):
             self._partial(state, changes, dict(verdict.outcomes))
@@ -258,11 +261,16 @@ def edits_of(state: State, change: Change, _scale: float) -> list[Edit]:
 
 
 def allowances(tests: Sequence[TestRun]) -> list[float]:
-    """Return the CPU seconds that each test may use under a candidate: generous, since a true fix may do more work."""
-    passing = [test.cpu_s for test in tests if not test.failing]
-    usual = max(passing, default=0.0)
+    """Return the CPU seconds that each test may use under a candidate.
+
+    Generous beside what it used, but small: a search meets many endless loops, and what runs out of time is tried again
+    with more when nothing else helps (`MORE_TIME`). A test that fails at once says little about what a fix needs, so
+    its passing peers count too.
+    """
+    passing = sorted(test.cpu_s for test in tests if not test.failing)
+    usual = passing[len(passing) // 2] if passing else 0.0
     return [
-        max(0.15, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual / 2))) for test in tests
+        max(LEAST_S, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual))) for test in tests
     ]
 
 

@@ -7,6 +7,7 @@ exit status and JUnit report only together, and only where the tests are the one
 
 import dataclasses
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from repairlab.repair import server
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.localization import TestRun
 from repairlab.repair.source import Edit
-from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError
+from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, StreamTimeout
 
 # What search and verification tell pytest: nothing is written, the order is the file's, no process is started.
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")
@@ -85,6 +86,10 @@ A = TypeVar("A", bound=msgspec.Struct)
 
 class ServerLost(RepairLabError):
     """The server in the sandbox is gone or talks nonsense."""
+
+
+class OutOfTime(RepairLabError):
+    """The answer has not come by the deadline."""
 
 
 @dataclass(frozen=True)
@@ -203,10 +208,13 @@ class Server:
         except StreamError as error:
             raise ServerLost(str(error)) from None
 
-    def result(self) -> Verdict:
-        """Return the next verdict."""
+    def result(self, deadline: float) -> Verdict:
+        """Return the next verdict; raise `OutOfTime` where it has not come by `deadline` (monotonic)."""
+        left = max(0.0, deadline - time.monotonic())
         try:
-            return msgspec.json.decode(self._confined.stream.recv(self._limit_s), type=Verdict)
+            return msgspec.json.decode(self._confined.stream.recv(min(left, self._limit_s)), type=Verdict)
+        except StreamTimeout as error:
+            raise (OutOfTime if left < self._limit_s else ServerLost)(str(error)) from None
         except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ServerLost(str(error)) from None
 

@@ -79,11 +79,12 @@ class Batch:
 
     def judge(self, request):
         """Return a verdict for each of `request["batch"]`: failed, hang, died, syntax, or again (not decided here)."""
-        order, failing = request["order"], request["failing"]
-        tasters = order[: min(failing, request["partial"])]
-        canaries = [index for index in order[failing:] if self.hot.plain[index] is not None][:1]
         answers = [{"verdict": "again"} for _ in request["batch"]]
-        if not self.clean or not tasters or any(self.hot.plain[index] is None for index in tasters):
+        plain, order, failing = self.hot.plain, request["order"], request["failing"]
+        self.failing, self.partial, self.allow = failing, max(1, request["partial"]), request["allow"]
+        self.order = order if all(plain[index] is not None for index in order) else order[: min(failing, self.partial)]
+        self.canary = [index for index in order[failing:] if plain[index] is not None][:1]
+        if not self.clean or not failing or any(plain[index] is None for index in self.order):
             return answers
         waiting = []
         for position, edits in enumerate(request["batch"]):
@@ -93,14 +94,14 @@ class Batch:
             elif answer["verdict"] == "syntax":
                 answers[position] = answer
         while waiting:
-            waiting = self._fork(waiting, tasters, canaries, request["allow"], answers)
+            waiting = self._fork(waiting, answers)
         return answers
 
-    def _fork(self, waiting, tasters, canaries, allow, answers):
+    def _fork(self, waiting, answers):
         """Judge as many of `waiting` as one fork survives; return those that follow the one that ended it."""
-        fork = Fork(self._body(waiting, tasters, canaries, allow))
+        fork = Fork(self._body(waiting))
         seen, running, sound = {}, None, None
-        longest = 4 * max(allow[index] for index in tasters) + 0.5
+        longest = 4 * max(self.allow[index] for index in self.order) + 0.5
         for record in fork.records(lambda: longest):
             word, _, rest = record.partition(" ")
             if word == "c" and rest.isdigit():
@@ -114,8 +115,8 @@ class Batch:
         if fork.complete and not sound:
             return []  # each of them stays `again`
         for position, letters in seen.items():
-            if letters and not set(letters) & set("psx"):
-                outcomes = [[index, letter] for index, letter in zip(tasters, letters)]
+            if self._hopeless(letters):
+                outcomes = [[index, letter] for index, letter in zip(self.order, letters)]
                 answers[position] = {"verdict": "failed", "outcomes": outcomes}
         positions = [position for position, _ in waiting]
         if running is None or running not in positions:
@@ -123,7 +124,13 @@ class Batch:
         answers[running] = {"verdict": "hang" if fork.timed_out or fork.out_of_cpu else "died"}
         return waiting[positions.index(running) + 1 :]
 
-    def _body(self, waiting, tasters, canaries, allow):
+    def _hopeless(self, letters):
+        """True for a candidate that repairs nothing, or breaks something; '' is one that could not be swapped in."""
+        repairs = any(letter in "psx" for letter in letters[: self.failing])
+        breaks = any(letter not in "psx" for letter in letters[self.failing :])
+        return bool(letters) and (breaks or not repairs)
+
+    def _body(self, waiting):
         hot = self.hot
 
         def body(write_end):
@@ -137,28 +144,28 @@ class Batch:
                             function.__code__, back = new, function.__code__
                             undo.append((function, back))
                     if undo:
-                        letters = self._taste(tasters, allow)
+                        letters = self._run(self.order, Progress(self.failing, self.partial))
                 except ValueError:  # other free variables: this one needs a fresh import
                     letters = ""
                 for function, back in undo:
                     function.__code__ = back
                 _write(write_end, ("\nv %d %s\n" % (position, letters)).encode())
-            same = not set(self._taste(tasters, allow)) & set("psx")
-            same = same and all(letter == "p" for letter in self._taste(canaries, allow))
+            same = not set(self._run(self.order[: self.failing][: self.partial])) & set("psx")
+            same = same and self._run(self.canary) in ("", "p")
             _write(write_end, b"\nk sound\n" if same else b"\nk spoiled\n")
 
         hot.recorder.keep_excinfo = False
         return body
 
-    def _taste(self, tests, allow):
-        """Return the letters of `tests`, up to the first that passes while it is a failing one."""
-        letters = ""
+    def _run(self, tests, go_on=lambda good: True):
+        """Return the letters of `tests`, as far as `go_on` wants them."""
+        letters, recorder = "", self.hot.recorder
         for index in tests:
-            self.hot.recorder.begin()
-            _setitimer(signal.ITIMER_PROF, allow[index])
-            call_plainly(self.hot.plain[index], self.hot.recorder)
-            letters += self.hot.recorder.outcome
-            if self.hot.recorder.outcome in "psx":
+            recorder.begin()
+            _setitimer(signal.ITIMER_PROF, self.allow[index])
+            call_plainly(self.hot.plain[index], recorder)
+            letters += recorder.outcome
+            if not go_on(recorder.outcome in "psx"):
                 break
         _setitimer(signal.ITIMER_PROF, 0)
         return letters
