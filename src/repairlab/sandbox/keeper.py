@@ -81,6 +81,7 @@ class ProcessKeeper:
 
     def outcome(self) -> Ended:
         """Return how the sandbox ended, once `ended` is set."""
+        self._thread.join()
         status = self._process.returncode
         if self._why is not None:
             return Ended(self._why, None, signal.SIGKILL)
@@ -100,9 +101,9 @@ class ProcessKeeper:
             self._drain()
             self._members.close()
             with self._lock:
-                self.ended.set()
                 for fd in (handle, self._output, self._wake):
                     os.close(fd)
+                self.ended.set()
 
     def _watch(self, handle: int) -> None:
         """Return when the process has ended or has to be ended."""
