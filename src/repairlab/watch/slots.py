@@ -72,8 +72,10 @@ class Slots:
             return False
         if self.used < self.concurrency:
             return True
+        if self.used > self.concurrency or held or not self._monopoly:
+            return False
         # Beyond the slots: only for somebody who has none where one has all.
-        return held == 0 and self._monopoly and (len(self._groups) == 1 or not self._submitters[entry.submitter])
+        return len(self._groups) == 1 or not self._submitters[entry.submitter]
 
 
 def _less(counter: Counter[K], key: K) -> None:

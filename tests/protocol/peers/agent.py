@@ -84,9 +84,7 @@ def hopeless(run):
 @behaviour
 def repairs(run):
     """Well-behaved: ARGUMENT is the hash of the bundle with `return a - b` in calc.py turned into `return a + b`."""
-    run.patch(
-        b"--- a/calc.py\n+++ b/calc.py\n@@ -1,2 +1,2 @@\n def add(a, b):\n-    return a - b\n+    return a + b\n"
-    )
+    run.patch(b"--- a/calc.py\n+++ b/calc.py\n@@ -1,2 +1,2 @@\n def add(a, b):\n-    return a - b\n+    return a + b\n")
     return run.answer(strategy="heuristic_microfix", pattern_id="arithmetic", bundle_sha256=run.arguments[0])
 
 
