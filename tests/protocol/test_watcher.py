@@ -4,10 +4,8 @@ One watcher serves all the misbehaving agents of a test at once: what each does 
 others. Each bad behaviour names the event that its job's history must show.
 """
 
-import importlib.util
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,27 +13,13 @@ from typing import Any
 
 import orjson
 import pytest
+import room
 
 from repairlab import documents
 from repairlab.documents import Challenger
 from repairlab.sandbox.bundle import hash_files
 from repairlab.spool import State
 
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-def load(name: str) -> Any:
-    """Import a module of bench/, which is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-room = load("room")
 Make = Callable[..., Any]
 BROKEN, MENDED = "def add(a, b):\n    return a - b\n", "def add(a, b):\n    return a + b\n"
 TEST = "from calc import add\n\ndef test_add():\n    assert add(1, 2) == 3\n"

@@ -1,6 +1,5 @@
 """The watcher as its surroundings see it: the service manager, a kernel without inotify left, a disk that fills up."""
 
-import importlib.util
 import os
 import shutil
 import socket
@@ -11,24 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import room
 
 from repairlab.spool import State
 
 BENCH = Path(__file__).parents[2] / "bench"
-
-
-def load(name: str) -> Any:
-    """Import a module of bench/, which is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-room = load("room")
 
 
 class Manager:

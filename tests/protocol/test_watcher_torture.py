@@ -1,32 +1,15 @@
 """Watchers that are killed again and again: the bounded form of bench/torture.py, and what its checks are worth."""
 
-import importlib.util
 import random
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import room
+import torture
 
 from repairlab.spool import State
-
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-def load(name: str) -> Any:
-    """Import a module of bench/, which is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-room = load("room")
-torture = load("torture")
 
 
 @pytest.mark.timeout(120)
