@@ -116,7 +116,7 @@ def _nodes(source: Source) -> Iterator[tuple[ast.AST, Function | None]]:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes below, but for annotations and imports: an edit there costs a fresh import and repairs nothing."""
+    """Yield the nodes below, annotations and imports left out: edits there cost a fresh import and repair nothing."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
             continue

@@ -2,8 +2,8 @@
 
 Best first over states. The first state is the bundle as it came; a candidate that turns some failing tests green and
 breaks none is kept as a new state, with the localization of what still fails, and its candidates compete with those
-of its parent: so two independent bugs are two short searches, not one square. When the single edits are exhausted,
-candidates that ran out of time get more of it, then the likeliest single edits become states too.
+of its parent: so two independent bugs are two short searches, not one square. Candidates that ran out of time come back
+with more of it at a lower score. When all that is exhausted, the likeliest single edits become states too.
 
 Deterministic up to the clock: the order depends on the bundle, the seed and the effort alone.
 """
@@ -25,7 +25,9 @@ BATCH = 12
 AHEAD = 2  # batches in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
 LEAST_S = 0.05  # CPU that any test may use under a candidate
-MORE_TIME = (8.0, 40.0)  # by how much the allowance of candidates that ran out of time is raised
+MORE_TIME = {8.0: 0.8, 40.0: 0.5}  # raised allowances of candidates that ran out of time → factor on their score
+USUAL_S = 0.005  # what a candidate costs, for the account of what may be spent on more time (a clock would not repeat)
+MORE_TIME_SHARE, MORE_TIME_S = 0.4, 1.0  # of all that was spent so far, and seconds, may go there
 AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
 MAX_STATES = 40
@@ -78,8 +80,9 @@ class Search:
     _heap: list[tuple[float, int, State]] = field(default_factory=list)
     _states: int = 0
     _seen: set[tuple[Edit, ...]] = field(default_factory=set)
-    _slow: list[Job] = field(default_factory=list)
+    _slow: list[tuple[float, int, "Job"]] = field(default_factory=list)
     _singles: list[tuple[float, Change]] = field(default_factory=list)
+    _spent_again: float = 0.0
     _again: list["Job"] = field(default_factory=list)
     _root: list[Change] = field(default_factory=list)
     _stop_at: float = float("inf")
@@ -91,7 +94,7 @@ class Search:
         root.candidates = self._root = self._candidates(root)
         self._push(root)
         try:
-            for phase in (self._next_single, self._next_slow, self._next_pair):
+            for phase in (self._next, self._next_pair):
                 server = self._drain(server, phase)
                 if self._over():
                     return
@@ -170,8 +173,13 @@ class Search:
         passing = [test for index, test in enumerate(tests) if index not in state.failing and test.outcome in OK]
         return generate(self.setup.bundle.sources, suspicious(failing, passing), self.project)
 
-    def _next_single(self) -> Job | None:
-        while self._heap:
+    def _next(self) -> Job | None:
+        """Return the next candidate: a new one, or one to be tried for longer."""
+        while self._heap or self._slow:
+            if self._slow and (not self._heap or (self._slow[0][0] <= self._heap[0][0] and self._affordable())):
+                job = heapq.heappop(self._slow)[2]
+                self._spent_again += job[2] * self._longest
+                return job
             _, _, state = heapq.heappop(self._heap)
             if state.candidates is None:
                 state.candidates = self._candidates(state)
@@ -184,6 +192,16 @@ class Search:
                 return state, change, 1.0
         return None
 
+    @property
+    def _longest(self) -> float:
+        return max(self.ground.allow[index] for index in self.ground.order[: self.ground.failing])
+
+    def _affordable(self) -> bool:
+        if any(test.outcome == "hang" for test in self.ground.tests):
+            return False  # here an endless loop is the rule: more time comes last
+        spent = self.tried * USUAL_S + self.verdicts.get("hang", 0) * self._longest
+        return self._spent_again <= MORE_TIME_S + MORE_TIME_SHARE * spent
+
     def _fresh(self, state: State, change: Change) -> bool:
         """True, once, for a combination of edits that do not touch each other."""
         edits = tuple(sorted(edit for each in (*state.changes, change) for edit in each.edits))
@@ -191,12 +209,6 @@ class Search:
             return False
         self._seen.add(edits)
         return True
-
-    def _next_slow(self) -> Job | None:
-        if self.plausible or not self._slow:
-            return None
-        self._slow.sort(key=lambda item: (item[2], -item[0].weight * item[1].score))
-        return self._slow.pop(0)
 
     def _next_pair(self) -> Job | None:
         """Build upon the likeliest single edits, whatever came of them."""
@@ -208,7 +220,7 @@ class Search:
             self._singles = []
             for score, change in best:
                 self._push(State((change,), score, failing, self._root[: 40 * PAIR_BASES * self.effort]))
-        return self._next_single()
+        return self._next()
 
     def _judge(self, state: State, change: Change, scale: float, verdict: Verdict) -> None:
         self.tried += 1
@@ -220,9 +232,9 @@ class Search:
         elif verdict.verdict == "passed":
             self._found(Plausible(changes, score, self.tried))
         elif verdict.verdict == "hang":
-            larger = [factor for factor in MORE_TIME[: 1 + self.effort] if factor > scale]
-            if larger:
-                self._slow.append((state, change, larger[0]))
+            larger = next((factor for factor in MORE_TIME if factor > scale), None)
+            if larger is not None:
+                heapq.heappush(self._slow, (-score * MORE_TIME[larger], self.tried, (state, change, larger)))
         if not state.changes and verdict.verdict in ("failed", "hang") and not verdict.fresh:
             self._singles.append((score, change))
         if verdict.verdict in ("failed", "hang"):
