@@ -287,11 +287,14 @@ def allowances(tests: Sequence[TestRun]) -> list[float]:
 
 
 def order_of(tests: Sequence[TestRun]) -> tuple[list[int], int]:
-    """Return the tests in the order that settles a candidate soonest, and how many of them fail at baseline."""
+    """Return the tests in the order that settles a candidate soonest, and how many of them fail at baseline.
+
+    Times count in tenths of a second: below, they are noise, and the order must not change from run to run.
+    """
     failing = [index for index, test in enumerate(tests) if test.failing]
-    failing.sort(key=lambda index: (tests[index].outcome == "hang", tests[index].cpu_s, index))
+    failing.sort(key=lambda index: (tests[index].outcome == "hang", round(tests[index].cpu_s, 1), index))
     passing = [index for index, test in enumerate(tests) if not test.failing]
-    return [*failing, *sorted(passing, key=lambda index: (tests[index].cpu_s, index))], len(failing)
+    return [*failing, *sorted(passing, key=lambda index: (round(tests[index].cpu_s, 1), index))], len(failing)
 
 
 def suspects(lines: Mapping[Line, float], shown: int) -> list[tuple[Line, float]]:
