@@ -155,8 +155,11 @@ class Attempt:
             except (SyntaxError, ValueError, RecursionError) as error:
                 raise Stop("syntax_error", f"{path}: {error}") from None
         where, text = errors[0]
-        last = [line for line in text.strip().splitlines() if line.strip()][-1:]
-        raise Stop("collection_error", f"{where}: {' '.join(last)}"[:1000])
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+        telling = (
+            [line for line in lines if line.startswith("E ")] or [line for line in lines if "rror" in line] or lines
+        )
+        raise Stop("collection_error", f"{where}: {telling[-1].removeprefix('E').strip()}"[:1000])
 
     def _baseline(self, server: Server, ids: list[str]) -> Mapping[tuple[str, int, str], str]:
         """Run all tests twice, plain and traced; fill `tests` and `suspicion`, return the types of locals seen."""
