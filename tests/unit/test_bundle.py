@@ -1,7 +1,6 @@
 """bundle: what may be frozen, what the frozen copy is worth, and what is refused in how little time."""
 
 import errno
-import json
 import os
 import socket
 import stat
@@ -18,7 +17,15 @@ from hypothesis import strategies as st
 
 from repairlab.errors import BadInput, Forbidden, TemporaryFailure
 from repairlab.sandbox import bundle, tree
-from repairlab.sandbox.bundle import BundleLimits, hash_files, hash_manifest, main, manifest, snapshot, tree_hash
+from repairlab.sandbox.bundle import (
+    BundleLimits,
+    hash_files,
+    hash_manifest,
+    make_durable,
+    manifest,
+    snapshot,
+    tree_hash,
+)
 
 SMALL = BundleLimits(max_files=50, max_bytes=10_000)
 
@@ -340,15 +347,22 @@ def test_a_file_that_grows_while_it_is_read_is_bounded(source, roots, store, mon
     assert "more than 10000 bytes" in refusal(source, roots, store)
 
 
-def test_the_program_writes_its_result_for_either_end(source, roots, store, tmp_path):
-    out = tmp_path / "result.json"
-    argv = ["--root", str(roots[0]), "--store", str(store), "--out", str(out)]
-    assert main(["--source", str(source), *argv]) == 0
-    result = json.loads(out.read_text())
-    assert result == {"path": str(store / result["sha256"]), "sha256": tree_hash(source), "files": 4, "bytes": 29}
-    with pytest.raises(BadInput):
-        main(["--source", "/etc", *argv])
-    assert set(json.loads(out.read_text())) == {"error", "field", "fix"}
+@pytest.mark.parametrize("release", ["6.1.0", "5.4.0-generic"])
+def test_an_entry_is_flushed_in_the_way_that_reports_errors(source, roots, store, monkeypatch, release):
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr("platform.release", lambda: release)
+    frozen = snapshot(source, roots=roots, store=store)
+    assert flushed == []  # a bundle that nothing durable names may be lost
+    make_durable(frozen.path)
+    files = {str(path) for path in [store, frozen.path, *frozen.path.rglob("*")] if not path.is_symlink()}
+    assert set(flushed) == (set() if release == "6.1.0" else files)
+
+
+def test_a_store_that_is_gone_when_it_is_to_be_flushed_is_trouble_of_ours(store):
+    with pytest.raises(TemporaryFailure):
+        make_durable(store / "0")
 
 
 def test_many_files_are_synced_at_once_and_all_there(roots, store):

@@ -124,13 +124,15 @@ def _in_roots(app: App, bundle: Path) -> bool:
 
 
 def _freeze(app: App, bundle: Path) -> Any:
-    from repairlab.sandbox.bundle import BundleLimits, snapshot
+    from repairlab.sandbox.bundle import BundleLimits, make_durable, snapshot
 
     bounds = app.settings.bundles
     limits = BundleLimits(max_files=bounds.max_files, max_bytes=bounds.max_bytes)
     store = config.bundles_dir(app.root)
     # The person names the directory with their own rights: its own parent is root enough.
-    return snapshot(bundle, roots=[bundle.resolve().parent], store=store, limits=limits)
+    frozen = snapshot(bundle, roots=[bundle.resolve().parent], store=store, limits=limits)
+    make_durable(frozen.path)
+    return frozen
 
 
 def _publish(app: App, raw: bytes) -> Any:

@@ -5,9 +5,9 @@ Its one argument is an `Order` in JSON. Reads <job>/job.json, <job>/work/agent.s
 telemetry object, in agreement with the exit code; the snapshot still is what it was; its hash is the one that the agent
 names; the patch applies to it, leaves the tests alone, and makes of it exactly the bundle whose hash the agent names.
 
-Durable in this order, so that a death in between repeats and never doubles: <job>/telemetry.json, <job>/patch.diff,
-<job>/challenger.json (from here on the result is decided), then challenger_<id>.json in the challengers' queue. Writes
-<job>/work/verdict.json (`Judged`) last; the watcher then needs one rename to end the job.
+Durable in this order, so that a death in between repeats and never doubles: <job>/telemetry.json, the frozen bundle,
+<job>/patch.diff, <job>/challenger.json (from here on the result is decided), then challenger_<id>.json in the
+challengers' queue. Writes <job>/work/verdict.json (`Judged`) last; the watcher then needs one rename to end the job.
 
 Exit: 0 judged, whatever the verdict · 75 the disk is full; run it again.
 """
@@ -25,7 +25,7 @@ import msgspec
 from repairlab import documents
 from repairlab.documents import Challenger, Handoff, Strategy, Telemetry
 from repairlab.errors import BadInput, TemporaryFailure
-from repairlab.sandbox.bundle import content_digest, hash_manifest, manifest
+from repairlab.sandbox.bundle import content_digest, hash_manifest, make_durable, manifest
 from repairlab.spool import Spool, State
 from repairlab.spool.arrival import digest
 from repairlab.spool.disk import Disk, read_file, trouble
@@ -187,7 +187,8 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _decide(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -> None:
-    """Make the result durable and publish it."""
+    """Make the result durable and publish it; the bundle first, because the challenger names it."""
+    make_durable(Path(order.snapshot))
     if patch:
         keep(order.job, "patch.diff", patch)
     raw = documents.encode(_challenger(order, told, handoff, patch))
