@@ -11,7 +11,7 @@ from repairlab.errors import BadInput
 from repairlab.repair import server
 from repairlab.repair.bundle import Bundle, is_test, matches
 from repairlab.repair.localization import TestRun, ochiai, suspicious
-from repairlab.repair.search import allowances, order_of
+from repairlab.repair.search import LEAST_S, allowances, order_of
 from repairlab.repair.validation import PlainRun, judge, junit_name
 from repairlab.sandbox.tree import BundleLimits
 
@@ -47,7 +47,7 @@ def test_failing_tests_go_first_the_quick_ones_before_and_endless_ones_last():
 
 def test_an_endless_test_is_allowed_what_its_passing_peers_need():
     assert allowances([run("hang", cpu=10.0), run("p", cpu=0.05)]) == [0.5, 0.5]
-    assert allowances([run("f", cpu=0.001)]) == [0.15]
+    assert allowances([run("f", cpu=0.001)]) == [LEAST_S]
 
 
 IDS = {"tests/test_a.py::test_x": "f", "tests/test_a.py::K::test_y[1-é]": "p", "test_b.py::test_z": "s"}
