@@ -240,6 +240,14 @@ def test_hard_linked_file_is_replaced_by_our_own_copy(spool: Spool, tmp_path: Pa
     assert claim.read() == DOC
 
 
+@pytest.mark.parametrize(("mode", "durable"), [(0o666, True), (0o644, False)], ids=["anybody's", "our own"])
+def test_whose_it_was_is_durable_before_only_our_copy_is_left(spool: Spool, mode: int, durable: bool) -> None:
+    drop(spool).chmod(mode)
+    steps: list[str] = []
+    take(Spool(spool.path, hook=steps.append))
+    assert ("after claim.facts.fsync" in steps[: steps.index("before claim.rename")]) is durable
+
+
 def test_own_file_is_moved_not_copied(spool: Spool) -> None:
     inode = drop(spool).stat().st_ino
     assert (take(spool).path / "job.json").stat().st_ino == inode

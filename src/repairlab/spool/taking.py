@@ -10,7 +10,8 @@ An arrival, good or bad, is claimed in these steps; the step after which a claim
     rename in        the job is ours; verified to be the very file that was looked at, or put back
     private copy     of a file that somebody else could still change
 
-Nothing is fsynced except the private copy: a claim lost in a power cut is an arrival again, or an orphan.
+Nothing is fsynced except the private copy of another user's document, and whose it was: a claim lost in a power cut is
+an arrival again, or an orphan.
 Costs, beside `look`: mkdir, open, flock, stat, open, write, close, 9 lookups, renameat2, stat.
 """
 
@@ -153,7 +154,8 @@ def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, 
     if exists_at(fd, JOB):
         return BUSY  # not our directory: a job moved in before our flock, and its owner died
     try:
-        tree.disk.write("claim.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=False)
+        # Once the document is our own copy nothing but this tells whose it was, and the id is made of that.
+        tree.disk.write("claim.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=is_foreign(arrival.status))
     except (FileExistsError, FileNotFoundError):
         return BUSY
     for _, place in tree.resting(job_id):
@@ -327,7 +329,8 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
         return BUSY  # a duplicate's claimer holds the gate for the moment
     facts = read_facts(".", dir_fd=fd) | _owner(tree)
     try:
-        tree.disk.replace("parked.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=False)
+        foreign = facts["submitter"] != os.geteuid()
+        tree.disk.replace("parked.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=foreign)
         _privatise_parked(tree, fd)
         claim = Claim(tree, job_id, fd)
         _note_manual_move(claim, path)
