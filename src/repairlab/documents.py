@@ -125,7 +125,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     total_s: Seconds = 0.0
 
 
-class Telemetry(Document, frozen=True, kw_only=True):
+class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     """What one run of the agent found; exactly one object on its stdout.
 
     `ok` says that the tests pass after (or, for `noop`, before) what the agent did, in a fresh sandbox. `attempts` is
@@ -153,7 +153,7 @@ class Telemetry(Document, frozen=True, kw_only=True):
     python: str = ""
 
 
-class Challenger(Document, frozen=True, kw_only=True):
+class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     """A verified repair on its way into the tournament.
 
     `bundle_dir` is the frozen snapshot that the patch applies to (hash `parent_sha256`); `bundle_sha256` is the hash

@@ -133,6 +133,21 @@ def test_encode_refuses_what_the_constructor_let_through() -> None:
         documents.encode(telemetry)
 
 
+def test_results_carry_every_field_for_jq_also_those_at_their_default() -> None:
+    telemetry = Telemetry(
+        ok=False,
+        attempts=0,
+        strategy=documents.Strategy.EXHAUSTED,
+        pattern_id=None,
+        details="",
+        bundle_sha256=SHA,
+        parent_sha256=SHA,
+    )
+    wire = json.loads(documents.encode(telemetry))
+    assert (wire["effort"], wire["candidates"], wire["pattern_id"]) == (1, [], None)
+    assert "$unknown" not in wire
+
+
 def test_fixed_field_names_are_on_the_wire() -> None:
     """People's jq lines use them."""
     wanted = {
