@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
     os.environ.update(FIXED)
     time.tzset()
+    # Time on a busy machine proves nothing. CI looks at the same examples each time; everybody else at new ones.
+    hypothesis.settings.register_profile(
+        "suite",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        derandomize=bool(os.environ.get("CI")),
+        print_blob=True,
+    )
+    hypothesis.settings.load_profile("suite")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
