@@ -16,10 +16,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # lab.py, beside this file
 
 from lab import Lab, impossible
+from people import SOURCE
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
-SOURCE = "/usr/src/repairlab"  # where the container has the project
 SUBMITTERS = ("alice", "bob")  # members of repairlab-submit; mallory is none
 
 

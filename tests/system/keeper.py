@@ -22,8 +22,9 @@ What was learnt the hard way, and stands in `nspawn` and INIT:
 - `--keep-unit` puts the payload below the group that nspawn runs in, so each container needs a group of its own.
 - With cgroup v1 nspawn mounts every controller but name=systemd read-only: limits of units are then ignored without a
   word. INIT makes them writable before systemd looks, so that no daemon-reexec is needed.
-- nspawn covers parts of /proc. The kernel refuses a new /proc to a user namespace whose own view of it is covered, which
-  is what bubblewrap asks for; a real machine covers nothing. INIT uncovers them, and what writes to /proc/sys is masked.
+- nspawn covers parts of /proc. The kernel refuses a new /proc, which bubblewrap asks for, to a user namespace whose own
+  view of it is covered; a real machine covers nothing. INIT uncovers them, and what writes to /proc/sys is masked. The
+  price: the machine's own boot id is seen, so that a reboot does not change it.
 - nspawn's seccomp filter hides landlock and makes units look safer than they are: SYSTEMD_SECCOMP=0.
 """
 
@@ -72,7 +73,7 @@ exec /lib/systemd/systemd "$@"
 JOIN = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
 
 
-# --- control groups ----------------------------------------------------------------------------------------------------
+# --- control groups ---------------------------------------------------------------------------------------------------
 
 
 def hierarchies() -> Iterator[tuple[Path, str]]:
@@ -145,7 +146,7 @@ def sweep() -> None:
         remove_group(group)
 
 
-# --- the root file system ----------------------------------------------------------------------------------------------
+# --- the root file system ---------------------------------------------------------------------------------------------
 
 
 def call(*argv: str) -> bool:
@@ -215,7 +216,7 @@ def mount_tree() -> None:
     need("mount", "-t", "overlay", "overlay", "-o", layers, str(ROOT))
 
 
-# --- the container -----------------------------------------------------------------------------------------------------
+# --- the container ----------------------------------------------------------------------------------------------------
 
 
 class Container:

@@ -28,12 +28,11 @@ import keeper
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What nspawn leaves to a container. nsenter keeps the machine's own: a `date -s` in there would move its clock.
-CAPABILITIES = (
-    "audit_control audit_write chown dac_override dac_read_search fowner fsetid ipc_owner kill lease linux_immutable "
-    "mknod net_admin net_bind_service net_broadcast net_raw setfcap setgid setpcap setuid sys_admin sys_boot "
-    "sys_chroot sys_nice sys_ptrace sys_resource sys_tty_config"
-).split()
-BOUNDS = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
+BOUNDS = (
+    "-all,+audit_control,+audit_write,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+ipc_owner,+kill,+lease,"
+    "+linux_immutable,+mknod,+net_admin,+net_bind_service,+net_broadcast,+net_raw,+setfcap,+setgid,+setpcap,+setuid,"
+    "+sys_admin,+sys_boot,+sys_chroot,+sys_nice,+sys_ptrace,+sys_resource,+sys_tty_config"
+)
 PROGRAMS = ("systemd-nspawn", "nsenter", "setpriv", "unshare", "mkfs.ext4")
 
 
@@ -81,7 +80,7 @@ class Lab:
         self.process.wait(30)
         self.process.stdout.close()
 
-    # --- power ---------------------------------------------------------------------------------------------------------
+    # --- power --------------------------------------------------------------------------------------------------------
 
     def boot(self, timeout_s: float = 30) -> None:
         """Switch it on; returns when nothing is left to be started."""
@@ -122,7 +121,7 @@ class Lab:
             raise Failed(f"the keeper of the container ended with {self.process.wait(30)}; see stderr")
         return json.loads(line)
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -136,8 +135,8 @@ class Lab:
         """Run a command in the container, as root or as one of its users, with nothing but its own environment."""
         become = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
         clean = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": f"/home/{user}" if user else "/root", **(env or {})}
-        view = [*self._keepers_view, "nsenter", "-t", str(self.leader), "-a", "-w/"]
-        view += ["setpriv", "--bounding-set", BOUNDS, *become, "env", "-i"]
+        view = [*self._keepers_view, "nsenter", "-t", str(self.leader), "-a"]
+        view += ["setpriv", "--bounding-set", BOUNDS, *become, "env", "-i", "-C", "/"]
         bounded = ["timeout", "-k", "1", str(timeout_s), *argv]
         done = subprocess.run(
             [*view, *(f"{key}={value}" for key, value in clean.items()), *bounded],
@@ -161,7 +160,7 @@ class Lab:
     @property
     def _keepers_view(self) -> list[str]:
         """Where the container's mounts and the numbers of its processes are known."""
-        return ["nsenter", "-t", str(self.keeper), "-m", "-p", "-w/"]
+        return ["nsenter", "-t", str(self.keeper), "-m", "-p"]
 
     def at(self, path: str) -> Path:
         """One of its files, booted or not; not for what it mounted itself (/run, /tmp, /proc)."""

@@ -10,7 +10,8 @@ STATE = "/var/lib/repairlab"
 QUEUE = f"{STATE}/spool/repair"
 CHALLENGERS = f"{STATE}/spool/challengers"
 WATCHER = "repairlab-queue-watcher.service"
-EXAMPLES = "/usr/src/repairlab/examples"
+SOURCE = "/usr/src/repairlab"  # where the machine has the project
+EXAMPLES = f"{SOURCE}/examples"
 _numbers = itertools.count(1)
 
 
@@ -41,15 +42,16 @@ def drop(lab: Lab, user: str, bundle: str, **fields: object) -> str:
 
 def found(lab: Lab, name: str, *states: str) -> list[Path]:
     """The directories of the job that arrived under this name, in these states (a glob below the queue each)."""
-    there = []
-    for state in states:
-        for claim in lab.at(QUEUE).glob(f"{state}/*/claim"):
-            try:
-                if json.loads(claim.read_bytes()).get("name") == name:
-                    there.append(claim.parent)
-            except FileNotFoundError:  # it has moved on
-                continue
-    return there
+    jobs = [job for state in states for job in lab.at(QUEUE).glob(f"{state}/*") if job.is_dir()]
+    return [job for job in jobs if name in (value(job / "claim", "name"), value(job / "job.json", "idempotency_key"))]
+
+
+def value(path: Path, key: str) -> object:
+    """A member of a JSON file; a claim is not synced, so that a power cut may leave it empty or not at all."""
+    try:
+        return json.loads(path.read_bytes()).get(key)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def active(lab: Lab, name: str) -> list[Path]:
@@ -68,8 +70,11 @@ def end(lab: Lab, name: str, timeout_s: float = 40) -> Path:
 
 
 def outcome(job: Path) -> str:
-    """Which of the terminal states a job lies in."""
-    return job.parent.parent.name
+    """Which of the terminal states a job lies in; other than ok, how it came to that."""
+    state = job.parent.parent.name
+    if state != "ok":
+        print((job / "attempts.jsonl").read_text() if (job / "attempts.jsonl").exists() else "no attempt")
+    return state
 
 
 def challengers(lab: Lab, job: Path) -> list[dict]:

@@ -53,7 +53,8 @@ def start_owner() -> tuple[subprocess.Popen, str, int]:
     return owner, name, int(pid)
 
 
-def test_nothing_is_left_of_a_container_whose_test_was_killed(_possible):
+@pytest.mark.usefixtures("_possible")
+def test_nothing_is_left_of_a_container_whose_test_was_killed():
     owner, name, _ = start_owner()
     assert traces(name), "the look-out does not see a container that runs"
     owner.kill()
@@ -61,7 +62,8 @@ def test_nothing_is_left_of_a_container_whose_test_was_killed(_possible):
     Lab.until(lambda: not traces(name), 10)
 
 
-def test_a_killed_keeper_takes_its_processes_along_and_the_next_sweeps_its_groups(_possible):
+@pytest.mark.usefixtures("_possible")
+def test_a_killed_keeper_takes_its_processes_along_and_the_next_sweeps_its_groups():
     owner, name, pid = start_owner()
     os.kill(pid, signal.SIGKILL)
     Lab.until(lambda: not any(alive for alive in traces(name) if not alive.startswith("/sys/")), 10)
@@ -72,7 +74,8 @@ def test_a_killed_keeper_takes_its_processes_along_and_the_next_sweeps_its_group
         assert not traces(name)
 
 
-def test_a_closed_container_leaves_nothing(_possible):
+@pytest.mark.usefixtures("_possible")
+def test_a_closed_container_leaves_nothing():
     with Lab() as lab:
         lab.boot()
     assert not traces(lab.name)
@@ -128,5 +131,5 @@ def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(bare):
 
 
 def test_a_command_that_fails_says_what_it_said(bare):
-    with pytest.raises(Failed, match="no such unit|not loaded|could not be found|not found"):
+    with pytest.raises(Failed, match=r"no-such-unit\.service not found"):
         bare.run("systemctl", "start", "no-such-unit.service")

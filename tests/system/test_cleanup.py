@@ -1,0 +1,75 @@
+"""The cleanup by its timer, by hand, and after a time in which the machine was off."""
+
+import itertools
+import json
+from datetime import UTC, datetime
+
+import pytest
+from people import EXAMPLES, QUEUE, STATE, WATCHER, drop, end, give
+
+from repairlab.journal import Event
+
+TIMER, SERVICE = "repairlab-cleanup.timer", "repairlab-cleanup.service"
+_numbers = itertools.count(1)
+STAMP = f"/var/lib/systemd/timers/stamp-{TIMER}"
+
+
+@pytest.fixture
+def aged(machine):
+    """A job that ended, and a bundle with directories of alice's own, both long ago: where they lie."""
+    number = next(_numbers)
+    bundle = give(machine, "alice", f"{EXAMPLES}/passing", f"old-{number}")
+    job = end(machine, drop(machine, "alice", bundle))
+    bucket = f"{QUEUE}/processed/ok/2020-01-{number:02}"
+    machine.run("mkdir", "-p", bucket, user="repairlab")
+    machine.run("mv", f"{QUEUE}/processed/ok/{job.parent.name}/{job.name}", bucket)
+    machine.run("find", bucket, bundle, "-exec", "touch", "-h", "-d", "2020-01-01", "{}", "+")
+    return machine.at(f"{bucket}/{job.name}"), machine.at(bundle)
+
+
+def runs(machine) -> list[dict]:
+    return machine.journal(MESSAGE_ID=Event.CLEANUP_DONE)
+
+
+def test_the_timer_waits_for_the_start_of_monday(machine):
+    told = machine.show(TIMER, "ActiveState", "SubState", "NextElapseUSecRealtime", "Persistent", "UnitFileState")
+    assert (told["ActiveState"], told["SubState"]) == ("active", "waiting")
+    assert (told["Persistent"], told["UnitFileState"]) == ("yes", "enabled")
+    due = datetime.strptime(told["NextElapseUSecRealtime"], "%a %Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC)
+    assert (due.weekday(), due.hour, due.minute, due.second) == (0, 0, 0, 0)
+    assert 0 < (due - datetime.now(UTC)).total_seconds() <= 7 * 86400
+
+
+def test_by_hand_it_removes_what_is_old_and_writes_one_line(machine, aged):
+    job, bundle = aged
+    fresh = end(machine, drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "fresh")))
+    before = len(runs(machine))
+    machine.run("systemctl", "start", SERVICE)
+    assert machine.show(SERVICE, "Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+    assert not job.exists()
+    assert not bundle.exists(), "directories of another user are removed as well"
+    assert fresh.exists()
+    assert machine.at(f"{STATE}/bundles/fresh").exists()
+    assert len(runs(machine)) == before + 1
+    assert machine.show(WATCHER, "ActiveState")["ActiveState"] == "active"
+
+
+def test_what_was_missed_while_the_machine_was_off_is_made_up_for(machine, aged):
+    job, _ = aged
+    before = len(runs(machine))
+    machine.run("touch", "-d", "15 days ago", STAMP)
+    machine.reboot()
+    machine.until(lambda: len(runs(machine)) == before + 1)
+    machine.until(lambda: not job.exists())
+    # The control: with the stamp of now, a boot starts nothing.
+    machine.reboot()
+    assert machine.show(SERVICE, "ExecMainStartTimestamp")["ExecMainStartTimestamp"] == ""
+    assert len(runs(machine)) == before + 1
+
+
+def test_a_dry_run_of_a_person_removes_nothing(machine, aged):
+    job, bundle = aged
+    told = machine.run("repairlab-cleanup", "--dry-run", "--json")
+    assert json.loads(told.stdout)
+    assert job.exists()
+    assert bundle.exists()

@@ -1,0 +1,71 @@
+"""One person's own installation: units of a user manager that lingers, without root and beside no system service."""
+
+import json
+import subprocess
+
+import pytest
+from lab import Lab
+from people import EXAMPLES, SOURCE, WATCHER
+
+HOME = "/home/carol"
+
+
+@pytest.fixture(scope="module")
+def carol(staged, tmp_path_factory, outer_environment):
+    """A machine on which only carol has installed RepairLab, as herself: `carol("repairlab", "status")`."""
+    root = tmp_path_factory.mktemp("own")
+    root.chmod(0o755)
+    env = outer_environment | {"HOME": HOME, "PYTHON": "/usr/bin/python3", "XDG_DATA_HOME": f"{HOME}/.local/share"}
+    # Packages come from where this machine's own user has them configured and cached.
+    home = {key: outer_environment[key] for key in ("HOME",) if key in outer_environment}
+    argv = [staged / SOURCE.lstrip("/") / "deploy/install", "--user", "--prefix", f"{HOME}/.local", "--root", root]
+    done = subprocess.run(argv, env=env | home, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with Lab() as lab:
+        lab.outside("cp", "-a", f"{root}/.", lab.ROOT, check=True)
+        lab.outside("cp", "-a", f"{staged}{SOURCE}", f"{lab.ROOT}/usr/src/", check=True)
+        lab.boot()
+        lab.run("useradd", "-M", "-d", HOME, "carol")
+        lab.run("chown", "-R", "carol:carol", HOME)
+        lab.run("loginctl", "enable-linger", "carol")
+        uid = lab.run("id", "-u", "carol").stdout.strip()
+        lab.until(lambda: lab.run("test", "-S", f"/run/user/{uid}/bus", check=False).returncode == 0)
+        env = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{uid}/bus"}
+        env["PATH"] = f"{HOME}/.local/bin:/usr/bin:/bin"
+
+        def run(*argv: str, **keywords) -> subprocess.CompletedProcess[str]:
+            return lab.run(*argv, user="carol", env=env, **keywords)
+
+        run.lab = lab
+        run(f"{SOURCE}/deploy/install", "--user", timeout_s=60)
+        run("systemctl", "--user", "enable", "--now", WATCHER, "repairlab-cleanup.timer")
+        yield run
+
+
+def test_a_person_repairs_with_units_of_their_own(carol):
+    told = json.loads(carol("repairlab", "submit", "--wait", "--json", f"{EXAMPLES}/invoices", timeout_s=60).stdout)
+    assert told["ok"], told
+    assert list(carol.lab.at(f"{HOME}/.local/state/repairlab/spool/challengers").glob("challenger_*.json"))
+    told = "StatusText=0 running, 0 ready or deferred, 1 done"
+    carol.lab.until(lambda: carol("systemctl", "--user", "show", WATCHER, "-pStatusText").stdout.strip() == told)
+    assert not carol.lab.at("/var/lib/repairlab").exists() or not list(carol.lab.at("/var/lib/repairlab").iterdir())
+
+
+def test_the_units_come_back_with_the_machine_without_a_login(carol):
+    carol.lab.reboot()
+    show = ("systemctl", "--user", "show", WATCHER, "repairlab-cleanup.timer", "-pSubState")
+    carol.lab.until(lambda: carol(*show, check=False).stdout.split() == ["SubState=running", "SubState=waiting"])
+
+
+def test_cleanup_by_hand_works_without_root(carol):
+    carol("systemctl", "--user", "start", "repairlab-cleanup.service")
+    told = carol("systemctl", "--user", "show", "repairlab-cleanup.service", "-pResult", "-pExecMainStatus").stdout
+    assert told.split() == ["Result=success", "ExecMainStatus=0"]
+
+
+def test_systemd_analyze_has_nothing_to_say_about_a_persons_units(carol):
+    units = sorted(carol.lab.at(f"{HOME}/.local/share/systemd/user").glob("repairlab-*.*[er]"))
+    assert len(units) == 3
+    paths = [f"{HOME}/.local/share/systemd/user/{unit.name}" for unit in units]
+    told = carol("systemd-analyze", "--user", "verify", "--man=no", *paths)
+    assert told.stdout + told.stderr == ""
