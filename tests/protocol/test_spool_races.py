@@ -122,5 +122,5 @@ def test_each_job_is_in_one_hand_at_a_time_and_ends_once_whoever_is_killed(root:
     assert kept == JOBS, "every second copy is kept with its job"
 
 
-def test_control_without_the_lock_two_hands_meet_on_one_job(root: Path) -> None:
-    assert VIOLATION in run(root, lock_jobs=False)
+def test_control_without_the_lock_hands_meet_on_one_job_or_lose_it_to_each_other(root: Path) -> None:
+    assert not run(root, lock_jobs=False) <= {0, -signal.SIGKILL}
