@@ -148,7 +148,8 @@ class Lab:
             check=False,
         )
         if check and done.returncode != 0:
-            raise Failed(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            told = self.run("journalctl", "--no-pager", "-n30", check=False).stdout if argv[0] == "systemctl" else ""
+            raise Failed(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}{told}")
         return done
 
     def outside(self, *argv: str, **keywords: object) -> subprocess.CompletedProcess[str]:
