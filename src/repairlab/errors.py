@@ -7,10 +7,12 @@ error into one line on stderr and the exit code of its class, and anything else 
 Exit codes are those of sysexits.h; 1 is the honest negative answer (not repaired, findings), never a malfunction.
 """
 
+import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 
 class RepairLabError(Exception):
@@ -69,6 +71,23 @@ class ConfigError(RepairLabError):
     """The configuration is wrong."""
 
     exit_code = os.EX_CONFIG
+
+
+def equip() -> None:
+    """Go on in an interpreter that has our packages: a checkout keeps its own in .venv, whatever `python3` is here."""
+    if all(importlib.util.find_spec(name) for name in ("click", "msgspec", "orjson")):
+        return
+    venv = Path(__file__).resolve().parents[2] / ".venv"
+    if Path(sys.prefix) != venv and (venv / "pyvenv.cfg").exists() and os.access(venv / "bin/python", os.X_OK):
+        os.execv(venv / "bin/python", [str(venv / "bin/python"), *sys.argv])  # noqa: S606 - it becomes that one
+    program = os.path.basename(sys.argv[0]) or "repairlab"
+    sys.exit(reported(lambda _: _unequipped(venv.parent), [program]))
+
+
+def _unequipped(top: Path) -> int:
+    setup = top / "setup.sh"
+    fix = f"`{setup} venv` brings them" if setup.exists() else "install it again with deploy/install"
+    raise Unavailable(f"{sys.executable} lacks RepairLab's packages", fix=fix)
 
 
 def reported(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

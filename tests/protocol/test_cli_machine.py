@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,25 @@ def test_help_imports_nothing_heavy_and_feels_instant(root, tmp_path):
     assert "repairlab.operate.main" in imported
     heavy = ("msgspec", "orjson", "rich", "watchdog", "pytest", "filelock", "repairlab.spool", "repairlab.sandbox")
     assert not [name for name in heavy if re.search(rf"\| +{name}$", imported, re.MULTILINE)]
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A clone whose python3 has no packages."""
+    for name in ("bin", "src"):
+        shutil.copytree(BIN.parent / name, tmp_path / "clone" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "clone" / "setup.sh").touch()
+    return tmp_path / "clone"
+
+
+@pytest.mark.parametrize("program", ["repairlab", "repairlab-agent", "repairlab-cleanup", "repairlab-queue-watcher"])
+def test_a_program_of_a_checkout_finds_its_packages_or_says_what_brings_them(checkout, program):
+    argv = [sys.executable, "-S", str(checkout / "bin" / program), "--help"]
+    lacking = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert lacking.returncode == 69
+    assert lacking.stderr.count("\n") == 1
+    assert f"`{checkout}/setup.sh venv`" in lacking.stderr
+    (checkout / ".venv").symlink_to(sys.prefix)
+    found = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.lower().startswith(f"usage: {program}")
