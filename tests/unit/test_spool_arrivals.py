@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -361,3 +362,76 @@ def test_wrong_envelope_fields_count_as_absent(spool: Spool) -> None:
 def test_bytes_that_are_no_document_still_become_a_job(spool: Spool, raw: bytes) -> None:
     drop(spool, data=raw)
     assert take(spool).read() == raw
+
+
+def test_duplicate_with_the_longest_name_is_filed(spool: Spool) -> None:
+    drop(spool)
+    assert take(spool) is not None
+    drop(spool, "handoff" + "\u00e9" * 120 + ".json")
+    assert take(spool) is None
+    assert spool.counts()[State.WAITING] == 0
+
+
+def test_duplicates_that_are_links_of_one_file_all_leave_the_queue(spool: Spool) -> None:
+    drop(spool)
+    assert take(spool) is not None
+    first = drop(spool, "handoff-0.json")
+    for number in range(1, 130):
+        (spool.path / f"handoff-{number}.json").hardlink_to(first)
+    with closing(spool.backlog()) as backlog:
+        backlog.scan(1.0)
+        while backlog.take() or backlog.busy:
+            pass
+    assert spool.counts()[State.WAITING] == 0
+
+
+def test_file_under_a_write_lease_waits_and_stops_nobody(spool: Spool) -> None:
+    path = drop(spool, "handoff-a.json")
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        drop(spool, "handoff-b.json", DOC + b" ")
+        with closing(spool.backlog()) as backlog:
+            backlog.scan(1.0)
+            claims = [backlog.take(), backlog.take()]
+        assert [claim.name for claim in claims if claim] == ["handoff-b.json"]
+    finally:
+        os.close(fd)
+        signal.signal(signal.SIGIO, before)
+    assert take(spool) is not None
+
+
+def test_unreadable_file_is_left_to_settle_since_mv_gives_the_mode_last(tmp_path: Path, monkeypatch) -> None:
+    unreadable = (None, "it is not readable for this service")
+    monkeypatch.setattr("repairlab.spool.arrival._open", lambda _: unreadable)
+    slow = Spool(tmp_path, policy=Policy(settle_s=3600))
+    slow.create()
+    drop(slow)
+    assert take(slow) is None
+    assert slow.counts()[State.WAITING] == 1
+    assert take(Spool(tmp_path, policy=Policy(settle_s=0))) is not None
+
+
+def test_duplicate_of_a_claim_that_never_came_about_is_an_arrival_again(spool: Spool) -> None:
+    drop(spool, "handoff-1.json")
+    drop(spool, "handoff-2.json")
+    others: list[object] = []
+
+    def hook(step: str) -> None:
+        if step == "after claim.rename" and not others:
+            others.append(take(Spool(spool.path)))
+            os.utime(next(spool.path.glob("active/*/job.json")), (1, 1))  # the producer was not done with it
+
+    assert take(Spool(spool.path, hook=hook)) is None
+    assert others == [None]
+    assert spool.counts()[State.WAITING] == 2
+    assert take(spool) is not None
+
+
+def test_duplicate_left_by_a_dead_claimer_is_handed_in_by_the_reaper(spool: Spool) -> None:
+    gate = spool.path / "active" / ("0" * 24)
+    (gate / "duplicates").mkdir(parents=True)
+    (gate / "duplicates" / "x-handoff.json").write_bytes(DOC)
+    assert [reaped.what for reaped in spool.reap()] == ["unclaimed"]
+    assert take(spool).read() == DOC

@@ -341,3 +341,21 @@ def test_missing_queue_is_unavailable(tmp_path: Path) -> None:
         Spool(tmp_path / "nowhere").counts()
     with pytest.raises(Unavailable):
         list(Spool(tmp_path / "nowhere").jobs())
+
+
+def test_remove_tree_opens_what_is_closed_but_never_through_a_link(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "doomed").mkdir()
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o750)
+    real = os.open
+
+    def swapping(name, flags: int, *args, **kwargs) -> int:
+        if name == str(tmp_path / "doomed") and not flags & os.O_PATH:  # closed to us; its owner swaps it meanwhile
+            (tmp_path / "doomed").rename(tmp_path / "away")
+            (tmp_path / "doomed").symlink_to(victim)
+            raise PermissionError
+        return real(name, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", swapping)
+    remove_tree(str(tmp_path / "doomed"))
+    assert victim.stat().st_mode & 0o777 == 0o750

@@ -193,7 +193,12 @@ def _open_directory(name: str, dir_fd: int | None) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=dir_fd)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=dir_fd)
+        # chmod(2) would follow a link that its owner puts here meanwhile.
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", 0o700)
+        finally:
+            os.close(fd)
         return os.open(name, DIRECTORY, dir_fd=dir_fd)
 
 

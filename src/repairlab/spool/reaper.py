@@ -16,6 +16,7 @@ from repairlab.spool.claim import Claim
 from repairlab.spool.disk import remove_tree
 from repairlab.spool.job import Job
 from repairlab.spool.policy import State
+from repairlab.spool.taking import hand_in_duplicates
 from repairlab.spool.tree import CLAIM, ID, JOB, TMP, Tree, exists_at, lock
 
 
@@ -53,12 +54,18 @@ def reap_one(tree: Tree, job_id: str) -> Reaped | None:
         return None
     if not exists_at(fd, JOB):
         return _remove_gate(tree, job_id, path, fd)
-    return _carry_on(Claim(tree, job_id, fd))
+    try:
+        claim = Claim(tree, job_id, fd)
+    except BaseException:
+        os.close(fd)  # a lock that outlived its failure would pass for a living owner
+        raise
+    return _carry_on(claim)
 
 
 def _remove_gate(tree: Tree, job_id: str, path: str, fd: int) -> Reaped | None:
     """Remove an unfinished claim while its lock is ours: its claimer, if it lives, sees that and starts over."""
     try:
+        hand_in_duplicates(tree, fd)
         with suppress(FileNotFoundError):
             tree.disk.do("reap.unlink", os.unlink, CLAIM, dir_fd=fd)
         remove_staged(fd)

@@ -19,6 +19,7 @@ import errno
 import os
 import secrets
 import socket
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,7 @@ from repairlab.spool.tree import CLAIM, DUPLICATES, JOB, Tree, exists_at, lock, 
 BUSY_S = 0.05  # another process holds the gate of the id for some microseconds
 WRITING_S = 0.25  # the producer still has the file open; its close is hinted, this is for where hints fail
 DUPLICATES_KEPT = 100
+_NAME_MAX = 255  # bytes
 _IMMOVABLE = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
 
 Signature = tuple[int, int, int, int]
@@ -80,6 +82,8 @@ def take_arrival(tree: Tree, name: str, seen: Seen | None = None) -> Taken:
                 return _take(tree, arrival, seen)
         except FileNotFoundError:
             return GONE
+        except BlockingIOError:
+            return Taken(retry_s=WRITING_S)  # its owner has a write lease on it, for lease-break-time at the longest
         except OSError as error:
             if read or error.errno != errno.EIO:
                 raise
@@ -106,9 +110,10 @@ def _signature(status: os.stat_result) -> Signature:
 
 def _unsettled_s(tree: Tree, arrival: Arrival, seen: Seen) -> float:
     """Return how long to leave the file alone, 0 when it may be taken; a lease is held from here on, if granted."""
-    if arrival.fd is None:
+    if arrival.fd is None and not stat.S_ISREG(arrival.status.st_mode):
         return 0.0
-    leased = lease(arrival.fd)
+    # mv and install make a file unreadable for others and give it its mode when it is complete: let that settle too.
+    leased = lease(arrival.fd) if arrival.fd is not None else None
     if leased is False:
         return WRITING_S
     if leased and (arrival.problem or not arrival.half_written):
@@ -185,10 +190,8 @@ def _process(pid: int) -> dict[str, Any]:
 
 
 def _not_moved(arrival: Arrival, error: OSError) -> Taken:
-    if error.errno == errno.ENOENT:
-        return GONE
-    if error.errno == errno.EEXIST:
-        return BUSY
+    if error.errno in (errno.ENOENT, errno.EEXIST):
+        return BUSY  # ENOENT: the arrival is gone, or the directory that it was to go to; the next look tells
     if error.errno in _IMMOVABLE:
         # A directory of somebody else's cannot be renamed without write permission on itself.
         why = f"cannot be moved out of the queue: {error.strerror}"
@@ -248,11 +251,28 @@ def _close_gate(tree: Tree, path: str, fd: int) -> None:
     try:
         with suppress(OSError):
             if not exists_at(fd, JOB) and same_file(fd, path):
+                hand_in_duplicates(tree, fd)
                 with suppress(FileNotFoundError):
                     tree.disk.do("gate.unlink", os.unlink, CLAIM, dir_fd=fd)
                 tree.disk.do("gate.rmdir", os.rmdir, path)
     finally:
         os.close(fd)
+
+
+def hand_in_duplicates(tree: Tree, fd: int) -> None:
+    """Make arrivals again of what was filed with a claim that never came about: the job that they repeat is not there.
+
+    Whoever is about to file one more finds the directory gone and looks again.
+    """
+    with suppress(FileNotFoundError):
+        kept = os.open(DUPLICATES, DIRECTORY, dir_fd=fd)
+        try:
+            for name in os.listdir(kept):
+                fresh = f"{tree.path}/{tree.prefix}-{secrets.token_hex(8)}{tree.suffix}"
+                tree.disk.do("gate.duplicate", rename_new, name, fresh, src_dir_fd=kept)
+        finally:
+            os.close(kept)
+        os.rmdir(DUPLICATES, dir_fd=fd)
 
 
 def _duplicate_of_active(tree: Tree, arrival: Arrival, path: str) -> Taken:
@@ -288,7 +308,10 @@ def _file_duplicate(tree: Tree, arrival: Arrival, place: str, fd: int) -> Taken:
     try:
         # Beyond the bound each replaces the one before: a producer in a loop must not fill the disk.
         full = len(os.listdir(kept)) >= DUPLICATES_KEPT
-        target = "latest" if full else f"{secrets.token_hex(4)}-{arrival.name}"[:255]
+        target = "latest" if full else os.fsdecode(os.fsencode(f"{secrets.token_hex(4)}-{arrival.name}")[:_NAME_MAX])
+        if full:  # rename(2) of one link over another of the same file does nothing
+            with suppress(FileNotFoundError):
+                os.unlink(target, dir_fd=kept)
         tree.disk.do("duplicate.rename", os.rename, f"{tree.path}/{arrival.name}", target, dst_dir_fd=kept)
         if not _is_what_we_saw(arrival, kept, target):
             _put_back(tree, kept, target, arrival.name)
