@@ -244,3 +244,15 @@ def test_deferred_job_found_by_the_scan_of_another_process(spool: Spool, clock: 
     assert backlog.take() is None
     clock.ahead_s = 31
     assert backlog.take().priority == 3
+
+
+def test_pass_that_looks_again_at_all_it_has_no_room_for_is_rare(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, policy=Policy(backlog_entries=4, rescan_s=0.0))
+    spool.create()
+    publish(spool, *((str(number), "a", 0) for number in range(500)))
+    with closing(spool.backlog()) as backlog:
+        began = time.perf_counter()
+        while backlog.scan(1.0):
+            pass
+        took_s = time.perf_counter() - began
+        assert backlog.next_wakeup() - time.monotonic() > 5 * took_s

@@ -57,6 +57,7 @@ class Backlog:
         self._passes = (Carousel(tree, tree.path, tree.arrives), Carousel(tree, tree.state(State.DEFERRED), is_id))
         self._scanning: Iterator[tuple[bool, str]] | None = None
         self._next_pass = 0.0
+        self._looked_s = 0.0
         self._cut_short = False  # the last take gave up after many duplicates, with more ready
         self.events: deque[Incident] = deque(maxlen=_EVENTS)
 
@@ -88,13 +89,17 @@ class Backlog:
                 return False
             self._order.missed = False
             self._scanning = (entry for carousel in self._passes for entry in carousel.walk(self._order.refused))
+            self._looked_s = 0.0
         for arrival, name in self._scanning:
             if name not in self._order:
+                began = time.perf_counter()
                 self._ingest(name, arrival)
+                self._looked_s += time.perf_counter() - began
             if time.perf_counter() >= end:
                 return True
         self._scanning = None
-        took_s = sum(carousel.took_s for carousel in self._passes)
+        took_s = self._looked_s if self._order.missed else 0.0  # all that had no room is looked at again each pass
+        took_s += sum(carousel.took_s for carousel in self._passes)
         self._next_pass = self._tree.clock.boottime() + max(self._tree.policy.rescan_s, 20 * took_s)
         return False
 
@@ -179,7 +184,7 @@ class Backlog:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            if not arrival or error.errno != errno.EIO:
+            if not arrival or error.errno not in (errno.EIO, errno.EAGAIN):
                 raise
             self._order.add(Entry(name, True, 0, "", -1, 0.0))  # taking it will tell
 
