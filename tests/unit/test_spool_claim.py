@@ -394,3 +394,24 @@ def test_job_whose_claimer_died_before_scheduling_it_still_waits_for_its_instant
     [job] = spool.jobs()
     spool.retry(job.id)
     assert take(spool) is not None, "an operator's retry does not wait"
+
+
+def test_failures_with_endless_reasons_are_all_remembered(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, policy=Policy(failures=1000, max_attempts=1000, backoff_base_s=0))
+    spool.create()
+    spool.publish(DOC)
+    for _ in range(30):
+        claim = take(spool)
+        claim.started()
+        claim.fail("x" * 50_000)
+    [job] = spool.jobs()
+    assert sum(event["event"] == "failed" for event in job.attempts()) == 30
+
+
+def test_unreadable_history_does_not_lock_an_abandoned_job(spool: Spool) -> None:
+    claim = take(spool)
+    claim.close()
+    (claim.path / "attempts.jsonl").mkdir()
+    assert [reaped.what for reaped in spool.reap()] == ["stuck"]
+    (claim.path / "attempts.jsonl").rmdir()
+    assert [reaped.what for reaped in spool.reap()] == ["orphaned"]

@@ -26,6 +26,7 @@ MAX_BYTES = 1 << 20  # of history ever read
 COMPACT_BYTES = 64 << 10
 _STATES = frozenset(State)
 _KEPT = 64  # newest events that survive compaction, beside all counted ones
+TEXT_CHARS = 1024
 COUNTED = ("failed", "crashed", "orphaned")
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -91,6 +92,13 @@ def dumps(value: Event) -> bytes:
         return orjson.dumps(_plain(value)) + b"\n"
 
 
+def _bounded(value: Any) -> Any:
+    """Return a text cut to what all kept events have room for in `MAX_BYTES`: words of a worker come at any length."""
+    if isinstance(value, str) and len(value) > TEXT_CHARS:
+        return f"{value[: TEXT_CHARS // 2]} […] {value[-TEXT_CHARS // 2 :]}"
+    return value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(_plain(key)): _plain(item) for key, item in value.items()}
@@ -134,7 +142,7 @@ class History:
 
         Costs open, write, close, and with `durable` an fsync.
         """
-        entry = {"event": event, **self._clock.stamp(), **fields}
+        entry = {"event": event, **self._clock.stamp()} | {key: _bounded(value) for key, value in fields.items()}
         line = dumps(entry)
         fd = self._disk.do("history.open", os.open, NAME, _APPEND, 0o666, dir_fd=self._fd)
         try:
