@@ -190,7 +190,7 @@ def test_a_no_at_the_deadline_says_deadline(bench: Bench) -> None:
         ({"patch": b""}, "empty"),
         ({"patch": PATCH.replace(b"a - b", b"a * b")}, "does not apply"),
         ({"patch": PATCH.replace(b"calc.py", b"test_calc.py")}, "does not apply"),
-        ({"patch": b"--- a/test_calc.py\n+++ b/test_calc.py\n@@ -2 +2 @@\n-\n+#\n"}, "a test"),
+        ({"patch": b"--- a/test_calc.py\n+++ b/test_calc.py\n@@ -2,2 +2,2 @@\n-\n+#\n def test_add():\n"}, "a test"),
         ({"strategy": "noop"}, "another bundle_sha256"),
         ({"strategy": "invented"}, "strategy"),
         ({"attempts": -1}, "attempts"),

@@ -107,6 +107,25 @@ def test_a_patch_that_breaks_a_rule_is_refused_by_name(tmp_path: Path, text: byt
         applied(text, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("hunk", "reason"),
+    [
+        (b"@@ -1,3 +2,3 @@\n-a\n+A\n b\n c\n", "not at line 2"),
+        (b"@@ -9,0 +10 @@\n+d\n", "does not apply"),
+        (b"@@ -2 +2 @@\n-b\n+B\n", "no context after"),
+        (b"@@ -1,0 +1,0 @@\n", "an empty hunk"),
+        (b"@@ -1,3 +1,3 @@\n a\n-b\n+B\n\\ No newline at end of file\n c\n", "is not the last"),
+        (b"@@ -3 +3,3 @@\n c\n+d\n\\ No newline at end of file\n+e\n", "is not the last"),
+        (b"@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\ndiff --git a/z.py b/z.py\n", "no hunk follows"),
+        (b"@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\ndiff --git a/z.py b/z.py\nindex 12..34 120000\n", "not a line"),
+    ],
+)
+def test_a_hunk_that_git_or_patch_would_read_otherwise_is_refused(tmp_path: Path, hunk: bytes, reason: str) -> None:
+    (tmp_path / "m.py").write_bytes(b"a\nb\nc\n")
+    with pytest.raises(BadPatch, match=reason):
+        applied(HEAD + hunk, tmp_path)
+
+
 PIECES = [*HEAD.splitlines(keepends=True), b"@@ -1 +1 @@\n", b"-a\n", b"+b\n", b"\\\n"]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 MAX_FILES = 1000
 _HUNK = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
+_INDEX = re.compile(rb"index [0-9a-f]{1,64}\.\.[0-9a-f]{1,64}(?: 100644| 100755)?\r?")  # other modes are links
 _FORBIDDEN = (b"new file", b"deleted file", b"old mode", b"new mode", b"rename ", b"copy ", b"GIT binary")
 _ESCAPES = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13, b'"': 34, b"\\": 92}
 
@@ -28,6 +29,7 @@ class Hunk:
     """Replace `old` by `new` from line `start` (counted from 0) of the original."""
 
     start: int
+    new_start: int = 0
     old: list[bytes] = field(default_factory=list)
     new: list[bytes] = field(default_factory=list)
     sides: list[list[bytes]] = field(default_factory=list)  # where the last line went
@@ -54,14 +56,20 @@ def parse(diff: bytes) -> list[FilePatch]:
         raise BadPatch("the patch is empty")
     lines = _Lines(diff)
     found: list[FilePatch] = []
+    header = b""
     while (line := lines.next()) is not None:
         if line.startswith(_FORBIDDEN):
             raise BadPatch(f"{_shown(line)}: only the text of existing files may change")
         if line.startswith(b"--- "):
             found.append(_file(lines, line))
-        elif not line.startswith((b"diff ", b"index ")):
+            header = b""
+        elif _INDEX.fullmatch(line) or (line.startswith(b"diff ") and not header):
+            header = line
+        else:
             raise BadPatch(f"{_shown(line)}: not a line of a unified diff")
     _check_paths(found)
+    if header:
+        raise BadPatch(f"{_shown(header)}: no hunk follows")
     return found
 
 
@@ -124,11 +132,12 @@ def _hunk(lines: _Lines) -> Hunk:
         raise BadPatch(f"{_shown(head)}: not a hunk header")
     old_left = 1 if match[2] is None else int(match[2])
     new_left = 1 if match[4] is None else int(match[4])
-    start = int(match[1])
-    # Without old lines the number names the line after which to insert, otherwise the first one, counted from 1.
-    hunk = Hunk(start - 1 if old_left else start)
-    if hunk.start < 0:
+    # Without lines on its side the number names the line after which they would be, else the first, counted from 1.
+    hunk = Hunk(int(match[1]) - (old_left > 0), int(match[3]) - (new_left > 0))
+    if min(hunk.start, hunk.new_start) < 0:
         raise BadPatch(f"{_shown(head)}: there is no line 0")
+    if not (old_left or new_left):
+        raise BadPatch(f"{_shown(head)}: an empty hunk")
     while old_left or new_left or (lines.peek() or b"").startswith(b"\\"):
         old, new = _line(lines, hunk)
         old_left, new_left = old_left - old, new_left - new
@@ -188,11 +197,20 @@ def _apply(patch: FilePatch, content: bytes) -> bytes:
     done = 0
     for hunk in patch.hunks:
         end = hunk.start + len(hunk.old)
-        if hunk.start < done or lines[hunk.start : end] != hunk.old:
-            raise BadPatch(f"{patch.path}: the hunk at line {hunk.start + 1} does not apply")
-        out += [*lines[done : hunk.start], *hunk.new]
+        where = f"{patch.path}: the hunk at line {hunk.start + 1}"
+        if hunk.start < done or end > len(lines) or lines[hunk.start : end] != hunk.old:
+            raise BadPatch(f"{where} does not apply")
+        out += lines[done : hunk.start]
+        if hunk.new_start != len(out):  # where git looks first, and patch(1) does not
+            raise BadPatch(f"{where} is not at line {hunk.new_start + 1} of the result")
+        if len(hunk.sides) < 2 and end != len(lines):  # git: what has no context after it is at the end
+            raise BadPatch(f"{where} has no context after its last change")
+        out += hunk.new
         done = end
-    return b"".join([*out, *lines[done:]])
+    out += lines[done:]
+    if any(not line.endswith(b"\n") for line in out[:-1]):  # git joins such lines, patch(1) does not
+        raise BadPatch(f"{patch.path}: a line without newline is not the last")
+    return b"".join(out)
 
 
 def _split(content: bytes) -> list[bytes]:

@@ -292,7 +292,7 @@ def patch_does_not_apply(run):
 @behaviour
 def edits_a_test(run):
     first = (run.bundle / "test_calc.py").read_bytes().split(b"\n")[0]
-    run.patch(b"--- a/test_calc.py\n+++ b/test_calc.py\n@@ -1 +1 @@\n-" + first + b"\n+pass\n")
+    run.patch(b"--- a/test_calc.py\n+++ b/test_calc.py\n@@ -1,2 +1,2 @@\n-" + first + b"\n+pass\n \n")
     return run.answer(strategy="heuristic_microfix", bundle_sha256="0" * 64)
 
 
