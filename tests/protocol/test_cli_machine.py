@@ -169,3 +169,37 @@ def test_a_program_of_a_checkout_finds_its_packages_or_says_what_brings_them(che
     found = subprocess.run(argv, capture_output=True, text=True, timeout=30)
     assert found.returncode == 0, found.stderr
     assert found.stdout.lower().startswith(f"usage: {program}")
+
+
+def test_the_doctor_knows_no_check_of_that_name(root):
+    done = run(root, "doctor", "--only", "sandbx")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "name one of python, " in done.stderr
+
+
+def test_a_watcher_of_another_state_directory_is_not_ours():
+    user = 65534 if os.geteuid() == 0 else None  # as the service's user, whose environment root may read
+    argv = ["/bin/sh", "-s", "repairlab-queue-watcher"]
+    for name in ("elsewhere", "state"):
+        environ = {"REPAIRLAB_ROOT": f"/nowhere/{name}"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(argv, env=environ, user=user, cwd="/", **pipes) as watcher:
+            watcher.stdin.write(b"echo\n")
+            watcher.stdin.flush()
+            watcher.stdout.readline()
+            told = json.loads(run(Path("/nowhere/state"), "doctor", "--only", "watcher", "--json").stdout)["data"][0]
+            watcher.kill()
+        assert (str(watcher.pid) in re.findall(r"\d+", told["why"])) is (name == "state")
+
+
+def test_the_doctor_starts_no_unit_that_would_serve_another_directory(tmp_path):
+    told = json.loads(run(tmp_path / "state", "doctor", "--only", "watcher", "--json").stdout)["data"][0]
+    if told["status"] == "ok":
+        pytest.skip("somebody else's watcher runs, and does not say what it serves")
+    assert told["fix"] == f"`repairlab-queue-watcher --root {tmp_path}/state`"
+
+
+def test_config_alone_is_a_question_for_help(root):
+    done = run(root, "config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Print the settings in force.\n" in done.stdout

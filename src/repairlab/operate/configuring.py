@@ -16,13 +16,16 @@ from repairlab.operate import output
 from repairlab.operate.app import CONTEXT, Answer, App, command
 
 
-@click.group("config", context_settings=CONTEXT)
-def config_command() -> None:
+@click.group("config", context_settings=CONTEXT, invoke_without_command=True)
+@click.pass_context
+def config_command(context: click.Context) -> None:
     """Write, check and show the configuration.
 
     Read in this order, later ones win key by key: /etc/repairlab/config.toml, $XDG_CONFIG_HOME/repairlab/config.toml
     (not for root), $REPAIRLAB_CONFIG, and the environment's REPAIRLAB_<SECTION>_<KEY>.
     """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @command("config init", group=config_command)
@@ -30,7 +33,7 @@ def config_command() -> None:
 @click.option("--print", "to_stdout", is_flag=True, help="Print it instead of writing a file.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def init(_app: App, path: Path | None, to_stdout: bool, force: bool) -> Answer:
-    """Write a configuration file with every setting commented out at its default."""
+    """Write a file with every setting, commented out at its default."""
     text = config.template()
     if to_stdout:
         return Answer(data={"text": text}, text=text.splitlines())
@@ -90,7 +93,10 @@ def _verdict(resolution: config.Resolution) -> ConfigError | None:
 @click.argument("key", required=False)
 @click.option("--origin", is_flag=True, help="Say which file, line or variable each value comes from.")
 def show(_app: App, key: str | None, origin: bool) -> Answer:
-    """Print the settings in force, one a line: key, value, and with --origin where the value comes from."""
+    """Print the settings in force.
+
+    One a line: key, value, and with --origin where the value comes from.
+    """
     resolution = config.resolve()
     names = [name for name in config.names() if key is None or name == key or name.startswith(f"{key}.")]
     if not names:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import click
 
-from repairlab.errors import NegativeAnswer, RepairLabError
+from repairlab.errors import NegativeAnswer, RepairLabError, UsageError
 from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command
 from repairlab.operate.checks import Check, Status, machine, programs, state
@@ -24,6 +24,9 @@ def doctor_command(app: App, only: tuple[str, ...]) -> Answer:
 
     Columns: STATUS (ok, warn, fail), NAME, WHY, FIX. Exit 1 if anything failed.
     """
+    names = [name for name, _ in _all(app)]
+    if unknown := [name for name in only if not any(known.startswith(name) for known in names)]:
+        raise UsageError(f"there is no check {unknown[0]!r}", fix=f"name one of {', '.join(names)}")
     found = list(checks(app, only))
     failed = [check.name for check in found if check.status is Status.FAIL]
     error = NegativeAnswer(f"{output.plural(len(failed), 'check')} failed: {', '.join(failed)}") if failed else None

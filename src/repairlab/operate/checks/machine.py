@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import pwd
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,13 +77,19 @@ def memory(app: App) -> Iterator[Check]:
 
 def watcher(app: App) -> Iterator[Check]:
     """Whether a watcher runs on this machine (seen from here: one in another PID namespace is not)."""
+    from repairlab import config
+
     found = watchers(app.root)
     if found:
         yield Check("watcher", Status.OK, f"running as {', '.join(f'pid {pid}' for pid in found)}")
     else:
         unit = "repairlab-queue-watcher"
-        manager = "systemctl" if app.root == Path("/var/lib/repairlab") else "systemctl --user"
+        manager = "systemctl" if config.system_mode() else "systemctl --user"
+        named = {"REPAIRLAB_ROOT", "STATE_DIRECTORY"}
+        usual = config.root({name: value for name, value in os.environ.items() if name not in named})
         fix = f"`{manager} enable --now {unit}`, or `{unit} --once` by hand"
+        if app.root != usual:  # no unit serves it
+            fix = f"`{unit} --root {shlex.quote(str(app.root))}`"
         yield Check("watcher", Status.WARN, "none runs: jobs wait", fix)
 
 
@@ -123,8 +130,11 @@ def _serves(process: str, words: list[str]) -> Path | None:
     if "--root" in words[:-1]:
         return Path(words[words.index("--root") + 1])
     try:
-        pairs = (os.fsdecode(item).partition("=") for item in Path(process, "environ").read_bytes().split(b"\0"))
-        environ = {name: value for name, _, value in pairs}
-        return config.root(environ) if os.stat(process).st_uid == os.geteuid() else None
-    except OSError:
+        items = (os.fsdecode(item).partition("=") for item in Path(process, "environ").read_bytes().split(b"\0"))
+        environ = {name: value for name, _, value in items}
+        told = environ.keys() & {"REPAIRLAB_ROOT", "STATE_DIRECTORY"} or os.stat(process).st_uid == os.geteuid()
+    except PermissionError:
         return None
+    except OSError:  # it has ended meanwhile
+        return Path()
+    return config.root(environ) if told else None
