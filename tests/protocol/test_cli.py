@@ -90,7 +90,7 @@ def test_a_directory_is_frozen_handed_in_listed_and_shown(root, project_dir):
     columns = line.split("\t")
     assert columns[:2] == [job_id, "waiting"]
     assert columns[3:6] == ["0", "5", "web"]
-    shown = told(run(root, "show", job_id[:8], "--json"))["data"]
+    shown = told(run(root, "show", job_id[:8], "--json"))["data"][0]
     frozen = Path(shown["document"]["bundle_dir"])
     assert frozen.parent == root / "bundles"
     assert (frozen / "m.py").read_bytes() == (project_dir / "m.py").read_bytes()
@@ -284,10 +284,36 @@ def test_wait_and_follow_see_a_job_through_to_its_end(root, queue):
 
 
 def test_wait_gives_up_when_its_time_is_over(root, queue):
-    job_id = queue.publish(handoff()).id
+    over = ended(queue, "rejected", reason="other")
+    job_id = queue.publish(handoff(reason="another")).id
     done = run(root, "wait", job_id, "--timeout", "0.1", "--json")
     assert done.returncode == os.EX_TEMPFAIL
     assert "still unfinished" in told(done)["error"]["message"]
+    late = told(run(root, "wait", over, job_id, "--timeout", "0.1", "--json"))
+    assert (late["error"]["code"], [row["id"] for row in late["data"]]) == (os.EX_TEMPFAIL, [over])
+
+
+def test_a_submit_that_stops_waiting_still_names_its_job(root, project_dir):
+    done = told(run(root, "submit", str(project_dir), "--wait", "--timeout", "0", "--json"))
+    assert done["error"]["code"] == os.EX_TEMPFAIL
+    assert done["data"]["state"] == "waiting"
+    assert told(run(root, "show", done["data"]["id"], "--json"))["data"][0]["id"] == done["data"]["id"]
+
+
+def test_follow_says_of_each_event_the_state_that_it_led_to(root, queue):
+    job_id = ended(queue, "hard_fail")
+    queue.retry(job_id)
+    for claim in queue.claims(limit=1):
+        with claim:
+            claim.finish(reason="+ for - at m.py:1")
+    done = run(root, "follow", job_id, "--json")
+    *events, last = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["data"]["state"] for event in events][-4:] == ["hard_fail", "deferred", "active", "ok"]
+    assert (last["ok"], last["data"]) == (True, None)
+    (row,) = told(run(root, "list", "ok", "--json"))["data"]
+    assert row["reason"] == "+ for - at m.py:1"
+    assert row["wall_s"] >= 0
+    assert "\ntook  " in run(root, "show", job_id).stdout
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_no_bad_input_stops_another_job_and_each_says_what_to_do(here, tmp_path:
     listed = repairlab(here, "list", "--json")
     assert all(job_id in listed for job_id in rejected)
     for job_id, job in rejected.items():
-        shown = json.loads(repairlab(here, "show", job_id, "--json"))["data"]
+        shown = json.loads(repairlab(here, "show", job_id, "--json"))["data"][0]
         assert job.reason()["reason"] in shown["reason"]
         assert job_id in here.said()
     assert not here.queue.fsck()

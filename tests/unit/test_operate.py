@@ -77,6 +77,15 @@ def test_failures_are_counted_since_the_last_pardon():
     assert views.failures(events) == 2
 
 
+def test_a_job_took_what_its_attempts_took_and_not_what_it_waited():
+    def at(event, boottime_s, boot_id="a"):
+        return {"event": event, "boottime_s": boottime_s, "boot_id": boot_id}
+
+    events = [at("started", 1.0), at("failed", 3.5), at("started", 90.0), at("finished", 91.0)]
+    assert views.worked(events) == 3.5
+    assert views.worked([at("started", 1.0), at("orphaned", 500.0, "b"), {"event": "started"}]) == 0.0
+
+
 def test_a_reason_is_told_in_one_sentence_with_its_field_and_fix():
     assert (
         views.sentence({"reason": "missing", "field": "bundle_dir", "fix": "add it"}) == "bundle_dir: missing; add it"

@@ -12,6 +12,7 @@ from repairlab.operate.app import QUEUES, Answer, App, command, queue_option
 from repairlab.spool import State
 
 COLUMNS = ["ID", "STATE", "SINCE", "TRIES", "PRIO", "LINEAGE", "NAME", "REASON"]
+NAME = 24  # columns of a name on a terminal
 SHORT = 12  # hex digits of an id on a terminal: any unique prefix names a job
 
 
@@ -84,6 +85,12 @@ def list_command(app: App, states: tuple[str, ...], lineage: str | None, limit: 
     return Answer(data=found, text=_list_lines(found))
 
 
+def _short(row: dict[str, Any]) -> str:
+    """Return what a name says beyond the id, in few columns."""
+    name = "-" if row["id"] in row["name"] else row["name"]
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
 def _list_lines(found: list[dict[str, Any]]) -> Iterator[str]:
     import sys
 
@@ -93,7 +100,8 @@ def _list_lines(found: list[dict[str, Any]]) -> Iterator[str]:
     def cells(row: dict[str, Any]) -> list[str]:
         since = output.age(now - row["since"].timestamp()) if terminal else output.instant(row["since"])
         job_id = row["id"][:SHORT] if terminal else row["id"]
-        middle = [str(row["attempts"]), str(row["priority"]), row["lineage"], row["name"]]
+        name = _short(row) if terminal else row["name"]  # or the reason, which matters more, falls off the margin
+        middle = [str(row["attempts"]), str(row["priority"]), row["lineage"], name]
         return [job_id, row["state"], since, *middle, row["reason"] or ""]
 
     return output.table(COLUMNS, map(cells, found), colours=lambda row: views.COLOURS.get(State(row[1]), ""))

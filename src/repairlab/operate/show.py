@@ -33,7 +33,7 @@ def show_command(app: App, ids: tuple[str, ...], only: str | None, queue: str) -
         return _raw(spool, given, only)
     found = [views.steadily(spool, job_id, views.whole) for job_id in given]
     make = report.markdown if only == "report" else _lines
-    return Answer(data=found if len(found) != 1 else found[0], text=(line for job in found for line in make(job)))
+    return Answer(data=found, text=(line for job in found for line in make(job)))
 
 
 def _raw(spool: Any, given: list[str], only: str) -> Answer:
@@ -97,6 +97,7 @@ def _facts(job: dict[str, Any]) -> Iterator[str]:
         ("priority", str(job["priority"])),
         ("bundle", str(document.get("bundle_dir") or "-")),
         ("tries", f"{job['attempts']} ({output.plural(job['failures'], 'counted failure')})"),
+        ("took", output.duration(job["wall_s"]) if job["attempts"] else "-"),
         ("due", output.instant(job["not_before"])),
         ("directory", job["path"]),
     ]
@@ -109,9 +110,9 @@ def _reason(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _history(events: list[dict[str, Any]]) -> Iterator[str]:
-    known = {"event", "at", "boot_id", "boottime_s", "day"}
+    known = {"event", "at", "boot_id", "boottime_s", "day", "fingerprint"}
     for event in events:
-        more = " ".join(f"{key}={value}" for key, value in event.items() if key not in known)
+        more = " ".join(f"{key}={value}" for key, value in event.items() if key not in known and value != "")
         yield f"{output.instant(views.when(event))}  {output.line(str(event['event'])).ljust(11)}  {output.line(more)}"
 
 

@@ -19,7 +19,7 @@ import click
 
 from repairlab import config, documents
 from repairlab.errors import BadInput, UsageError
-from repairlab.operate import output
+from repairlab.operate import output, views
 from repairlab.operate.app import Answer, App, command, record
 
 TEMPLATE = "handoff.json"
@@ -55,7 +55,8 @@ def submit_command(app: App, what: str, waits: bool, timeout: float | None, **op
 
     output.say(f"repairlab: waiting for {job.id}")
     answer = wait(app, app.queue(), [job.id], timeout)
-    return Answer(data=answer.data[0], text=answer.text, error=answer.error)
+    row = answer.data[0] if answer.data else views.steadily(app.queue(), job.id, views.row)  # after --timeout
+    return Answer(data=row, text=answer.text, error=answer.error)
 
 
 def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:

@@ -5,6 +5,7 @@ following links, bounded, and may be missing.
 """
 
 import glob
+import itertools
 import os
 import re
 import stat
@@ -80,6 +81,7 @@ def row(job: "Job") -> dict[str, Any]:
         "age_s": round(max(0.0, time.time() - since.timestamp()), 3),
         "attempts": sum(event["event"] == "started" for event in events),
         "failures": failures(events),
+        "wall_s": round(worked(events), 3),
         "priority": job.priority,
         "lineage": job.lineage,
         "submitter": job.submitter,
@@ -105,22 +107,32 @@ def failures(events: list[dict[str, Any]]) -> int:
     return count
 
 
+def worked(events: list[dict[str, Any]]) -> float:
+    """Return the seconds that all attempts took together, by the boot clock; one cut short by a reboot counts none."""
+    total = 0.0
+    for begin, end in itertools.pairwise(events):
+        if begin["event"] == "started" and begin.get("boot_id") == end.get("boot_id"):
+            with suppress(KeyError, TypeError):
+                total += max(0.0, end["boottime_s"] - begin["boottime_s"])
+    return total
+
+
 def reason(job: "Job", events: list[dict[str, Any]]) -> str | None:
-    """Return in one line why the job is where it is; None where that needs no words."""
+    """Return in one line why the job is where it is, for a repaired one how; None where that needs no words."""
     if job.state in ENDED:
-        told = job.reason()
-        return None if told is None else sentence(told)
+        told = job.reason() or (events[-1] if events and events[-1]["event"] == "finished" else {})
+        return sentence(told) or None
     if events and job.state in (State.DEFERRED, State.HOLD):
         return sentence(events[-1]) or events[-1]["event"]
     return None
 
 
 def sentence(told: dict[str, Any]) -> str:
-    """Return `field: reason (why); fix` of a reason or an event, as far as they are there."""
+    """Return `field: reason (why)` or `field: reason; fix` of a reason or an event, as far as they are there."""
     field, why, fix = (str(told.get(key) or "") for key in ("field", "why", "fix"))
     text = str(told.get("reason") or why)
     more = f" ({why})" if why and why != text else ""
-    return (f"{field}: " if field else "") + text + more + (f"; {fix}" if fix and field else "")
+    return (f"{field}: " if field else "") + text + more + (f"; {fix}" if fix and (field or not why) else "")
 
 
 def contents(directory: str | Path, name: str, limit: int = MAX_PATCH) -> bytes | None:

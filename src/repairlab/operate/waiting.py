@@ -35,7 +35,7 @@ def wait_command(app: App, ids: tuple[str, ...], timeout: float | None, queue: s
     """Wait until jobs have ended.
 
     Prints a line as each one ends: ID, STATE, REASON. Exit 0 if all are ok, 1 if any is not repaired or was rejected,
-    75 after --timeout.
+    75 after --timeout; --json then tells those that have ended.
     """
     return wait(app, app.queue(queue), read_ids(ids), timeout)
 
@@ -43,11 +43,14 @@ def wait_command(app: App, ids: tuple[str, ...], timeout: float | None, queue: s
 def wait(app: App, spool: "Spool", ids: Iterable[str], timeout: float | None) -> Answer:
     """Wait for jobs, print each one that ends, and return all of them."""
     ended = []
-    for job in ends(spool, ids, timeout):
-        row = views.steadily(spool, job.id, views.row)
-        ended.append(row)
-        if not app.json:
-            print(output.record([row["id"], row["state"], row["reason"] or ""]), flush=True)
+    try:
+        for job in ends(spool, ids, timeout):
+            row = views.steadily(spool, job.id, views.row)
+            ended.append(row)
+            if not app.json:
+                print(output.record([row["id"], row["state"], row["reason"] or ""]), flush=True)
+    except TemporaryFailure as late:
+        return Answer(data=ended, error=late)
     bad = [row["id"] for row in ended if row["state"] != State.OK]
     error = NegativeAnswer(f"not repaired: {', '.join(bad)}", fix="`repairlab show ID` says why") if bad else None
     return Answer(data=ended, error=error)
@@ -91,7 +94,8 @@ def follow_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
     """Print every move of every job as it happens.
 
     Columns: AT, ID, EVENT, STATE, WHAT; with --json one envelope a line. Ends at Ctrl-C. With ids, only those jobs are
-    followed from their beginning until all have ended: exit 0 if all are ok, else 1.
+    followed from their beginning until all have ended: exit 0 if all are ok, else 1; with --json the last line's data
+    is then null.
     """
     spool = app.queue(queue)
     wanted = {views.find(spool, given).id for given in read_ids(ids)} if ids else None
@@ -108,15 +112,20 @@ def follow_command(app: App, ids: tuple[str, ...], queue: str) -> Answer:
 
 def _print(app: App, job: "Job", event: dict[str, Any]) -> None:
     if app.json:
-        print(output.envelope("follow", {"id": job.id, "state": str(job.state), **event}), flush=True)
+        print(output.envelope("follow", {"id": job.id, "state": _state(job, event), **event}), flush=True)
         return
     print(event_line(job, event), flush=True)
+
+
+def _state(job: "Job", event: dict[str, Any]) -> str:
+    """Return the state that an event brought the job into, which may have moved on since."""
+    return str(event.get("to") or (State.ACTIVE if event["event"] == "started" else job.state))
 
 
 def event_line(job: "Job", event: dict[str, Any]) -> str:
     """Return one event as a line: tab-separated off a terminal."""
     what = views.sentence(event) or (f"effort {event['effort']}" if "effort" in event else "")
-    state = str(event.get("to") or job.state)
+    state = _state(job, event)
     cells = [output.instant(views.when(event)), job.id, str(event["event"]), state, what]
     return output.record(cells, [20, 24, 11, 9], views.COLOURS.get(state, ""))
 

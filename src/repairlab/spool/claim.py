@@ -129,9 +129,9 @@ class Claim:
         self._known = fingerprints.known(self._tree, fingerprint)
         return self._known
 
-    def finish(self) -> Job:
-        """End the job as done; its results must have been put before."""
-        return self.leave("finished", State.OK)
+    def finish(self, **fields: Any) -> Job:
+        """End the job as done, with what its history shall say of it; its results must have been put before."""
+        return self.leave("finished", State.OK, **fields)
 
     def fail(self, reason: str, fingerprint: str | None = None, **fields: Any) -> Job:
         """Count a failure against the job and its fingerprint; return it deferred or given up."""
