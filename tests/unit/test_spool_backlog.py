@@ -188,6 +188,20 @@ def test_full_window_makes_room_for_a_higher_priority_and_a_rarer_lineage_only()
     assert "one more" not in order
 
 
+def test_flood_that_calls_itself_urgent_puts_nobody_else_out_of_the_window() -> None:
+    order = Order(10)
+    order.add(entry("early", submitter=2))
+    for n in range(20):
+        order.add(entry(f"flood-{n}", f"lineage-{n}", priority=100, submitter=1))
+    order.add(entry("late", submitter=2))
+    assert "early" in order
+    assert "late" in order
+    assert len(order) == 10
+    order.add(entry("flood-urgent", priority=101, submitter=1))
+    assert "flood-urgent" in order
+    assert [name in order for name in ("early", "late")] == [True, True]
+
+
 def test_flood_of_one_submitter_under_many_lineages_gets_one_turn_in_two() -> None:
     order = Order(1000)
     for n in range(100):

@@ -5,6 +5,7 @@ served first. Waiting entries are kept by the time at which they are due. Both h
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -83,7 +84,7 @@ class Level:
         self._lineages: dict[int, Turns[tuple[int, str]]] = {}
         self._groups: dict[tuple[int, str], list[tuple[float, int, Entry]]] = {}
         self._sizes: dict[tuple[int, str], int] = {}
-        self._fullest: tuple[int, str] | None = None
+        self._fullest: dict[int, tuple[int, str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._sizes)
@@ -101,8 +102,9 @@ class Level:
         self._lineages[entry.submitter].add(group)
         heapq.heappush(self._groups.setdefault(group, []), (entry.since, number, entry))
         self._sizes[group] = self.size(group) + 1
-        if self._fullest is None or self._sizes[group] > self.size(self._fullest):
-            self._fullest = group
+        fullest = self._fullest.get(entry.submitter)
+        if fullest is not None and self._sizes[group] > self.size(fullest):
+            self._fullest[entry.submitter] = group
 
     def forget(self, entry: Entry) -> None:
         """Count an entry out; the heap drops it when it comes up."""
@@ -111,7 +113,8 @@ class Level:
         if self._sizes[group]:
             return
         del self._sizes[group], self._groups[group]
-        self._fullest = None if self._fullest == group else self._fullest
+        if self._fullest.get(entry.submitter) == group:
+            del self._fullest[entry.submitter]
         lineages = self._lineages[entry.submitter]
         lineages.discard(group)
         if not lineages:
@@ -133,15 +136,20 @@ class Level:
             heapq.heappop(heap)
         return heap[0][2]
 
-    def fullest(self) -> tuple[int, str]:
-        """Return (about) the fullest group."""
-        if self._fullest is None:
-            self._fullest = max(self._sizes, key=self._sizes.__getitem__)
-        return self._fullest
+    def serves(self, submitter: int) -> bool:
+        """Tell whether the submitter has an entry here."""
+        return submitter in self._lineages
 
-    def victim(self) -> Entry:
-        """Return a late entry of the fullest group."""
-        heap = self._groups[self.fullest()]
+    def fullest(self, submitter: int) -> tuple[int, str]:
+        """Return (about) the fullest group of a submitter who has one here."""
+        if submitter not in self._fullest:
+            mine = (group for group in self._sizes if group[0] == submitter)
+            self._fullest[submitter] = max(mine, key=self._sizes.__getitem__)
+        return self._fullest[submitter]
+
+    def victim(self, submitter: int) -> Entry:
+        """Return a late entry of the submitter's fullest group."""
+        heap = self._groups[self.fullest(submitter)]
         while not self._order.is_ready(heap[-1][2]):
             heap.pop()  # the last leaf of a heap can go without repairing it
         return heap[-1][2]
@@ -153,6 +161,7 @@ class Order:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._ready: dict[str, Entry] = {}
+        self._held: Counter[int] = Counter()
         self._levels: dict[int, Level] = {}
         self._waits: dict[str, tuple[int, Entry]] = {}
         self._dues: list[tuple[float, int, str]] = []
@@ -180,19 +189,30 @@ class Order:
         if entry.name in self or not self._make_room(entry):
             return
         self._ready[entry.name] = entry
+        self._held[entry.submitter] += 1
         if entry.priority not in self._levels:
             self._levels[entry.priority] = Level(self)
         self._levels[entry.priority].add(entry, next(self._number))
 
     def _make_room(self, entry: Entry) -> bool:
+        """Tell whether the entry may come in, having put out another one for it if need be.
+
+        Who has less in the window than the submitter with the most takes a place of his. All others only trade among
+        their own: a priority that one gives to a flood of his own puts nobody else out.
+        """
         if len(self._ready) < self._capacity:
             return True
         self.missed = True
-        lowest = min(self._levels)
+        richest = max(self._held, key=self._held.__getitem__)
+        poor = self._held[entry.submitter] + 1 < self._held[richest]
+        submitter = richest if poor else entry.submitter
+        lowest = min((key for key, level in self._levels.items() if level.serves(submitter)), default=None)
+        if lowest is None:
+            return False
         level = self._levels[lowest]
-        rarer = entry.priority == lowest and level.size(entry.group) + 1 < level.size(level.fullest())
-        if entry.priority > lowest or rarer:
-            self.remove(level.victim().name)
+        rarer = entry.priority == lowest and level.size(entry.group) + 1 < level.size(level.fullest(submitter))
+        if poor or entry.priority > lowest or rarer:
+            self.remove(level.victim(submitter).name)
             return True
         return False
 
@@ -211,6 +231,9 @@ class Order:
         entry = self._ready.pop(name, None)
         if entry is None:
             return
+        self._held[entry.submitter] -= 1
+        if not self._held[entry.submitter]:
+            del self._held[entry.submitter]
         level = self._levels[entry.priority]
         level.forget(entry)
         if not level:
