@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from repairlab.repair.localization import Line
-from repairlab.repair.source import Edit, Source, overlapping
+from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
 from repairlab.repair.transformations.site import Function
 
@@ -47,7 +47,7 @@ def project_of(
     for path in [*sources, *[name for name in files if name.endswith(".py") and name not in sources][:MAX_HINT_FILES]]:
         try:
             tree = sources[path].tree if path in sources else ast.parse(files[path])
-        except (SyntaxError, ValueError, RecursionError):
+        except UNPARSABLE:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and path in sources:
@@ -78,7 +78,7 @@ def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], pro
     for path in sorted({path for path, _ in suspicion} & set(sources)):
         try:
             found = list(_of_source(sources[path], suspicion, project, top))
-        except (SyntaxError, ValueError, RecursionError):
+        except UNPARSABLE:
             continue
         for change in [*found, *_at_all_sites(sources[path], found)]:
             known = best.get(change.key)

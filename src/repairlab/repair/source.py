@@ -18,6 +18,8 @@ from itertools import pairwise
 _LINE_END = re.compile(r"\r\n|\r|\n")
 BOM = b"\xef\xbb\xbf"
 
+UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the last: nested too deep for the parser's stack
+
 Located = ast.expr | ast.stmt | ast.arg | ast.keyword | ast.ExceptHandler | ast.alias
 
 
@@ -75,7 +77,7 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """The syntax tree; raises SyntaxError, or ValueError and RecursionError for what no parser reads."""
+        """The syntax tree; raises one of `UNPARSABLE` for what no parser reads."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a bundle's doubtful escapes are none of our user's business
             return ast.parse(self.text)

@@ -26,7 +26,7 @@ def rebinds(text):
     """True where code assigns to globals, or to attributes of anything but `self`."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return True
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
