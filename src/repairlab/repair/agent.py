@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from repairlab import config
 from repairlab.documents import Handoff, Telemetry, decode, encode
@@ -29,11 +30,10 @@ def main(argv: Sequence[str]) -> int:
     """Attempt one repair and report it."""
     options = _parser().parse_args(argv)
     handoff = decode(_read(options.handoff), Handoff)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.getsignal(signal.SIGTERM)
     attempt = _attempted(handoff, max(1, options.effort))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on only writing is left, and it is short
     telemetry = _written(Report(attempt), options.out)
-    sys.stdout.write(encode(telemetry).decode())
+    sys.stdout.buffer.write(encode(telemetry))  # bytes: JSON is UTF-8, whatever the locale
     sys.stdout.flush()
     signal.signal(signal.SIGTERM, previous)
     return os.EX_OK if telemetry.ok else 1
@@ -41,13 +41,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _attempted(handoff: Handoff, effort: int) -> Attempt:
     """Return the attempt, however far it got; interrupted before the bundle was read there is nothing to report."""
-    try:
+    attempt = None
+    try:  # around both changes of the handler, so that the signal has no moment outside
+        signal.signal(signal.SIGTERM, _interrupt)
         attempt = Attempt(handoff, config.load(), effort=effort)
-    except Interrupted:
-        raise TemporaryFailure("SIGTERM came before the attempt had begun", fix="try again") from None
-    try:
         attempt.run()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on only writing is left, and it is short
     except Interrupted:
+        if attempt is None:
+            raise TemporaryFailure("SIGTERM came before the attempt had begun", fix="try again") from None
         attempt.interrupted()
     return attempt
 
@@ -57,8 +59,13 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise Interrupted
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="repairlab-agent", description="Attempt to repair one bundle.")
+    parser = _Parser(prog="repairlab-agent", description="Attempt to repair one bundle.")
     parser.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
     parser.add_argument(
