@@ -228,6 +228,8 @@ def test_tests_are_not_edited_even_when_the_handoff_asks_for_it(tmp_path):
         ({"bundle_dir": "relative"}, "bundle_dir"),
         ({"bundle_dir": "/nonexistent/x"}, "bundle_dir"),
         ({"tests": ["../x"]}, "tests"),
+        ({"env": {"A=B": "x"}}, "env"),
+        ({"env": {"A": "x\0y"}}, "env"),
     ],
 )
 def test_unusable_handoffs_end_with_65_and_the_field(bundle, tmp_path, handoff, field):

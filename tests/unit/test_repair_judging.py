@@ -266,3 +266,16 @@ def test_only_code_that_keeps_nothing_between_calls_is_judged_in_batches(tmp_pat
 def test_a_change_that_does_not_compile_is_a_syntax_error(swap, tmp_path):
     with pytest.raises(SyntaxError):
         swapped(swap, tmp_path, "return nested(1)", "return nested(1")
+
+
+def test_of_two_tests_with_one_name_in_the_report_neither_hides_the_other():
+    ids = {"a/b.py::K::test_x": "f", "a/b/K.py::test_x": "p"}
+    key = ("a.b.K", "test_x")
+    assert judge(PlainRun(exit=0, cases=[(*key, "p"), (*key, "p")]), ids).ok
+    for letter in "fs":
+        assert not judge(PlainRun(exit=0, cases=[(*key, letter), (*key, "p")]), ids).ok
+
+
+def test_a_module_that_was_skipped_as_a_whole_is_no_test_of_its_own():
+    assert judge(PlainRun(exit=0, cases=[*CASES, ("", "tests.test_c", "s")]), IDS).ok
+    assert not judge(PlainRun(exit=0, cases=[*CASES, ("", "tests.test_c", "e")]), IDS).ok

@@ -25,6 +25,7 @@ from repairlab.repair.candidates import project_of
 from repairlab.repair.localization import Line, TestRun, suspicious
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
+from repairlab.repair.source import UNPARSABLE
 from repairlab.repair.validation import (
     Baseline,
     BaselineTest,
@@ -42,6 +43,7 @@ VERIFY_SHARE, VERIFY_S = 0.25, 3.0  # at most this share of the wall time, and s
 VERIFY_TRIES = 5
 HANG_SHARE = 12  # a baseline test may use this part of the wall time
 MAX_HANG_S = 10.0
+LEAST_COLLECT_S = 1.0  # a collection that does not end within less says nothing about the bundle
 TRACE_FACTOR = 20  # how much longer a test may take under the tracer
 MAX_TRACED = 400  # passing tests that are traced, the quickest first
 MAX_ENDLESS, ENDLESS_S = 3, 0.3  # endless tests that are traced, and for how long: enough to see where they loop
@@ -72,6 +74,9 @@ class Attempt:
         path = Path(handoff.bundle_dir)
         if not path.is_absolute():
             raise BadInput("is not absolute", field="bundle_dir", fix="`repairlab submit DIR` fills it in")
+        for name, value in handoff.env.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise BadInput(f"{name!r} cannot be set in an environment", field="env", fix="leave it out")
         limits = BundleLimits(settings.bundles.max_files, settings.bundles.max_bytes)
         self.bundle = Bundle.read(path, tests=handoff.tests, editable=handoff.editable, limits=limits)
         sandbox = open_sandbox(settings.sandbox)
@@ -137,23 +142,28 @@ class Attempt:
             self._confirm_patch()
 
     def _collect(self, server: Server) -> list[str]:
-        found: Collected = server.collect(self._left() / 2)
+        limit = max(0.05, self._left() / 2)
+        found: Collected = server.collect(limit)
         if found.missing:
             raise Stop("pytest_missing", f"the bundle's interpreter cannot import pytest: {found.missing}")
+        if found.lost and limit < LEAST_COLLECT_S:
+            raise Stop("deadline", f"collecting the tests had no more than {limit:.2g} s: {found.lost}")
         if found.lost:
             raise Stop("collection_error", f"the process that collects the tests: {found.lost}")
         if found.errors:
             self._collection_error(found.errors)
         if not found.ids:
             raise Stop("no_tests", "pytest collects no test; name them in the handoff's `tests`")
+        for path in found.files:  # whatever `python_files` calls them: no repair edits a test
+            self.bundle.sources.pop(server.relative(path), None)
         return found.ids
 
     def _collection_error(self, errors: list[tuple[str, str]]) -> None:
         for path, source in self.bundle.sources.items():
             try:
                 _ = source.tree
-            except (SyntaxError, ValueError, RecursionError) as error:
-                raise Stop("syntax_error", f"{path}: {error}") from None
+            except UNPARSABLE as error:
+                raise Stop("syntax_error", f"{path}: {str(error) or 'nested too deep to be parsed'}") from None
         where, text = errors[0]
         lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
         telling = (
@@ -261,7 +271,7 @@ class Attempt:
         verification = self._verified({})
         if not verification.ok:
             raise Stop("tests_flaky", f"all tests pass here, but: {verification.why}")
-        self.ok, self.strategy, self.details = True, Strategy.NOOP, "all tests pass as they are"
+        self.strategy, self.details, self.ok = Strategy.NOOP, "all tests pass as they are", True
 
     def _confirm_patch(self) -> None:
         assert self.search is not None
@@ -271,10 +281,10 @@ class Attempt:
                 raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
             verification = self._verified(self.bundle.patched(patch.edits))
             if verification.ok:
-                self.ok, self.chosen, self.reason = True, patch, None
                 single = len(patch.changes) == 1
                 self.strategy = Strategy.HEURISTIC_MICROFIX if single else Strategy.MULTI_EDIT
                 self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
+                self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
                 return
             why = verification.why
             self.search.plausible.remove(patch)

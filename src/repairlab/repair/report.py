@@ -13,6 +13,7 @@ from repairlab.repair.search import suspects
 
 LINES_SHOWN = 20
 TESTS_SHOWN = 100
+NAME_SHOWN = 500
 
 
 @cache
@@ -61,7 +62,7 @@ class Report:
             reason=attempt.reason,
             candidates_per_s=round(tried / search.seconds, 1) if search and search.seconds else 0.0,
             tests=len(attempt.tests),
-            failing=[test.id for test in attempt.tests if test.failing][:TESTS_SHOWN],
+            failing=[test.id[:NAME_SHOWN] for test in attempt.tests if test.failing][:TESTS_SHOWN],
             localization=self._localization(),
             timings=self._timings(),
             candidates=[self._candidate(number, patch) for number, patch in enumerate(self.patches, 1)],

@@ -27,15 +27,21 @@ ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdis
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
 MAX_TESTS = 20_000
+MAX_NAMES = 1 << 23  # characters in the names of all tests
+MAX_CPU_S = 86400.0
 
 Letter = Annotated[str, msgspec.Meta(max_length=8)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
 
 
 class Collected(msgspec.Struct):
-    """What collection found; `missing` where pytest cannot be imported, `lost` where the tests ended the worker."""
+    """What collection found: test ids, and the files that define them, doctests aside.
+
+    `missing` where pytest cannot be imported, `lost` where the tests ended the worker.
+    """
 
     ids: list[str] = []
+    files: list[str] = []
     errors: list[tuple[str, str]] = []
     missing: str = ""
     lost: str = ""
@@ -161,16 +167,16 @@ class Server:
     def collect(self, limit_s: float) -> Collected:
         """Import pytest and collect, for at most `limit_s` seconds."""
         bundle = self.setup.bundle
-        texts = {path: (source.text, source.encoding) for path, source in bundle.sources.items()}
+        encodings = {path: source.encoding for path, source in bundle.sources.items()}
         request = {
             "op": "start",
             "arguments": [*SEARCH_ARGUMENTS, *bundle.tests],
-            "texts": texts,
+            "encodings": encodings,
             "collect_s": limit_s,
         }
         found = ask(self._confined, request, Collected, limit_s + GRACE_S)
-        if len(found.ids) > MAX_TESTS:
-            raise ServerLost(f"more than {MAX_TESTS} tests")
+        if len(found.ids) > MAX_TESTS or sum(map(len, found.ids)) > MAX_NAMES:
+            raise ServerLost(f"more than {MAX_TESTS} tests, or names of more than {MAX_NAMES} characters")
         return found
 
     def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool, plain: bool) -> Baseline:
@@ -180,7 +186,10 @@ class Server:
         """
         request = {"op": "baseline", "order": list(order), "limit_s": limit_s, "wall_s": wall_s}
         request |= {"trace": trace, "plain": plain}
-        return ask(self._confined, request, Baseline, 2 * wall_s + 10 + GRACE_S)
+        found = ask(self._confined, request, Baseline, 2 * wall_s + 10 + GRACE_S)
+        if not {test.index for test in found.tests} <= set(order):
+            raise ServerLost("an answer about tests that nobody asked about")
+        return found
 
     def plan(
         self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str], whole: Sequence[int]
@@ -230,9 +239,15 @@ class Server:
             for path, found in test.lines.items()
             if (name := self.relative(path)) in sources
             for line, hits in found
+            if 1 <= line <= len(sources[name].starts)
         }
-        crash = tuple((name, line) for path, line in test.crash if (name := self.relative(path)) in sources)
-        return TestRun(ids[test.index], test.outcome, max(0.0, test.cpu), test.message[:500], lines, crash)
+        crash = tuple(
+            (name, line)
+            for path, line in test.crash
+            if (name := self.relative(path)) in sources and 1 <= line <= len(sources[name].starts)
+        )
+        cpu_s = min(max(0.0, test.cpu), MAX_CPU_S)
+        return TestRun(ids[test.index], test.outcome, cpu_s, test.message[:500], lines, crash)
 
 
 def _by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:
@@ -270,16 +285,19 @@ def judge(run: PlainRun, expected: Mapping[str, str]) -> Verification:
         return Verification(False, "pytest did not end in time", {}, run.wall_s)
     if run.cases is None:
         return Verification(False, f"pytest ended with status {run.exit} and left no report", {}, run.wall_s)
-    outcomes = {(cls, name): letter for cls, name, letter in run.cases}
+    cases = [case for case in run.cases if case[0] or case[2] != "s"]  # without a class: a module skipped as a whole
+    outcomes = {(cls, name): letter for cls, name, letter in cases}
     wanted = Counter(junit_name(test) for test in expected)
-    if Counter((cls, name) for cls, name, _ in run.cases) != wanted:
+    if Counter((cls, name) for cls, name, _ in cases) != wanted:
         return Verification(False, "the plain run has other tests than the search", outcomes, run.wall_s)
-    bad = sorted("::".join(key) for key, letter in outcomes.items() if letter not in ("p", "s"))
+    bad = sorted(f"{cls}::{name}" for cls, name, letter in cases if letter not in ("p", "s"))
     if bad:
         return Verification(False, f"{len(bad)} tests fail in a plain run: {', '.join(bad[:3])}", outcomes, run.wall_s)
-    hidden = [test for test, was in expected.items() if was not in ("s", "x") and outcomes[junit_name(test)] != "p"]
+    hidden = Counter(junit_name(test) for test, was in expected.items() if was not in ("s", "x"))
+    hidden -= Counter((cls, name) for cls, name, letter in cases if letter == "p")
     if hidden:
-        return Verification(False, f"{len(hidden)} tests are skipped now: {hidden[0]}", outcomes, run.wall_s)
+        why = f"{hidden.total()} tests are skipped now: {'::'.join(min(hidden))}"
+        return Verification(False, why, outcomes, run.wall_s)
     if run.exit != 0:
         return Verification(False, f"all tests pass, yet pytest ended with status {run.exit}", outcomes, run.wall_s)
     return Verification(True, "", outcomes, run.wall_s)

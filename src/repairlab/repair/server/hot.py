@@ -16,7 +16,9 @@ def hot_main(channel, arguments, texts):
     except BaseException as error:
         channel.send({"errors": [["", "%s: %s" % (type(error).__name__, str(error)[-2000:])]], "ids": []})
         return
-    channel.send({"errors": recorder.errors, "ids": [item.nodeid for item in session.items]})
+    ids = [item.nodeid for item in session.items]
+    of_tests = {os.path.realpath(str(item.fspath)) for item in session.items if not hasattr(item, "dtest")}
+    channel.send({"errors": recorder.errors, "ids": ids, "files": sorted(of_tests)})
     index_functions(files)
     settle()
     worker = Hot(session, recorder, files)

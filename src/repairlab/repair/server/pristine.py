@@ -44,7 +44,9 @@ class Pristine:
 
     def do_start(self, request):
         os.chdir(self.root)
-        ours, sys.path = sys.path, [path for path in sys.path if not path.startswith(os.path.realpath(self.root))]
+        root = os.path.realpath(self.root)
+        inside = root + os.sep
+        ours, sys.path = sys.path, [p for p in sys.path if not (os.path.realpath(p) + os.sep).startswith(inside)]
         try:
             import pytest  # from the interpreter, never from the bundle
         except ImportError as error:
@@ -54,8 +56,10 @@ class Pristine:
         sys.path = ours
         quiet()
         self.arguments = request["arguments"]
-        root = os.path.realpath(self.root)
-        self.originals = {os.path.join(root, path): item for path, item in request["texts"].items()}
+        self.originals = {
+            os.path.join(root, path): (contents(os.path.join(root, path)).decode(encoding), encoding)
+            for path, encoding in request["encodings"].items()
+        }
         self.started = dict(request, python=sys.version.split()[0], pytest=pytest.__version__)
         return self._fork_hot(request["collect_s"])
 
@@ -181,6 +185,11 @@ class Pristine:
             result["output"] = tail.decode("utf-8", "replace")
             result["cases"] = junit_cases(report)
             return result
+
+
+def contents(path):
+    with io.open(path, "rb") as stream:
+        return stream.read()
 
 
 def leave_server():
