@@ -148,8 +148,9 @@ class Course:
         end = End(status, self._killed)
         verdict = ruling(self.phase, end)
         if verdict is Ruling.PROCEED:
-            step = {Phase.PREPARE: self._prepared_well, Phase.AGENT: self._answered, Phase.JUDGE: self._judged}
-            self._trying(now, lambda now: step[self.phase](end, now))
+            steps = {Phase.PREPARE: self._prepared_well, Phase.AGENT: self._answered, Phase.JUDGE: self._judged}
+            step = steps[self.phase]  # now: a next worker that could not be started has changed the phase already
+            self._trying(now, lambda now: step(end, now))
         elif verdict is Ruling.KEEP:
             self._told.suffered(self.claim.id, self._last_words(self.phase))
             self._later(self._judge, now)
