@@ -96,6 +96,7 @@ class Zygote:
         ours.setblocking(False)
         self._control = ours
         self.alive = True
+        self._ready, self._unanswered = False, 0
 
     @property
     def pid(self) -> int:
@@ -151,6 +152,23 @@ class Zygote:
             with contextlib.suppress(TemporaryFailure):  # dead: its workers are, too
                 self._tell({"kill": token, "signal": int(sig)}, [])
 
+    def unanswered(self) -> int:
+        """Ask the zygote for a sign of life; return how often in a row it was asked before and gave none.
+
+        Counted, not timed: a machine that slept is no zygote that hangs. One that still preloads is not asked.
+        """
+        if not self.alive or not self._ready:
+            return 0
+        before, self._unanswered = self._unanswered, self._unanswered + 1
+        if not before:
+            with contextlib.suppress(TemporaryFailure):
+                self._tell({"ping": 0}, [])
+        return before
+
+    def abandon(self) -> None:
+        """Kill a zygote that does not answer, and so its workers; `events` tells them lost."""
+        self._process.kill()
+
     def _tell(self, message: wire.Message, fds: Sequence[int]) -> None:
         try:
             wire.send(self._control, message, fds)
@@ -176,6 +194,7 @@ class Zygote:
         return happened
 
     def _event(self, message: wire.Message) -> Event | None:
+        self._ready, self._unanswered = True, 0
         if (token := message.get("started")) is not None:
             self._pids[token] = message["pid"]
             return Started(token, message["pid"])

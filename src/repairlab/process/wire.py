@@ -1,8 +1,8 @@
 """wire: what a zygote and its client say to each other, one JSON object a SOCK_SEQPACKET message.
 
 client  {"start": token, "entry"|"command", "argv", "name", "cwd", "env", "rlimits", "stdio": [out?, err?]} + SCM_RIGHTS
-{"kill": token, "signal": n}
-zygote  {"ready": pid}  {"started": token, "pid"}  {"refused": token, "reason"}
+{"kill": token, "signal": n}  {"ping": n}
+zygote  {"ready": pid}  {"pong": n}  {"started": token, "pid"}  {"refused": token, "reason"}
 {"exited": token, "pid", "status", "cpu_s", "max_rss", "wall_s"}
 """
 

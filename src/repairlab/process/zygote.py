@@ -98,6 +98,8 @@ class Server:
                 self._start(message, fds)
             elif "kill" in message:
                 self._kill(message["kill"], message["signal"])
+            elif "ping" in message:
+                self._say({"pong": message["ping"]})
         finally:
             wire.close_all(fds)
 

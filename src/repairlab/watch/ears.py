@@ -39,7 +39,7 @@ class Ears:
         self._degraded = False
         self._before: dict[signal.Signals, Any] = {}
         self._read, self._write = socket.socketpair()
-        self._workers_fd = -1
+        self._workers_heard = (-1, 0)
 
     def open(self, now: float) -> None:
         """Begin to listen."""
@@ -62,17 +62,20 @@ class Ears:
 
     def hear(self, workers: Workers, timeout_s: float) -> None:
         """Wait until something happens, at most `timeout_s`."""
-        if (fd := workers.fileno()) != self._workers_fd:
-            self._follow(fd)
+        if (heard := (workers.fileno(), workers.generation)) != self._workers_heard:
+            self._follow(heard)
         self._selector.select(timeout_s)
 
-    def _follow(self, fd: int) -> None:
-        """Listen to a new parent of the workers; the old one's descriptor is closed and so left epoll by itself."""
+    def _follow(self, heard: tuple[int, int]) -> None:
+        """Listen to a new parent of the workers; the old one's descriptor is closed and so left epoll by itself.
+
+        The new one's is often the same number, which epoll does not watch: hence the generation beside it.
+        """
         with suppress(KeyError, ValueError):
-            self._selector.unregister(self._workers_fd)
-        self._workers_fd = fd
-        if fd >= 0:
-            self._selector.register(fd, selectors.EVENT_READ)
+            self._selector.unregister(self._workers_heard[0])
+        self._workers_heard = heard
+        if heard[0] >= 0:
+            self._selector.register(heard[0], selectors.EVENT_READ)
 
     def signals(self) -> Iterator[int]:
         """Yield the signals that came, in order."""

@@ -94,6 +94,7 @@ class Watcher:
         if interval := journal.watchdog_interval():
             self._timers.every(interval, self._feed)
         self._timers.every(REAP_S, self._reap)
+        self._timers.every(REAP_S, self._workers.watch)
         self._timers.every(STATUS_S, self._report)
         self._timers.every(UPKEEP_S, lambda: self._workers.upkeep(self._spool.path))
         journal.notify("READY=1")
@@ -114,12 +115,15 @@ class Watcher:
 
     def _drained(self, now: float) -> bool:
         """Whether nothing waits that could still become ready."""
-        if self._courses or self._paused or not self._scanned:
+        if self._courses or not self._scanned:
+            self._idle_since = None
+            return False
+        if next(self._spool.jobs(State.WAITING), None) is None:
+            return True
+        if self._paused:
             self._idle_since = None
             return False
         self._idle_since = self._idle_since or now
-        if next(self._spool.jobs(State.WAITING), None) is None:
-            return True
         return now - self._idle_since > self._settings.queue.settle_s + IDLE_S
 
     # One turn

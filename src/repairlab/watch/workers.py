@@ -1,7 +1,8 @@
 """watch.workers: the processes that do the work of the jobs, started warm through one zygote.
 
 The zygote is the parent of all workers. When it dies, all of them do, each is told as lost, and another zygote is
-started at the next need, at most one a second. When this process dies, the zygote and all workers die with it.
+started at the next need, at most one a second. One that does not answer (`watch`) is killed, which is the same. When
+this process dies, the zygote and all workers die with it.
 
 A worker runs in the job's work directory with nothing of our environment but what `environment` lets through, its
 output in <phase>.stdout and <phase>.stderr there, each bounded by the kernel, and the job's lock inherited, so that the
@@ -25,6 +26,7 @@ PRELOAD = ("repairlab.watch.prepare", "repairlab.watch.judge")
 AGENT = ("repairlab.repair.agent",)
 UPKEEP = "repairlab.watch.upkeep:main"
 RESTART_S = 1.0
+PATIENCE = 15  # unanswered questions, a second apart, after which the parent of the workers hangs
 OUTPUT_MB = 64  # of each file that a worker writes: an agent that floods its stdout is stopped by the kernel
 PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "STATE_DIRECTORY")
 PASSED_PREFIXES = ("REPAIRLAB_", "XDG_")
@@ -53,6 +55,7 @@ class Workers:
         self._zygote: Zygote | None = None
         self._owners: dict[int, Owner] = {}
         self._not_before = float("-inf")
+        self.generation = 0  # which of the parents this is
 
     def open(self, now: float) -> None:
         """Have a living zygote; TemporaryFailure while the last one's death is too recent."""
@@ -68,6 +71,7 @@ class Workers:
                 self._zygote.restart()
         except OSError as error:
             raise TemporaryFailure(f"the workers' parent cannot be started: {error.strerror}") from error
+        self.generation += 1
 
     def close(self) -> None:
         """End every worker and the zygote."""
@@ -124,6 +128,13 @@ class Workers:
         with suppress(TemporaryFailure):
             if self._zygote is not None:
                 self._zygote.start(UPKEEP, ["--queue", str(queue)], env=environment(os.environ))
+
+    def watch(self) -> None:
+        """End a parent that has stopped answering, while anybody needs it; to be called every second or so."""
+        if self._zygote is not None and self._owners and self._zygote.unanswered() >= PATIENCE:
+            message = "the workers' parent does not answer and is killed; their jobs will be tried again"
+            journal.event(Event.WORKERS_LOST, message, priority=Priority.ERROR)
+            self._zygote.abandon()
 
     def dispatch(self, now: float) -> None:
         """Tell the owners of the workers that ended."""
