@@ -201,7 +201,7 @@ class Course:
         claim, fingerprint = self.claim, self._prepared.sha256 or None
         fields |= {"wall_s": round(now - self._began, 3)}
         act: dict[Ruling, Callable[[], Job]] = {
-            Ruling.FINISH: claim.finish,
+            Ruling.FINISH: lambda: claim.finish(reason=reason, **fields),
             Ruling.FAIL: lambda: claim.fail(reason, fingerprint, **fields),
             Ruling.CRASH: lambda: claim.crashed(reason, **fields),
             Ruling.ORPHAN: claim.orphaned,
