@@ -28,7 +28,7 @@ def markdown(job: dict[str, Any]) -> Iterator[str]:
     yield verdict or f"Not finished: the job is {job['state']}."
     yield ""
     yield from _facts(job, told)
-    if job["reason"]:
+    if job["reason"] and job["state"] != "ok":  # how it was repaired stands among the facts
         yield from ["", "## Why", "", _text(job["reason"])]
     if failing := _names(told.get("failing")):
         yield from ["", "## Failing tests", "", *(f"- {_code(name)}" for name in failing)]
