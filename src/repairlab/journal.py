@@ -285,7 +285,7 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
     target = "\0" + address[1:] if address[0] == "@" else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         try:
-            sender.sendto(state.encode(), target)
+            sender.sendto(state.encode("utf-8", "backslashreplace"), target)  # a name that is not UTF-8 must not raise
         except OSError:
             return False
     return True

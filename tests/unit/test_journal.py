@@ -184,3 +184,10 @@ def test_every_catalog_entry_has_a_subject_and_says_what_to_do() -> None:
         head, _, body = entry.partition("\n\n")
         assert re.search(r"^Subject: \S", head, re.MULTILINE), entry
         assert body.strip().endswith("."), entry
+
+
+def test_a_status_that_names_a_path_that_is_not_utf8_does_not_raise(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        assert journal.notify("STATUS=/srv/\udcff is full", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert manager.recv(100) == b"STATUS=/srv/\\udcff is full"
