@@ -164,3 +164,11 @@ def test_fixed_field_names_are_on_the_wire() -> None:
 def test_committed_schemas_are_those_of_the_code() -> None:
     """`make schemas` writes them."""
     assert {path.name: path.read_bytes() for path in SCHEMAS.glob("*.schema.json")} == documents.schemas()
+
+
+def test_a_misspelled_field_is_named_beside_the_one_that_is_missing():
+    with pytest.raises(BadInput, match=r"missing; is it what 'bundel_dir' means\?"):
+        documents.decode(b'{"bundel_dir": "/x", "note": "y"}', Handoff)
+    with pytest.raises(BadInput) as caught:
+        documents.decode(b'{"note": "y"}', Handoff)
+    assert caught.value.message == "the field is missing"
