@@ -21,7 +21,7 @@ WORKERS = 3
 KILL_S = 0.04
 RUN_S = 2.5
 VIOLATION = 41
-POLICY = Policy(orphans=10_000, recovery_base_s=0.0, backoff_base_s=0.0, rescan_s=0.05)
+POLICY = Policy(orphans=10_000, max_orphans=10_000, recovery_base_s=0.0, backoff_base_s=0.0, rescan_s=0.05)
 
 
 def document(number: int) -> bytes:

@@ -1,6 +1,5 @@
 """A job in our hands: what counts, what does not, when it is due, and how the claim ends."""
 
-import os
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,45 +150,6 @@ def test_crashes_are_counted_apart_from_failures(spool: Spool, clock: Hand) -> N
         assert claim.crashed("killed by signal 9").state is expected
 
 
-def test_orphans_are_deferred_with_growing_pauses_and_end_by_their_own_limit(tmp_path: Path, clock: Hand) -> None:
-    spool = Spool(tmp_path, policy=Policy(orphans=4), clock=clock, random=lambda: 1.0)
-    spool.create()
-    spool.publish(DOC)
-    results = []
-    for _ in range(4):
-        clock.pass_s += 50
-        claim = take(spool)
-        claim.started()
-        claim.note("snapshot")
-        claim.close()
-        [reaped] = spool.reap()
-        results.append((reaped.job.state, reaped.job.attempts()[-1].get("delay_s")))
-    deferred = State.DEFERRED
-    assert results == [(deferred, 1), (deferred, 2), (deferred, 4), (State.HARD_FAIL, None)]
-
-
-def test_claim_that_died_before_its_attempt_began_counts_nothing(spool: Spool) -> None:
-    for _ in range(30):
-        take(spool).close()
-        spool.reap()
-    assert take(spool).attempt == 1
-
-
-def test_living_owner_is_not_reaped(spool: Spool) -> None:
-    claim = take(spool)
-    assert spool.reap() == []
-    assert claim.finish().state is State.OK
-
-
-def test_child_that_inherited_the_lock_keeps_the_job_claimed(spool: Spool) -> None:
-    claim = take(spool)
-    child = os.dup(claim.fd)  # the same open file description, as fork or SCM_RIGHTS hand it on
-    claim.close()
-    assert spool.reap() == []
-    os.close(child)
-    assert [reaped.what for reaped in spool.reap()] == ["orphaned"]
-
-
 def test_same_bundle_under_another_name_is_recognised(spool: Spool, clock: Hand) -> None:
     for _ in range(3):
         fail(spool, clock, fingerprint=FINGERPRINT)
@@ -321,16 +281,6 @@ def test_id_that_is_in_two_places_is_never_overwritten(spool: Spool) -> None:
     assert {finding.kind for finding in spool.fsck()} >= {"twice"}
 
 
-def test_torn_history_line_is_sealed_and_skipped(spool: Spool, clock: Hand) -> None:
-    job = fail(spool, clock)
-    with Path(job.path, "attempts.jsonl").open("ab") as file:
-        file.write(b'{"event":"fai')
-    clock.pass_s += 100
-    claim = take(spool)
-    claim.note("seen")
-    assert [event["event"] for event in claim.hand_back("x").attempts()] == ["started", "failed", "seen", "interrupted"]
-
-
 def test_history_of_a_job_deferred_for_ever_stays_small_and_keeps_what_counts(spool: Spool, clock: Hand) -> None:
     job = fail(spool, clock)
     clock.pass_s += 100
@@ -340,60 +290,6 @@ def test_history_of_a_job_deferred_for_ever_stays_small_and_keeps_what_counts(sp
     claim.hand_back("x")
     assert Path(job.path, "attempts.jsonl").stat().st_size < 80_000
     assert take(spool).effort == 2
-
-
-def test_lost_claim_file_is_made_up_from_the_document(spool: Spool) -> None:
-    """As a power cut may leave it: claims are not fsynced."""
-    claim = take(spool)
-    (claim.path / "claim").write_bytes(b"")
-    claim.close()
-    spool.reap()
-    claim = take(spool)
-    assert (claim.lineage, claim.priority, claim.submitter) == ("sorting", 7, os.getuid())
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"event":"failed","to":"nowhere"}',
-        b'{"event":"finished","to":"ok","day":"../../etc"}',
-        b'{"event":"started","attempt":"x","at":7,"boottime_s":"y"}',
-        b'{"event":"failed","to":"hard_fail","delay_s":"z","not_before":[]}',
-        b"[1]\n7\nnull",
-        b"\0" * 100,
-    ],
-)
-def test_history_that_somebody_edited_stops_neither_the_reaper_nor_the_worker(spool: Spool, line: bytes) -> None:
-    claim = take(spool)
-    (claim.path / "attempts.jsonl").write_bytes(line + b"\n")
-    (claim.path / "claim").write_bytes(b'{"submitter":"root","priority":null}')
-    claim.close()
-    [reaped] = spool.reap()
-    assert reaped.what in {"carried_on", "orphaned"}
-    assert Path(reaped.job.path).is_relative_to(spool.path)
-    assert spool.find(claim.id).attempts()
-    spool.retry(claim.id)
-    assert take(spool).submitter == os.getuid()
-
-
-def test_job_whose_claimer_died_before_scheduling_it_still_waits_for_its_instant(tmp_path: Path, clock: Hand) -> None:
-    class Died(BaseException):
-        pass
-
-    def hook(step: str) -> None:
-        if step == "before history.open":
-            raise Died
-
-    spool = Spool(tmp_path, clock=clock)
-    spool.create()
-    spool.publish(b'{"not_before":"2999-01-01T00:00:00Z"}')
-    with pytest.raises(Died):
-        take(Spool(tmp_path, clock=clock, hook=hook))
-    assert [reaped.job.state for reaped in spool.reap()] == [State.DEFERRED]
-    assert take(spool) is None
-    [job] = spool.jobs()
-    spool.retry(job.id)
-    assert take(spool) is not None, "an operator's retry does not wait"
 
 
 def test_failures_with_endless_reasons_are_all_remembered(tmp_path: Path) -> None:
@@ -406,12 +302,3 @@ def test_failures_with_endless_reasons_are_all_remembered(tmp_path: Path) -> Non
         claim.fail("x" * 50_000)
     [job] = spool.jobs()
     assert sum(event["event"] == "failed" for event in job.attempts()) == 30
-
-
-def test_unreadable_history_does_not_lock_an_abandoned_job(spool: Spool) -> None:
-    claim = take(spool)
-    claim.close()
-    (claim.path / "attempts.jsonl").mkdir()
-    assert [reaped.what for reaped in spool.reap()] == ["stuck"]
-    (claim.path / "attempts.jsonl").rmdir()
-    assert [reaped.what for reaped in spool.reap()] == ["orphaned"]

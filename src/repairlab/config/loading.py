@@ -208,7 +208,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
 
 def _contradictions(settings: Settings, found: Mapping[str, Origin]) -> Iterator[ConfigError]:
     queue = settings.queue
-    for high, low in (("backoff_cap_s", "backoff_base_s"), ("max_attempts", "failures")):
+    for high, low in (("backoff_cap_s", "backoff_base_s"), ("max_attempts", "failures"), ("max_orphans", "orphans")):
         top, bottom = getattr(queue, high), getattr(queue, low)
         if top < bottom:
             where = found[f"queue.{high}"] if found[f"queue.{high}"].kind != "default" else found[f"queue.{low}"]

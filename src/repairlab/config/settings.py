@@ -25,6 +25,7 @@ class Queue(Section, frozen=True, kw_only=True):
     crashes: Annotated[int, _told("worker crashes within the window that end in hard_fail", ge=1, le=1000)] = 3
     orphans: Annotated[int, _told("deaths of the owner within the window that end in hard_fail", ge=1, le=1000)] = 10
     max_attempts: Annotated[int, _told("counted attempts in a job's whole life", ge=1, le=10000)] = 6
+    max_orphans: Annotated[int, _told("deaths of the owner in a job's whole life", ge=1, le=1_000_000)] = 30
     backoff_base_s: Annotated[float, _told("first pause after a failure (full jitter)", gt=0, le=86400)] = 10.0
     backoff_cap_s: Annotated[float, _told("longest pause after a failure", gt=0, le=604800)] = 120.0
     rescan_s: Annotated[float, _told("pause between two scans of the directory", ge=0.05, le=3600)] = 5.0

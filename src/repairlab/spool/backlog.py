@@ -5,9 +5,9 @@ time, over an open scandir that goes on where it stopped (a carousel), so a pick
 hundred thousand files wait. A pass is skipped when the directory cannot have changed since the last one.
 
 Order: the highest priority; in it the submitter served least recently, in that his lineage served least recently, in
-that the earliest arrival. When the window is full, an entry of a submitter who has less in it replaces one of whoever has
-the most; among one's own, a higher priority or a rarer lineage replaces one of the fullest lineage. What has no room is
-found again by a later pass.
+that the earliest arrival. When the window is full, an entry of a submitter who has less in it replaces one of whoever
+has the most; among one's own, a higher priority or a rarer lineage replaces one of the fullest lineage. What found no
+room is found again by a later pass.
 """
 
 import errno

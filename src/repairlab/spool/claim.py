@@ -151,6 +151,8 @@ class Claim:
         count = 1 + self.history.count("orphaned", policy.window_s)
         if count >= policy.orphans:
             return self._give_up("orphaned", f"its owner died {count} times in {policy.window_s:g} s")
+        if 1 + self.history.count("orphaned") >= policy.max_orphans:
+            return self._give_up("orphaned", f"{policy.max_orphans} owners of it have died")
         delay_s = policy.recovery_s(count, self._tree.random)
         return self.leave("orphaned", State.DEFERRED, delay_s=round(delay_s, 3))
 

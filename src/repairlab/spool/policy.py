@@ -26,8 +26,8 @@ TERMINAL = (State.OK, State.HARD_FAIL, State.REJECTED)
 class Policy:
     """Every setting of a queue. Times are seconds.
 
-    `failures`, `crashes` and `orphans` in one window of `window_s` end a job, as do `max_attempts` counted attempts in
-    its life, so that attempts slower than the window end too.
+    `failures`, `crashes` and `orphans` in one window of `window_s` end a job, as do `max_attempts` counted attempts and
+    `max_orphans` dead owners in its life, so that what is slower than the window ends too.
     """
 
     failures: int = 3
@@ -35,6 +35,7 @@ class Policy:
     crashes: int = 3
     orphans: int = 10
     max_attempts: int = 6
+    max_orphans: int = 30
     backoff_base_s: float = 10.0
     backoff_cap_s: float = 120.0
     recovery_base_s: float = 1.0
