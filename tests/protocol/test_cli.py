@@ -86,6 +86,7 @@ def test_a_directory_is_frozen_handed_in_listed_and_shown(root, project_dir):
     done = run(root, "submit", str(project_dir), "--lineage", "web", "--priority", "5", "--test", "test_*.py")
     job_id = done.stdout.strip()
     assert (done.returncode, len(job_id)) == (0, 24)
+    assert f"no watcher serves {root} now" in done.stderr
     (line,) = run(root, "list").stdout.splitlines()
     columns = line.split("\t")
     assert columns[:2] == [job_id, "waiting"]

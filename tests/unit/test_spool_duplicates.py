@@ -9,7 +9,6 @@ import pytest
 from repairlab.spool import Spool, State
 
 DOC = b'{"bundle_dir":"/b"}'
-OLD = 1_000_000_000
 
 
 @pytest.fixture

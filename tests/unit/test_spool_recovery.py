@@ -9,7 +9,6 @@ import pytest
 from repairlab.spool import Clock, Policy, Spool, State
 
 DOC = b'{"bundle_dir":"/b","lineage":"sorting","priority":7}'
-FINGERPRINT = "f" * 64
 POLICY = Policy(backoff_base_s=10, backoff_cap_s=120)
 
 

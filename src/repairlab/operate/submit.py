@@ -49,6 +49,7 @@ def submit_command(app: App, what: str, waits: bool, timeout: float | None, **op
         raise UsageError("--timeout goes with --wait", fix="add --wait")
     job = submit(app, what, _fields(options))
     record(app, "JOB_SUBMITTED", f"submitted {what}", JOB_ID=job.id, LINEAGE=job.lineage)
+    _warn_if_nobody_serves(app)
     if not waits:
         return Answer(data={"id": job.id, "name": job.name, "path": job.path}, text=[job.id])
     from repairlab.operate.waiting import wait
@@ -108,6 +109,16 @@ def _read(what: str) -> tuple[bytes | None, Path]:
 def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(documents.MAX_BYTES + 1)
+
+
+def _warn_if_nobody_serves(app: App) -> None:
+    """Say so when the job would wait for ever, most often because this is not the state directory that was meant."""
+    from repairlab.operate.checks.machine import watchers
+
+    if not watchers(app.root):
+        output.say(
+            f"repairlab: no watcher serves {app.root} now; `repairlab doctor --only watcher` says how to start one"
+        )
 
 
 def _bundle(value: dict[str, Any], base: Path) -> Path:
