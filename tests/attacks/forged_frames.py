@@ -11,7 +11,7 @@ forged = struct.pack(">I", len(forged)) + forged
 
 def forge(server, number):
     libc = ctypes.CDLL(None, use_errno=True)
-    for fd in range(3, 64):
+    for fd in {*range(3, 64), number}:  # the stream has whatever number was free where it was made
         try:
             os.write(fd, forged)
         except OSError:
