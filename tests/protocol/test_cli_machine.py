@@ -97,11 +97,13 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
         """Ask in a child that has given up root; access(2) answers for the real uid."""
         reader, writer = os.pipe()
         if not os.fork():
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            os.write(writer, next(directory(App(root))).status.encode())
-            os._exit(0)
+            try:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+                os.write(writer, next(directory(App(root))).status.encode())
+            finally:
+                os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as answer:
             said = answer.read()
@@ -109,8 +111,11 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
         return said
 
     (root / "bundles").mkdir()
-    for path in (*root.parents[:3], root, root / "spool"):  # pytest's own directories are private
+    for path in (root, root / "spool"):
         path.chmod(0o755)
+    for path in root.parents:  # pytest's own directories are private
+        if path.stat().st_uid == 0 and path.stat().st_mode & 0o077 == 0:
+            path.chmod(0o711)
     assert as_nobody() == "fail"
     for path in (root / "bundles", queue.path, Path(queue.path) / "tmp"):
         os.chmod(path, 0o1777)
