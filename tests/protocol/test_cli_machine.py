@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
     for path in (root, root / "spool"):
         path.chmod(0o755)
     for path in root.parents:  # pytest's own directories are private
-        if path.stat().st_uid == 0 and path.stat().st_mode & 0o077 == 0:
+        if Path(tempfile.gettempdir()) in path.parents:
             path.chmod(0o711)
     assert as_nobody() == "fail"
     for path in (root / "bundles", queue.path, Path(queue.path) / "tmp"):
