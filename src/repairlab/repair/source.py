@@ -5,7 +5,6 @@ offsets; `ast` counts UTF-8 bytes within lines that end in \\n, \\r\\n or \\r, a
 """
 
 import ast
-import bisect
 import io
 import re
 import tokenize
@@ -106,10 +105,6 @@ class Source:
         """Return the text of `node`."""
         start, end = self.span(node)
         return self.text[start:end]
-
-    def line_of(self, offset: int) -> int:
-        """Return the 1-based line of a character offset."""
-        return bisect.bisect_right(self.starts, offset)
 
     def line_span(self, first: int, last: int) -> tuple[int, int]:
         """Return the span of the lines `first` to `last`, line ends included."""

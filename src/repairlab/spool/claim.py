@@ -23,14 +23,14 @@ from repairlab.spool import fingerprints
 from repairlab.spool.disk import remove_tree, rename_new, trouble
 from repairlab.spool.fingerprints import Fingerprint
 from repairlab.spool.history import Event, History, dumps, rfc3339
-from repairlab.spool.job import Job, read_document, read_facts
+from repairlab.spool.job import Job, Submitted, read_document, read_facts
 from repairlab.spool.policy import TERMINAL, State
 from repairlab.spool.tree import DAY, JOB, REASON, WORK, Tree
 
 _OWN_FILES = frozenset({JOB, "claim", "attempts.jsonl", WORK, "duplicates"})
 
 
-class Claim:
+class Claim(Submitted):
     """One claimed job. As a context manager it leaves active/ however the block ends.
 
     BadInput rejects the job, TemporaryFailure defers it uncounted, any other exception counts as a crash; a block that
@@ -39,10 +39,15 @@ class Claim:
 
     def __init__(self, tree: Tree, job_id: str, fd: int, facts: dict[str, Any] | None = None) -> None:
         self._tree, self.id, self.fd = tree, job_id, fd
-        self.facts = facts if facts is not None else read_facts(".", dir_fd=fd)
+        self._facts = facts if facts is not None else read_facts(".", dir_fd=fd)
         self.history = History(tree.disk, tree.clock, fd, fresh=facts is not None)
         self._decided: Event | None = None
         self._known: Fingerprint | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was recorded of the arrival when it was claimed."""
+        return self._facts
 
     def __repr__(self) -> str:
         return f"<Claim {self.id} {self.name}>"
@@ -51,26 +56,6 @@ class Claim:
     def path(self) -> Path:
         """The job's directory."""
         return Path(self._tree.at(State.ACTIVE, self.id))
-
-    @property
-    def name(self) -> str:
-        """The file name that the job arrived under."""
-        return str(self.facts.get("name", JOB))
-
-    @property
-    def submitter(self) -> int:
-        """The uid that handed the job in."""
-        return int(self.facts["submitter"])
-
-    @property
-    def lineage(self) -> str:
-        """The lineage of the document, by default the submitter's."""
-        return str(self.facts.get("lineage") or f"uid-{self.submitter}")
-
-    @property
-    def priority(self) -> int:
-        """Higher is sooner; 0 is normal."""
-        return int(self.facts.get("priority", 0))
 
     @property
     def attempt(self) -> int:

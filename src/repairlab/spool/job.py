@@ -71,23 +71,13 @@ def read_document(path: str, max_bytes: int, *, dir_fd: int | None = None) -> by
         os.close(fd)
 
 
-class Job:
-    """One job as it was when it was found."""
-
-    def __init__(self, tree: Tree, job_id: str, state: State, path: str, facts: dict[str, Any] | None = None) -> None:
-        self._tree = tree
-        self._facts = facts
-        self.id, self.state, self.path = job_id, state, path
-
-    def __repr__(self) -> str:
-        return f"<Job {self.id} {self.state} {self.path}>"
+class Submitted:
+    """What a job and a claim both know of the document, from `facts`."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of the submission: name, submitter, lineage, priority, arrived."""
-        if self._facts is None:
-            self._facts = read_facts(self.path)
-        return self._facts
+        """What the claim recorded of the arrival."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -108,6 +98,25 @@ class Job:
     def priority(self) -> int:
         """Higher is sooner; 0 is normal."""
         return int(self.facts.get("priority", 0))
+
+
+class Job(Submitted):
+    """One job as it was when it was found."""
+
+    def __init__(self, tree: Tree, job_id: str, state: State, path: str, facts: dict[str, Any] | None = None) -> None:
+        self._tree = tree
+        self._facts = facts
+        self.id, self.state, self.path = job_id, state, path
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.state} {self.path}>"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the submission: name, submitter, lineage, priority, arrived."""
+        if self._facts is None:
+            self._facts = read_facts(self.path)
+        return self._facts
 
     def _follow(self) -> None:
         """Find the job again if it has moved since."""
