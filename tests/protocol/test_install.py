@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from repairlab.sandbox.bubblewrap import ETC
+
+LINKS = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"}  # on a merged /usr
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "examples", "docs/man"]
 pytestmark = pytest.mark.timeout(300)  # two environments are made from the lock
@@ -73,7 +76,7 @@ def programs() -> list[str]:
 
 
 def unit_names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir() if path.suffix in {".service", ".timer"})
+    return sorted(path.name for path in directory.iterdir() if path.suffix in {".service", ".timer", ".socket"})
 
 
 def test_systemd_finds_nothing_to_say_about_the_installed_units(staged):
@@ -136,6 +139,43 @@ def test_the_service_can_enter_and_read_its_whole_release(staged):
     assert not [path for path in release.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o044 != 0o044]
     base = next(line for line in (release / "pyvenv.cfg").read_text().splitlines() if line.startswith("home = "))
     assert not base.removeprefix("home = ").startswith(("/home", "/root"))
+
+
+def test_every_unit_and_every_drop_in_without_a_condition_is_installed(staged):
+    there = staged.base / "root/usr/local/lib/systemd/system"
+    wanted = [path for path in (ROOT / "systemd").glob("*") if path.suffix in {".service", ".timer", ".socket"}]
+    wanted += [path for path in (ROOT / "systemd").glob("*.d/*.conf") if "Needs systemd" not in path.read_text()]
+    assert wanted
+    assert [path for path in wanted if not (there / path.relative_to(ROOT / "systemd")).exists()] == []
+
+
+def test_a_unit_of_any_kind_is_installed_with_its_drop_ins_and_its_real_prefix(tmp_path, outer_environment):
+    place = Place(tmp_path, outer_environment, "--prefix", "/opt/lab", "--root", str(tmp_path / "root"))
+    units = place.project / "systemd"
+    service = "ExecStart=/usr/local/bin/repairlab-x --root /usr/local/lib/repairlab/root\n"
+    (units / "repairlab-x@.service").write_text(f"[Service]\nRootDirectory=/usr/local/lib/repairlab/root\n{service}")
+    (units / "repairlab-x.socket").write_text("[Socket]\nListenStream=/run/x\n")
+    for kind in ("socket", "service"):
+        (units / f"repairlab-x@.{kind}.d").mkdir()
+        (units / f"repairlab-x@.{kind}.d/more.conf").write_text(f"[{kind.title()}]\nExecStop=/usr/local/bin/x\n")
+    done = place.run("install")
+    assert done.returncode == 0, done.stderr
+    there = tmp_path / "root/usr/local/lib/systemd/system"
+    assert "/usr/local" not in (there / "repairlab-x@.service").read_text()
+    assert "RootDirectory=/opt/lab/lib/repairlab/root\n" in (there / "repairlab-x@.service").read_text()
+    assert (there / "repairlab-x.socket").exists()
+    for kind in ("socket", "service"):
+        assert "=/opt/lab/bin/x" in (there / f"repairlab-x@.{kind}.d/more.conf").read_text()
+
+
+def test_the_root_of_confined_units_is_empty_but_for_what_the_sandbox_shows(staged):
+    root = staged.base / "root/usr/local/lib/repairlab/root"
+    names = ["usr", "etc", "opt", "proc", "sys", "dev", "run", "tmp", "work", "var/lib", "var/tmp", "home", "root"]
+    assert [name for name in names if (root / name).stat().st_mode != 0o040755] == []
+    links = {path.name: str(path.readlink()) for path in root.iterdir() if path.is_symlink()}
+    assert links == {path.name: str(path.readlink()) for path in Path("/").iterdir() if path.name in LINKS}
+    files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert files == ETC
 
 
 def test_modules_are_compiled_because_the_service_cannot_write_beside_them(staged):
