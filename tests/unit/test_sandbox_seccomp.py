@@ -1,5 +1,6 @@
 """sandbox.seccomp: the filter decides as its table says, run by an interpreter of our own."""
 
+import errno
 import struct
 
 import pytest
@@ -7,10 +8,10 @@ import pytest
 from repairlab.sandbox import seccomp
 
 
-def interpret(program, number, argument=0, audit=0xC000003E):
+def interpret(program, number, *arguments, audit=0xC000003E):
     """Run a filter as the kernel does."""
     steps = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
-    data = struct.pack("=IIQ", number, audit, 0) + struct.pack("=Q", argument) + bytes(40)
+    data = struct.pack("=IIQ6Q", number, audit, 0, *arguments, *[0] * (6 - len(arguments)))
     at = value = 0
     while True:
         code, then, otherwise, k = steps[at]
@@ -28,25 +29,73 @@ def interpret(program, number, argument=0, audit=0xC000003E):
         at += 1 + (then if tests[code] else otherwise)
 
 
-@pytest.mark.parametrize(("machine", "column", "audit"), [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)])
-def test_the_filter_decides_as_its_table_says(machine, column, audit):
+ARCHITECTURES = [("x86_64", 0, 0xC000003E), ("aarch64", 1, 0xC00000B7)]
+ANY = [1 << 40, 0xFFFFFFFF << 32]  # what the kernel does not look at, or what is no flag
+
+
+@pytest.fixture(params=ARCHITECTURES, ids=["x86_64", "aarch64"])
+def decide(request):
+    """The decision of the filter of an architecture: `decide(seccomp.MMAP, …)` is allow or the number of an error."""
+    machine, column, audit = request.param
     program = seccomp.program(machine)
     assert len(program) // 8 < 4096  # BPF_MAXINSNS
+
+    def decide(call, *arguments):
+        verdict = interpret(program, call if isinstance(call, int) else call[column], *arguments, audit=audit)
+        if verdict == seccomp.ALLOW:
+            return "allow"
+        assert verdict & ~0xFFFF == seccomp.ERRNO
+        return verdict & 0xFFFF
+
+    decide.column, decide.program = column, program
+    return decide
+
+
+def test_the_filter_decides_as_its_table_says(decide):
+    column = decide.column
     denied = {numbers[column] for numbers in (*seccomp.DENIED.values(), *seccomp.AS_IF_OLDER.values())}
     denied |= set(seccomp.X86_ONLY.values()) if column == 0 else set()
     assert len(denied) == len(seccomp.DENIED) + len(seccomp.AS_IF_OLDER) + (len(seccomp.X86_ONLY) if column == 0 else 0)
-    clone, connect = seccomp.CLONE[column], seccomp.SOCKET[column]
-    for number in range(500):
-        verdict = interpret(program, number, audit=audit)
-        if number in denied:
-            assert verdict & ~0xFFFF == seccomp.ERRNO, number
-        elif number != connect:
-            assert verdict == seccomp.ALLOW, number
-    assert interpret(program, clone, 0x3D0F00, audit) == seccomp.ALLOW  # a thread
-    assert interpret(program, clone, 17, audit) == seccomp.ALLOW  # a fork
-    assert interpret(program, clone, 0x10000000 | 17, audit) & ~0xFFFF == seccomp.ERRNO
-    for family in range(50):
-        allowed = interpret(program, connect, family, audit) == seccomp.ALLOW
-        assert allowed == (family in seccomp.FAMILIES)
-    assert interpret(program, 0, audit=0x40000003) == seccomp.KILL  # a 32-bit call
+    depends = {seccomp.SOCKET[column], seccomp.SOCKETPAIR[column]}
+    assert not depends & denied
+    for number in set(range(500)) - depends:
+        assert (decide(number) == "allow") == (number not in denied), number
+    assert interpret(decide.program, 0, audit=0x40000003) == seccomp.KILL  # a 32-bit call
+
+
+def test_a_machine_that_is_not_known_has_no_filter():
     assert seccomp.program("vax") == b""
+
+
+def test_threads_and_forks_are_made_but_no_namespaces(decide):
+    assert decide(seccomp.CLONE, 0x3D0F00) == "allow"
+    assert decide(seccomp.CLONE, 17) == "allow"
+    assert decide(seccomp.CLONE, 0x10000000 | 17) == errno.EPERM
+
+
+@pytest.mark.parametrize("above", [0, *ANY])
+def test_sockets_are_of_few_families_and_protocols(decide, above):
+    allowed = {1: range(300), 2: {0, 6, 17}, 10: {0, 6, 17}, 16: {0}}
+    for family in range(50):
+        for protocol in range(300):
+            told = decide(seccomp.SOCKET, family | above, 1, protocol | above)
+            assert (told == "allow") == (protocol in allowed.get(family, ())), (family, protocol)
+        assert (decide(seccomp.SOCKETPAIR, family | above) == "allow") == (family == 1)
+
+
+@pytest.mark.parametrize("above", [0, *ANY])
+def test_memory_is_never_writable_and_executable(decide, above):
+    read, write, execute = 1, 2, 4
+    for flags in (0, read, write, read | write):
+        assert decide(seccomp.MMAP, 0, 4096, flags | above, 0x22) == "allow"
+        for call in (seccomp.MPROTECT, seccomp.PKEY_MPROTECT):
+            assert decide(call, 0, 4096, flags | above) == "allow"
+            assert decide(call, 0, 4096, flags | execute | above) == errno.EPERM
+    for flags in (execute, read | execute):
+        assert decide(seccomp.MMAP, 0, 4096, flags | above, 2) == "allow", "shared libraries"
+        assert decide(seccomp.MMAP, 0, 4096, flags | write | above, 2) == errno.EPERM
+
+
+def test_the_personality_stays_what_it_is(decide):
+    assert decide(seccomp.PERSONALITY, 0) == decide(seccomp.PERSONALITY, 0xFFFFFFFF) == "allow"
+    assert decide(seccomp.PERSONALITY, 0x0400000) == errno.EPERM  # READ_IMPLIES_EXEC

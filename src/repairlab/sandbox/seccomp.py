@@ -5,6 +5,10 @@ limit: memfd and System V memory lie in no capped file system and in nobody's re
 hypervisor from any network namespace, keyrings are inherited from whoever started us, and pidfd_getfd takes a
 descriptor out of a process of the same user. The list is what container engines deny by default, and those.
 
+Memory that can be written never becomes code: no mapping is writable and executable at once, none becomes executable
+later (mprotect, shmat, and the personality that makes all memory executable). A compiler that writes code into its own
+process (JIT) fails by it. mmap of a file may still be executable, as every shared library is.
+
 Calls for which programs have a fall-back fail as if the kernel were older (ENOSYS), the others with EPERM; a call of a
 foreign architecture (32-bit on x86) kills. seccomp(2), linux/filter.h; the numbers are each architecture's own.
 """
@@ -13,13 +17,21 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Iterator, Sequence
 
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER_AT, ARCHITECTURE_AT, ARGUMENT_AT = 0, 4, 16  # of struct seccomp_data; the low half of the first argument
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16  # of struct seccomp_data
 X32 = 0x40000000
 NEW_NAMESPACE = 0x7E020080  # CLONE_NEW*: user, PID, network, IPC, UTS, cgroup, mount, time
-FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (the names of the interfaces)
+AF_UNIX = 1
+INTERNET = (0, 6, 17)  # TCP and UDP; another protocol would have the kernel load its module (SCTP, DCCP, L2TP, …)
+# Family: the protocols of it. Netlink: NETLINK_ROUTE alone, which tells the names of the interfaces.
+FAMILIES = {2: INTERNET, 10: INTERNET, 16: (0,)}
+PROT_WRITE, PROT_EXEC = 2, 4
+# The personality of every process, and the question for it; others map memory executable (READ_IMPLIES_EXEC), at
+# address 0 (MMAP_PAGE_ZERO) or at no random place.
+PERSONALITIES = (0, 0xFFFFFFFF)
 
 # name: (x86_64, aarch64)
 AS_IF_OLDER = {
@@ -29,12 +41,15 @@ AS_IF_OLDER = {
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    "io_setup": (206, 0),  # takes from fs.aio-max-nr, which the whole machine shares
 }
 DENIED = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "pidfd_getfd": (438, 438),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
     "kcmp": (312, 272),
     "shmget": (29, 194),
     "shmat": (30, 196),
@@ -60,6 +75,7 @@ DENIED = {
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
+    "open_tree_attr": (467, 467),
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "delete_module": (176, 106),
@@ -85,9 +101,11 @@ DENIED = {
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     "vmsplice": (278, 75),
+    "lookup_dcookie": (212, 18),
 }
-X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154}
-CLONE, SOCKET = (56, 220), (41, 198)
+X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "ustat": 136, "sysfs": 139}
+CLONE, SOCKET, SOCKETPAIR, PERSONALITY = (56, 220), (41, 198), (53, 199), (135, 92)
+MMAP, MPROTECT, PKEY_MPROTECT = (9, 222), (10, 226), (329, 288)
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
 
 
@@ -96,30 +114,52 @@ def _step(code: int, k: int, then: int = 0, otherwise: int = 0) -> bytes:
 
 
 def _refuse(number: int, error: int) -> bytes:
-    return _step(JUMP_EQUAL, number, 0, 1) + _step(RETURN, ERRNO | error)
+    return _when(number, _end(error))
 
 
-def _clone(number: int) -> bytes:
+def _when(number: int, then: bytes) -> bytes:
+    """Run `then`, which ends the program, for one system call; any other goes on with its number still loaded."""
+    return _step(JUMP_EQUAL, number, 0, len(then) // 8) + then
+
+
+def _end(error: int = 0) -> bytes:
+    return _step(RETURN, ERRNO | error if error else ALLOW)
+
+
+def _argument(index: int) -> bytes:
+    """Load an argument's low half: what is looked at here is an int for the kernel, or has no flag above bit 31."""
+    return _step(LOAD, ARGUMENTS_AT + 8 * index)
+
+
+def _one_of(values: Sequence[int], error: int) -> bytes:
+    """Allow when one of `values` is loaded, else refuse."""
+    tests = b"".join(_step(JUMP_EQUAL, value, len(values) - at, 0) for at, value in enumerate(values))
+    return tests + _end(error) + _end()
+
+
+def _clone() -> bytes:
     """Refuse a clone into new namespaces, allow every other."""
-    return (
-        _step(JUMP_EQUAL, number, 0, 4)
-        + _step(LOAD, ARGUMENT_AT)
-        + _step(JUMP_BITS, NEW_NAMESPACE, 0, 1)
-        + _step(RETURN, ERRNO | errno.EPERM)
-        + _step(RETURN, ALLOW)
-    )
+    return _argument(0) + _step(JUMP_BITS, NEW_NAMESPACE, 0, 1) + _end(errno.EPERM) + _end()
 
 
-def _socket(number: int) -> bytes:
-    """Allow sockets of the families that a network namespace confines."""
-    tests = b"".join(_step(JUMP_EQUAL, family, len(FAMILIES) - at, 0) for at, family in enumerate(FAMILIES))
-    return (
-        _step(JUMP_EQUAL, number, 0, len(FAMILIES) + 3)
-        + _step(LOAD, ARGUMENT_AT)
-        + tests
-        + _step(RETURN, ERRNO | errno.EAFNOSUPPORT)
-        + _step(RETURN, ALLOW)
+def _socket() -> bytes:
+    """Allow sockets of the families and protocols that a network namespace confines."""
+    families = b"".join(
+        _when(family, _argument(2) + _one_of(protocols, errno.EPROTONOSUPPORT))
+        for family, protocols in FAMILIES.items()
     )
+    return _argument(0) + families + _one_of([AF_UNIX], errno.EAFNOSUPPORT)
+
+
+def _map() -> bytes:
+    """Refuse a mapping that is writable and executable at once."""
+    writable = _step(JUMP_BITS, PROT_WRITE, 0, 1) + _end(errno.EPERM) + _end()
+    return _argument(2) + _step(JUMP_BITS, PROT_EXEC, 0, 2) + writable
+
+
+def _protect() -> bytes:
+    """Refuse to make executable what is mapped already."""
+    return _argument(2) + _step(JUMP_BITS, PROT_EXEC, 0, 1) + _end(errno.EPERM) + _end()
 
 
 def supported() -> bool:
@@ -144,5 +184,16 @@ def program(machine: str = "") -> bytes:
         steps += [_refuse(number, errno.EPERM) for number in X86_ONLY.values()]
     steps += [_refuse(numbers[column], errno.ENOSYS) for numbers in AS_IF_OLDER.values()]
     steps += [_refuse(numbers[column], errno.EPERM) for numbers in DENIED.values()]
-    steps += [_clone(CLONE[column]), _socket(SOCKET[column]), _step(RETURN, ALLOW)]
-    return b"".join(steps)
+    steps += [_when(numbers[column], decision) for numbers, decision in _decisions()]
+    return b"".join([*steps, _end()])
+
+
+def _decisions() -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Yield the calls whose arguments decide."""
+    yield CLONE, _clone()
+    yield SOCKET, _socket()
+    yield SOCKETPAIR, _argument(0) + _one_of([AF_UNIX], errno.EAFNOSUPPORT)
+    yield PERSONALITY, _argument(0) + _one_of(PERSONALITIES, errno.EPERM)
+    yield MMAP, _map()
+    yield MPROTECT, _protect()
+    yield PKEY_MPROTECT, _protect()
