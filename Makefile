@@ -1,7 +1,10 @@
 # Thin on purpose: each target is one command that can be typed as well. `./setup.sh` works without make.
-PYTHON = .venv/bin/python
+# Not PYTHON: make would hand that on to deploy/install, which means another one by it.
+PY = .venv/bin/python
+PREFIX = /usr/local
+DESTDIR =
 
-.PHONY: demo test check format install man bench torture lock clean
+.PHONY: demo test check format install wheels deb man bench torture lock clean
 
 demo test:
 	./setup.sh $@
@@ -14,17 +17,24 @@ format:
 	.venv/bin/ruff check --fix
 
 install:
-	deploy/install
+	deploy/install --root "$(DESTDIR)/" --prefix "$(PREFIX)"
+
+# The hash-pinned packages for /usr/bin/python3 in build/wheels: the one step of `make deb` that needs an index.
+wheels:
+	deploy/lock/wheels build/wheels
+
+deb:
+	deploy/deb
 
 man:
-	$(PYTHON) -m repairlab.operate.man docs/man
+	$(PY) -m repairlab.operate.man docs/man
 
 bench:
-	$(PYTHON) bench/latency.py
-	for program in $(wildcard bench/throughput.py) bench/hints.py; do $(PYTHON) $$program || exit; done
+	$(PY) bench/latency.py
+	for program in $(wildcard bench/throughput.py) bench/hints.py; do $(PY) $$program || exit; done
 
 torture:
-	$(PYTHON) bench/torture.py --seconds 30
+	$(PY) bench/torture.py --seconds 30
 
 lock:
 	deploy/lock/make

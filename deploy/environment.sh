@@ -75,3 +75,9 @@ fill() {
     fetch_lock "$1" build || lack "the packages of $LOCK/build.txt could not be installed; see above"
     fetch_systemd "$1"
 }
+
+# drop_builders PYTHON: take away what only built the others.
+drop_builders() {
+    if use_uv && uv pip uninstall --quiet --python "$1" pip setuptools wheel 2>/dev/null; then return; fi
+    "$1" -m pip uninstall --quiet --yes --disable-pip-version-check wheel setuptools pip 2>/dev/null || true
+}

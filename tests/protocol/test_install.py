@@ -144,8 +144,9 @@ def test_the_service_can_enter_and_read_its_whole_release(staged):
 def test_every_unit_and_every_drop_in_without_a_condition_is_installed(staged):
     there = staged.base / "root/usr/local/lib/systemd/system"
     wanted = [path for path in (ROOT / "systemd").glob("*") if path.suffix in {".service", ".timer", ".socket"}]
-    wanted += [path for path in (ROOT / "systemd").glob("*.d/*.conf") if "Needs systemd" not in path.read_text()]
-    assert wanted
+    drop_ins = list((ROOT / "systemd").glob("*.d/*.conf"))
+    wanted += [path for path in drop_ins if not path.read_text().startswith("# Needs systemd")]
+    assert len(wanted) > len(drop_ins)
     assert [path for path in wanted if not (there / path.relative_to(ROOT / "systemd")).exists()] == []
 
 
@@ -166,6 +167,43 @@ def test_a_unit_of_any_kind_is_installed_with_its_drop_ins_and_its_real_prefix(t
     assert (there / "repairlab-x.socket").exists()
     for kind in ("socket", "service"):
         assert "=/opt/lab/bin/x" in (there / f"repairlab-x@.{kind}.d/more.conf").read_text()
+
+
+def test_a_drop_in_is_in_force_exactly_where_systemd_knows_its_settings(staged):
+    there = staged.base / "root/usr/local/lib/systemd/system/repairlab-queue-watcher.service.d/backoff.conf"
+    link = "/usr/local/lib/repairlab/gated/link"
+    assert not os.path.lexists(there), "a staged tree knows nothing of the machine's systemd"
+    steps = [("254", [], True), ("253", [], False), ("255", [], True), ("255", ["--none"], False)]
+    for version, arguments, wanted in steps:
+        done = as_installed(staged, "--setenv", "SYSTEMD_VERSION", version, link, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert os.path.lexists(there) is wanted
+        assert ("backoff.conf" in done.stdout) is wanted, "the paths that are there are told, for the manifest"
+    target = f"/usr/local/lib/repairlab/gated/254/{str(there).partition('/root/')[2]}"
+    as_installed(staged, "--setenv", "SYSTEMD_VERSION", "254", link)
+    try:
+        assert str(there.readlink()) == target
+        assert "RestartSteps=8" in as_installed(staged, "cat", f"/{str(there).partition('/root/')[2]}").stdout
+    finally:
+        as_installed(staged, link, "--none")
+
+
+def test_a_release_holds_what_its_lock_names_and_no_builder(staged):
+    [packages] = staged.base.rglob("site-packages")
+    lock = (ROOT / "deploy/lock/runtime.txt").read_text()
+    locked = {line.split("==")[0] for line in lock.splitlines() if "==" in line and "win32" not in line}
+    found = {path.name.split("-")[0].lower().replace("_", "-") for path in packages.glob("*.dist-info")}
+    found |= {path.name.split("-")[0].lower().replace("_", "-") for path in packages.glob("*.egg-info")}
+    assert found - {"systemd-python"} == locked | {"repairlab"}
+    assert not {"pip", "setuptools", "wheel", "pkg_resources"} & {path.name for path in packages.iterdir()}
+
+
+def test_a_system_installation_offers_its_units_to_every_users_manager(staged):
+    there = staged.base / "root/usr/local/lib/systemd/user"
+    assert unit_names(there) == unit_names(ROOT / "systemd/user")
+    assert (
+        "ExecStart=/usr/local/bin/repairlab-queue-watcher\n" in (there / "repairlab-queue-watcher.service").read_text()
+    )
 
 
 def test_the_root_of_confined_units_is_empty_but_for_what_the_sandbox_shows(staged):
