@@ -29,6 +29,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+HexId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]  # sd-id128(3)
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:@+-]*$")]
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
 PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
@@ -180,6 +182,40 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"
 
 
+class JournalLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the journal: who said what, and how grave it was (`priority` as in syslog, 0 is the worst)."""
+
+    at: Instant
+    priority: Annotated[int, msgspec.Meta(ge=0, le=7)] | None
+    source: str
+    message: Text
+
+
+class Escalation(Document, frozen=True, kw_only=True, omit_defaults=False):
+    """A unit that has failed and is not started again at once: a person should look.
+
+    `result`, `exit_code` (exited, killed, dumped), `exit_status` and `signal` are systemd's words; null where it told
+    none. `restarts` is how often it was started again before it was given up. `journal` is what the unit, and systemd
+    about it, said last, oldest first; `journal_note` says what is missing. `commands` is what to type, in this order.
+    """
+
+    at: Instant
+    unit: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    manager: Annotated[str, msgspec.Meta(pattern=r"^(system|user)$")]
+    result: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,64}$")]
+    exit_code: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,16}$")] | None
+    exit_status: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
+    signal: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9+-]{1,16}$")] | None
+    restarts: Count | None
+    boot_id: HexId | None
+    invocation_id: HexId | None
+    journal: Annotated[list[JournalLine], msgspec.Meta(max_length=1000)]
+    journal_note: Text | None
+    advice: Text
+    commands: list[Text]
+    schema: Annotated[str, msgspec.Meta(pattern=r"^escalation/1$")] = "escalation/1"
+
+
 D = TypeVar("D", bound=Document)
 
 _JSON_NAMES = {list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
@@ -296,7 +332,7 @@ def encode(document: Document) -> bytes:
 def schemas() -> dict[str, bytes]:
     """Return the JSON schema of every document, file name → bytes, as committed in docs/documents/."""
     out = {}
-    for kind in (Handoff, Telemetry, Challenger):
+    for kind in (Handoff, Telemetry, Challenger, Escalation):
         schema = msgspec.json.schema(kind)
         for definition in schema.get("$defs", {}).values():
             definition.get("properties", {}).pop("$unknown", None)

@@ -67,6 +67,7 @@ class Event(StrEnum):
     JOB_DROPPED = "2ec55ac7050b4ef8a764750fdb523b76"
     SPOOL_DAMAGED = "fb985c668f194ed78ac72e1f33b58f6b"
     CLEANUP_DONE = "5a3d0d65b4b14e699ec13cbfa96b21b8"
+    UNIT_ESCALATED = "412cbefc3c8142729202e331bd03f3ec"
 
 
 class Priority(IntEnum):

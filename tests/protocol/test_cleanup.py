@@ -270,6 +270,17 @@ def test_work_directories_and_staging_go_while_their_jobs_stay(world):
     assert world.repair.fsck() == []
 
 
+def test_what_is_told_of_a_failed_unit_goes_at_its_age_to_the_second(world):
+    place = config.escalations_dir(world.root)
+    place.mkdir()
+    for name, age_s in (("old", 30 * 86400), ("young", 30 * 86400 - 1), (".old.staged", 31 * 86400)):
+        (place / name).write_text("{}")
+        os.utime(place / name, (NOW.timestamp() - age_s,) * 2)
+    assert world.planned("escalations") == {str(place / "old"), str(place / ".old.staged")}
+    assert [removal.error for removal in carry_out(world.place(), plan(world.place()))] == ["", ""]
+    assert [path.name for path in place.iterdir()] == ["young"]
+
+
 def test_a_bundle_that_is_used_while_it_is_looked_at_stays(world):
     bundle = world.bundle(unused_for=WEEK)
     place = world.place()

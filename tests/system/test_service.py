@@ -173,6 +173,7 @@ def _own_setting(machine):
     machine.run("rm", "-f", DROP_IN)
     machine.run("systemctl", "daemon-reload")
     before = main_pid(machine)
+    machine.run("systemctl", "reset-failed", WATCHER)  # its start limit counts our restarts too
     machine.run("systemctl", "restart", WATCHER)
     back_again(machine, before)
 
@@ -199,20 +200,11 @@ def test_a_watcher_that_hangs_is_killed_by_the_watchdog_and_comes_back(machine):
 def test_an_override_of_the_administrator_is_in_force(machine):
     shipped = machine.show(WATCHER, "DropInPaths", "Restart", "StartLimitIntervalUSec", "RestartUSec")
     assert shipped["DropInPaths"].endswith(f"{WATCHER}.d/override.conf")
-    assert (shipped["Restart"], shipped["StartLimitIntervalUSec"]) == ("on-failure", "0")
+    assert (shipped["Restart"], shipped["StartLimitIntervalUSec"]) == ("on-failure", "30min")
     override(machine, "[Service]\nRestartSec=7s\nMemoryMax=1G\n")
     told = machine.show(WATCHER, "DropInPaths", "RestartUSec", "MemoryMax")
     assert DROP_IN in told["DropInPaths"].split()
     assert (told["RestartUSec"], told["MemoryMax"]) == ("7s", str(1 << 30))
-
-
-@pytest.mark.usefixtures("_own_setting")
-def test_a_watcher_that_keeps_dying_is_started_again_and_again(machine):
-    override(machine, "[Service]\nRestartSec=50ms\n")
-    for _ in range(8):  # more than systemd's own start limit of 5 in 10 s
-        before = main_pid(machine)
-        machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", WATCHER)
-        back_again(machine, before)
 
 
 def test_a_reload_takes_a_new_configuration_and_keeps_the_old_one_for_a_wrong_one(machine):
@@ -235,17 +227,6 @@ def test_a_reload_takes_a_new_configuration_and_keeps_the_old_one_for_a_wrong_on
     name = drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "reloaded-back"))
     assert outcome(end(machine, name)) == "ok"
     assert main_pid(machine) == before
-
-
-@pytest.mark.usefixtures("_own_setting")
-def test_a_wrong_configuration_is_not_tried_again(machine):
-    try:
-        machine.run("tee", CONFIG, stdin="[watcher]\nno_such_key = 1\n")
-        assert machine.run("systemctl", "restart", WATCHER, check=False).returncode != 0
-        machine.until(lambda: machine.show(WATCHER, "ActiveState")["ActiveState"] == "failed")
-        assert machine.show(WATCHER, "ExecMainStatus")["ExecMainStatus"] == "78"
-    finally:
-        machine.run("rm", "-f", CONFIG)
 
 
 def test_stopping_hands_back_what_is_unfinished(machine):

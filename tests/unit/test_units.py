@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
-UNITS = sorted([*SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.timer")])
+UNITS = sorted([*SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.timer"), *SYSTEMD.rglob("*.socket")])
 WATCHERS = ["repairlab-queue-watcher.service", "user/repairlab-queue-watcher.service"]
 CLEANUPS = ["repairlab-cleanup.service", "user/repairlab-cleanup.service"]
 
@@ -34,7 +34,10 @@ def unit(name: str) -> dict[str, list[str]]:
 def test_a_unit_names_its_manual_page_and_describes_itself(path):
     found = settings(path)
     assert found["Unit.Description"][0].startswith("RepairLab ")
-    assert re.search(rf"man:{path.stem}\(1\)", found["Unit.Documentation"][0])
+    (page,) = re.findall(r"^man:(repairlab[a-z-]*)\(1\)", found["Unit.Documentation"][0])
+    assert (ROOT / f"docs/man/{page}.1").exists()
+    program = path.stem.removesuffix("@")
+    assert page == program or not (ROOT / "bin" / program).exists()
 
 
 @pytest.mark.parametrize("name", WATCHERS)
@@ -56,18 +59,58 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(name):
 
 
 @pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
-def test_the_drop_in_lets_the_watcher_never_stay_dead(directory):
+def test_a_storm_of_restarts_is_given_up_however_they_are_spaced(directory):
     found = settings(directory / "repairlab-queue-watcher.service.d/override.conf")
-    assert found["Unit.StartLimitIntervalSec"] == ["0"]
+    burst, interval_s = int(found["Unit.StartLimitBurst"][0]), seconds(found["Unit.StartLimitIntervalSec"][0])
     assert found["Service.Restart"] == ["on-failure"]
-    assert found["Service.RestartSec"]
+    assert burst * seconds(found["Service.RestartSec"][0]) < interval_s
+    # systemd.service(5): RestartSec grows to RestartMaxDelaySec in RestartSteps steps, by the same factor each.
+    stepped = settings(directory / "repairlab-queue-watcher.service.d/backoff.conf")
+    first, last = seconds(stepped["Service.RestartSec"][0]), seconds(stepped["Service.RestartMaxDelaySec"][0])
+    steps = int(stepped["Service.RestartSteps"][0])
+    delays = [first * (last / first) ** (min(number, steps) / steps) for number in range(burst)]
+    assert sum(delays) < interval_s
+
+
+@pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
+def test_the_one_more_chance_of_a_watcher_comes_when_its_start_limit_is_over(directory):
+    timer = settings(directory / "repairlab-revive@.timer")
+    limit = settings(directory / "repairlab-queue-watcher.service.d/override.conf")["Unit.StartLimitIntervalSec"][0]
+    assert seconds(timer["Timer.OnActiveSec"][0]) > seconds(limit)
+    assert timer["Timer.Unit"] == timer["Unit.PartOf"] == ["%i.service"]
+    assert timer["Timer.RemainAfterElapse"] == ["no"]
+
+
+# What is started by jobs ends with them: the watcher judges it, and tells the journal.
+OF_JOBS = ("repairlab-sandbox@.service",)
+
+
+@pytest.mark.parametrize("path", [path for path in UNITS if path.name not in OF_JOBS], ids=str)
+def test_every_unit_tells_of_its_failure_and_the_one_that_tells_does_not(path):
+    told = settings(path).get("Unit.OnFailure", [""])[0].split()
+    if path.name.startswith(("repairlab-failure@", "repairlab-revive@")):
+        assert told == [], "it would start itself"
+    else:
+        assert told[0] == "repairlab-failure@%n.service"
+    assert ("repairlab-revive@%N.timer" in told) == (path.name == "repairlab-queue-watcher.service")
+
+
+@pytest.mark.parametrize("path", [path for path in UNITS if path.suffix == ".service"], ids=str)
+def test_what_is_restarted_is_not_restarted_for_what_lasts(path):
+    found = settings(path)
+    if found.get("Service.Restart", ["no"]) != ["no"]:
+        assert found["Service.RestartPreventExitStatus"] == ["64 65 78"]
+
+
+def seconds(text: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(s|min|h)", text).groups()
+    return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
 
 
 def test_stopping_takes_longer_than_the_grace_of_the_jobs():
     from repairlab.config import Settings
 
-    seconds = float(unit(WATCHERS[0])["Service.TimeoutStopSec"][0].removesuffix("s"))
-    assert seconds > Settings().watcher.grace_s + 10
+    assert seconds(unit(WATCHERS[0])["Service.TimeoutStopSec"][0]) > Settings().watcher.grace_s + 10
 
 
 @pytest.mark.parametrize(
@@ -115,7 +158,7 @@ def test_a_busy_cleanup_is_no_failure():
 
 
 def test_the_copies_for_the_user_manager_do_not_drift():
-    for path in [*SYSTEMD.glob("*.service.d/*.conf"), SYSTEMD / "repairlab-cleanup.timer"]:
+    for path in [*SYSTEMD.glob("repairlab-queue-watcher.service.d/*.conf"), *SYSTEMD.glob("*.timer")]:
         assert (SYSTEMD / "user" / path.relative_to(SYSTEMD)).read_bytes() == path.read_bytes()
 
 

@@ -48,6 +48,11 @@ def bundles_dir(at: Path) -> Path:
     return at / "bundles"
 
 
+def escalations_dir(at: Path) -> Path:
+    """Return where the state directory `at` tells of units that have failed."""
+    return at / "escalations"
+
+
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
     """Return the configuration file of whoever asks: the machine's for root and the service, else the person's own."""
     environ = os.environ if environ is None else environ

@@ -86,6 +86,7 @@ class Cleanup(Section, frozen=True, kw_only=True):
         7.0
     )
     bundles_days: Annotated[float, _told("bundles, counted from their last use", ge=0, le=36500)] = 7.0
+    escalations_days: Annotated[float, _told("what is told of units that failed", ge=0, le=36500)] = 30.0
     work_days: Annotated[float, _told("work directories and staging files left behind", ge=0, le=36500)] = 7.0
 
 

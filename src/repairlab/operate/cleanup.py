@@ -20,7 +20,7 @@ from repairlab.errors import TemporaryFailure, UsageError
 from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command, run
 
-KINDS = ("processed", "challengers", "bundles", "work")
+KINDS = ("processed", "challengers", "bundles", "work", "escalations")
 
 
 @command("cleanup")

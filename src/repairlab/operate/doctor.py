@@ -64,6 +64,7 @@ def _all(app: App) -> list[tuple[str, Callable[[], Iterable[Check]]]]:
         ("memory", bind(machine.memory, app)),
         ("watcher", bind(machine.watcher, app)),
         ("linger", machine.linger),
+        ("escalations", bind(state.escalations, app)),
     ]
 
 

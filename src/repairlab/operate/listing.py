@@ -25,6 +25,7 @@ def status_command(app: App) -> Answer:
     from pathlib import Path
 
     from repairlab.operate.checks.machine import watchers
+    from repairlab.operate.checks.state import escalations_of
 
     spools = {name: app.spool(name) for name in QUEUES}
     counts = {name: spool.counts() for name, spool in spools.items() if Path(spool.path).is_dir()}
@@ -33,6 +34,7 @@ def status_command(app: App) -> Answer:
         "queues": {name: {str(state): count for state, count in found.items()} for name, found in counts.items()},
         "watchers": watchers(app.root),
         "free_bytes": _free_bytes(app),
+        "escalations": escalations_of(app.root),
     }
     _complain(app, data)
     return Answer(data=data, text=_status_lines(data["queues"]))
@@ -51,6 +53,8 @@ def _complain(app: App, data: dict[str, Any]) -> None:
         output.say(f"repairlab: nothing has been handed in at {app.root} yet")
     if not data["watchers"]:
         output.say("repairlab: no watcher runs: jobs wait; `repairlab doctor --only watcher` says how to start one")
+    for path in data["escalations"]:
+        output.say(f"repairlab: a unit failed: read {path}, then remove it")
     floor = app.settings.watcher.min_free_mb << 20
     if data["free_bytes"] is not None and data["free_bytes"] < floor:
         free = output.size(data["free_bytes"])

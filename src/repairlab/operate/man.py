@@ -23,6 +23,7 @@ import click
 PROGRAMS = {
     "repairlab-queue-watcher": ("repairlab.watch.main:parser", "serve the repair queue"),
     "repairlab-agent": ("repairlab.repair.agent:_parser", "one attempt at repairing one bundle"),
+    "repairlab-failure": ("repairlab.supervise.failure:parser", "write down that a unit has failed"),
 }
 EXIT = [
     ("0", "done"),

@@ -1,12 +1,13 @@
 """pruning: what a cleanup removes, and what it must not.
 
 `plan` finds, `carry_out` removes; a dry run is the plan alone, so that it lists exactly what a run at that instant
-would remove. Four kinds, each with its own age limit (an age of exactly the limit is old enough):
+would remove. Five kinds, each with its own age limit (an age of exactly the limit is old enough):
 
     processed    ended repair jobs, from the instant of their end as their history dates it
     challengers  challengers that wait or have ended, from their arrival or end; never one that a champion names
     bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own mtime; of
                  anything else that somebody put there, the newest mtime in it)
+    escalations  what is told of units that failed, from when it was written
     work         work directories of jobs at rest, and staging that a crash left in the bundle store
 
 Never: an active, deferred or held job; a bundle that is named by a job that may still run (waiting, active, deferred,
@@ -18,6 +19,7 @@ into use while we look at it is seen to be young after it has been moved aside, 
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -82,6 +84,7 @@ def plan(place: Place) -> Iterator[Removal]:
     for removal in (*_processed(place), *_challengers(place)):
         doomed.add(str(removal.path))
         yield removal
+    yield from _escalations(place)
     yield from _work(place, doomed)
     yield from _bundles(place, doomed)
 
@@ -99,6 +102,8 @@ def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | No
     path = str(removal.path)
     if removal.path.parent == config.bundles_dir(place.root):
         return _remove_bundle(place, removal, needed)
+    if removal.kind == "escalations":
+        return _remove_file(removal.path)
     spool = place.repair if removal.path.is_relative_to(place.repair.path) else place.challengers
     if removal.kind == "work":
         return leftovers.remove_work(spool, path)
@@ -155,29 +160,49 @@ def _remove_arrival(spool: "Spool", name: str) -> str | None:
     return None
 
 
+def _escalations(place: Place) -> Iterator[Removal]:
+    limit, entries = place.limit(place.ttl.escalations_days).timestamp(), []
+    with suppress(PermissionError):  # a dry run of a person who may not look there
+        entries = _entries(config.escalations_dir(place.root))
+    for entry in entries:
+        with suppress(FileNotFoundError):
+            told = entry.stat(follow_symlinks=False)
+            if told.st_mtime <= limit and not stat.S_ISDIR(told.st_mode):
+                yield Removal("escalations", Path(entry.path), told.st_blocks * 512, 1)
+
+
+def _remove_file(path: Path) -> str | None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    return None
+
+
 def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
     limit = timedelta(days=place.ttl.work_days)
     for spool in place.queues:
         for path, used, inodes in leftovers.old_work(spool, limit, place.now):
             if os.path.dirname(path) not in doomed:
                 yield Removal("work", Path(path), used, inodes)
-    for entry in _entries(place):
+    for entry in _entries(config.bundles_dir(place.root)):
         if entry.name.startswith(STAGING) and _last_use(entry) <= place.limit(place.ttl.work_days).timestamp():
             yield Removal("work", Path(entry.path), *usage(entry.path))
 
 
 def _bundles(place: Place, doomed: set[str]) -> Iterator[Removal]:
     limit = place.limit(place.ttl.bundles_days).timestamp()
-    old = [entry for entry in _entries(place) if not entry.name.startswith(".") and _last_use(entry) <= limit]
+    entries = (entry for entry in _entries(config.bundles_dir(place.root)) if not entry.name.startswith("."))
+    old = [entry for entry in entries if _last_use(entry) <= limit]
     needed = _Needed(place, doomed) if old else None
     for entry in old:
         if needed and not needed.names(entry.name):
             yield Removal("bundles", Path(entry.path), *usage(entry.path))
 
 
-def _entries(place: Place) -> list["os.DirEntry[str]"]:
+def _entries(directory: Path) -> list["os.DirEntry[str]"]:
     try:
-        with os.scandir(config.bundles_dir(place.root)) as entries:
+        with os.scandir(directory) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []

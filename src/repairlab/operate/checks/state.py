@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from repairlab import config
@@ -119,3 +120,29 @@ def disk(app: App) -> Iterator[Check]:
         yield Check("disk", Status.WARN, why, "make room: `repairlab-cleanup --dry-run` shows what it would remove")
     else:
         yield Check("disk", Status.OK, why)
+
+
+def escalations(app: App) -> Iterator[Check]:
+    """Whether units failed since somebody last looked: each such file is open until it is removed."""
+    found = escalations_of(app.root)
+    for path in found:
+        fix = f"read {path} and do what it says, then remove it"
+        yield Check("escalations", Status.WARN, f"{path.name.rpartition('-')[0]} failed at {_written(path)}", fix)
+    if not found:
+        yield Check("escalations", Status.OK, "no unit has failed, as far as you may see")
+
+
+def escalations_of(root: Path) -> list[Path]:
+    """Return what units that failed have left, oldest first; nothing for who may not look there."""
+    try:
+        found = [path for path in config.escalations_dir(root).iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: (_written(path), path.name))
+
+
+def _written(path: Path) -> str:
+    try:
+        return output.instant(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    except FileNotFoundError:  # somebody has dealt with it
+        return ""

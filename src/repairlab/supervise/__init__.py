@@ -1,0 +1,1 @@
+"""supervise: what watches over the units of RepairLab."""
