@@ -67,20 +67,27 @@ missing() {
     if [ -z "$python" ] || { ! makes_venv "$python" && ! use_uv; }; then printf '%s ' "${family:-python3}-venv"; fi
     [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
     have bwrap || printf 'bubblewrap '
-    if ! works_with_systemd "$PY"; then
-        have cc || have gcc || printf 'gcc '
-        [ -e /usr/include/stdlib.h ] || printf 'libc6-dev '
-        have pkg-config || printf 'pkg-config '
-        pkg-config --exists libsystemd 2>/dev/null || printf 'libsystemd-dev '
-        if [ -n "$family" ] && { [ -z "$python" ] || ! has_headers "$python"; }; then printf '%s ' "$family-dev"; fi
-    fi
+    works_with_systemd "$PY" || compilers "$family" "$python"
     [ "$1" = test ] || return 0
+    # The Debian package is made for /usr/bin/python3, whatever runs the tests.
+    have dh && have dpkg-buildpackage || printf 'debhelper '
+    compilers python3 /usr/bin/python3
+    makes_venv /usr/bin/python3 || printf 'python3-venv '
     have git || printf 'git '
     have patch || printf 'patch '
     have systemd-analyze || printf 'systemd '
     have systemd-nspawn || printf 'systemd-container ' # a machine of its own for tests/system
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || printf 'e2fsprogs '
     have man || printf 'man-db '
+}
+
+# What is missing to build systemd-python for interpreter $2, of which Debian's package family $1 has the headers.
+compilers() {
+    have cc || have gcc || printf 'gcc '
+    [ -e /usr/include/stdlib.h ] || printf 'libc6-dev '
+    have pkg-config || printf 'pkg-config '
+    pkg-config --exists libsystemd 2>/dev/null || printf 'libsystemd-dev '
+    if [ -n "$1" ] && { [ -z "$2" ] || ! has_headers "$2"; }; then printf '%s ' "$1-dev"; fi
 }
 
 # The prefix that makes apt-get work: nothing for root, sudo for one whom sudo obeys without typing or at a terminal.

@@ -57,6 +57,23 @@ def test_the_units_come_back_with_the_machine_without_a_login(carol):
     carol.lab.until(lambda: carol(*show, check=False).stdout.split() == ["SubState=running", "SubState=waiting"])
 
 
+def test_the_command_installs_from_a_source_tree_what_the_script_does(carol):
+    """The programs of the tree, run by the interpreter of the installation, which has the packages."""
+    release = carol("readlink", "-f", f"{HOME}/.local/bin/repairlab").stdout.strip().removesuffix("/bin/repairlab")
+    unit = f"{HOME}/.local/share/systemd/user/{WATCHER}"
+    command = (f"{release}/bin/python", "-I", f"{SOURCE}/bin/repairlab", "install", "--user", "--json")
+    carol("rm", unit)
+    told = carol(*command, "--dry-run")
+    assert f"install: {unit}" in told.stderr
+    assert carol("test", "-e", unit, check=False).returncode == 1
+    told = json.loads(carol(*command, timeout_s=60).stdout)
+    assert told["ok"], told
+    assert unit in told["data"]["units"]
+    assert carol("systemctl", "--user", "show", WATCHER, "-pFragmentPath").stdout.strip() == f"FragmentPath={unit}"
+    # From the installation itself there is nothing to be done, and nothing is.
+    assert json.loads(carol("repairlab", "install", "--user", "--json").stdout)["data"] == told["data"]
+
+
 def test_cleanup_by_hand_works_without_root(carol):
     carol("systemctl", "--user", "start", "repairlab-cleanup.service")
     told = carol("systemctl", "--user", "show", "repairlab-cleanup.service", "-pResult", "-pExecMainStatus").stdout

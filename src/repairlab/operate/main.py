@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "config": ("configuring", "Write, check and show the configuration."),
         "doctor": ("doctor", "Check what RepairLab needs, and say how to mend it."),
         "fsck": ("fsck", "Prove that every job is in exactly one place."),
+        "install": ("installing", "Install units for your own service manager."),
         "demo": ("demo", "Repair a real failing project before your eyes."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
