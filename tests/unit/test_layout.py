@@ -204,3 +204,8 @@ def test_every_exception_to_a_lint_rule_has_its_reason():
 def test_no_source_silences_a_linter_without_naming_the_rule():
     bare = re.compile(r"#\s*(type:\s*ignore(?!\[)|noqa(?!: ?[A-Z]))")
     assert [module(path) for path in SOURCES if bare.search(path.read_text())] == []
+
+
+def test_the_package_has_the_version_of_the_project():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert (ROOT / "deploy/debian/changelog").read_text().startswith(f"repairlab ({version}) ")
