@@ -10,7 +10,7 @@ from repairlab import sandbox as box
 SETTINGS = SimpleNamespace(tier="bubblewrap", memory_mb=1024, processes=64, tmpfs_mb=64, open_files=256, file_mb=64)
 LIMITS = box.SandboxLimits(wall_s=30, tmpfs_mb=64)
 
-HONEST = '''
+HONEST = """
 import asyncio, concurrent.futures, ctypes, mmap, multiprocessing, multiprocessing.shared_memory, os, socket, sqlite3
 import ssl, subprocess, sys, tempfile, threading
 
@@ -90,7 +90,7 @@ def test_programs_are_started():
 def test_libraries_with_code_of_their_own():
     assert sqlite3.connect(":memory:").execute("select 1 + 1").fetchone() == (2,)
     assert ssl.create_default_context()
-'''
+"""
 
 RUN = b"""
 import json, os, subprocess, sys
