@@ -82,8 +82,8 @@ def test_each_source_wins_over_the_one_before_key_by_key(environ: dict[str, str]
         ),
         (
             '[sandbox]\ntier = "off"\n',
-            "FILE:2: sandbox.tier = 'off': Expected `str` matching regex '^(auto|bubblewrap|none)$'",
-            "write one of auto, bubblewrap, none",
+            "FILE:2: sandbox.tier = 'off': Expected `str` matching regex '^(auto|systemd|bubblewrap|landlock|none)$'",
+            "write one of auto, systemd, bubblewrap, landlock, none",
         ),
         (
             '[watcher]\nagent = "cmd"\n',

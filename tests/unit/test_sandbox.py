@@ -203,9 +203,9 @@ def test_the_probe_calls_a_tier_that_does_not_confine_broken(monkeypatch):
     from repairlab.sandbox import tiers
 
     monkeypatch.setattr(tiers.bubblewrap, "Bubblewrap", lambda *_: box.open_sandbox(NONE))
-    report = tiers.probe(SETTINGS)[0]
+    report = {report.tier: report for report in tiers.probe(SETTINGS)}["bubblewrap"]
     assert not report.ok
-    assert "host's files can be seen" in report.why
+    assert "of the host can be seen" in report.why
 
 
 @pytest.mark.root
@@ -220,7 +220,8 @@ from repairlab import sandbox as box
 tier = box.open_sandbox(SimpleNamespace(**{vars(SETTINGS)!r}))
 many = '''
 import os, time
-made = len(open("/proc/1/environ").read())
+try: made = len(open("/proc/1/environ").read())
+except PermissionError: made = 0  # landlock: what is outside cannot be looked into
 try:
     while True:
         if os.fork() == 0: time.sleep(60)

@@ -57,8 +57,8 @@ class SandboxSection(Section, frozen=True, kw_only=True):
     tier: Annotated[
         str,
         _told(
-            'auto, bubblewrap or none; "none" runs untrusted code UNCONFINED, with your rights',
-            pattern="^(auto|bubblewrap|none)$",
+            'auto, systemd, bubblewrap, landlock or none; "none" runs untrusted code UNCONFINED, with your rights',
+            pattern="^(auto|systemd|bubblewrap|landlock|none)$",
         ),
     ] = "auto"
     memory_mb: Annotated[int, _told("address space of each process", ge=64, le=1 << 20)] = 1024

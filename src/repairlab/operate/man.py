@@ -24,6 +24,7 @@ PROGRAMS = {
     "repairlab-queue-watcher": ("repairlab.watch.main:parser", "serve the repair queue"),
     "repairlab-agent": ("repairlab.repair.agent:_parser", "one attempt at repairing one bundle"),
     "repairlab-failure": ("repairlab.supervise.failure:parser", "write down that a unit has failed"),
+    "repairlab-sandbox": ("repairlab.sandbox.shim:parser", "keep the untrusted process of one sandbox"),
 }
 EXIT = [
     ("0", "done"),

@@ -36,7 +36,7 @@ class SandboxSettings(Protocol):
 
     @property
     def tier(self) -> str:
-        """Which tier: auto, bubblewrap or none."""
+        """Which tier: auto, systemd, bubblewrap, landlock or none."""
         ...
 
     @property
@@ -109,6 +109,7 @@ class Why(StrEnum):
     WALL = "wall_s"
     MEMORY = "memory_mb"
     INODES = "inodes"
+    DISK = "tmpfs_mb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,8 @@ class Sandbox(Protocol):
 FIXED_ENV = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/work",
+    "USER": "sandbox",
+    "LOGNAME": "sandbox",
     "TMPDIR": "/tmp",  # noqa: S108  a private one
     "LANG": "C.UTF-8",
     "TZ": "UTC",
@@ -316,7 +319,7 @@ def boot_argv(python: str, fd: int) -> list[str]:
 def boot(stream: Stream, order: Mapping[str, object], timeout: float) -> None:
     """Return when the boot stands inside, with its limits on, and waits for the program."""
     deadline = time.monotonic() + timeout
-    for frame in (Path(inside.__file__).read_bytes(), json.dumps(order).encode()):
+    for frame in (Path(inside.__file__).read_bytes(), json.dumps({"landlock": None, **order}).encode()):
         stream.send(frame, timeout=deadline - time.monotonic())
     stream.recv(deadline - time.monotonic(), max_bytes=64)
 

@@ -36,6 +36,7 @@ from repairlab.sandbox import interpreter, seccomp
 from repairlab.sandbox.api import (
     FIXED_ENV,
     Confined,
+    Ended,
     SandboxLimits,
     SandboxSettings,
     Stream,
@@ -45,7 +46,8 @@ from repairlab.sandbox.api import (
     rlimits,
     socket_pair,
 )
-from repairlab.sandbox.keeper import ProcessKeeper, pids
+from repairlab.sandbox.keeper import SandboxKeeper, ended
+from repairlab.sandbox.processes import Member, pids
 
 NOBODY = 65534
 START_S = 20.0
@@ -101,6 +103,7 @@ class Bubblewrap:
             opened.callback(theirs.close)
             started = _Started(self._bwrap, shown, boot_argv(python, theirs.fileno()), limits, theirs.fileno())
         order = {"parent": 0, "limits": {**rlimits(limits), "NPROC": limits.processes}, "env": dict(env or {})}
+        order["landlock"] = [["/"], [_work(shown), "/tmp", "/dev"]]  # noqa: S108  the same once more, by another guard
         return started.handed_over(stream, {**order, "name": name}, program, limits)
 
 
@@ -144,7 +147,7 @@ class _Started:
         """Boot the inside and return it kept; on any error nothing is left of it."""
         members: _PidNamespace | None = None
         try:
-            members = _PidNamespace(self._first_pid())
+            members = _PidNamespace(self._first_pid(), self.process)
             boot(stream, order, START_S)
             members.look(self._work)
             stream.send(program.encode() if isinstance(program, str) else program)
@@ -155,7 +158,7 @@ class _Started:
                 raise self._failure() from None
             raise
         os.close(self._info)
-        keeper = ProcessKeeper(self.process, self.output, members, limits)
+        keeper = SandboxKeeper(self.output, members, limits)
         keeper.watch()
         return Confined(stream, keeper)
 
@@ -174,11 +177,11 @@ class _Started:
     def _abandon(self, members: "_PidNamespace | None") -> None:
         if members:
             members.end()
+            members.close()
+            return
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
-        if members:
-            members.close()
 
     def _failure(self) -> RepairLabError:
         """Say why it did not start, in bwrap's own words."""
@@ -200,10 +203,12 @@ class _NotStarted(Exception):
 
 
 class _PidNamespace:
-    """The processes of one sandbox: exactly those that its own /proc shows."""
+    """The processes of one sandbox: exactly those that its own /proc shows, and the bwrap that waits for them."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, outermost: "subprocess.Popen[bytes]") -> None:
         self._first = first
+        self._outermost = outermost
+        self._ended = os.pidfd_open(outermost.pid)
         self._handle = os.pidfd_open(first)  # bwrap cannot have reaped it: its parent is the bwrap that waits for it
         self._proc = -1
         self._mounted: list[int] = []
@@ -219,7 +224,10 @@ class _PidNamespace:
         finally:
             os.close(root)
 
-    def statuses(self) -> list[tuple[int, int]]:
+    def fileno(self) -> int:
+        return self._ended
+
+    def statuses(self) -> list[Member]:
         return pids(self._proc)
 
     def inodes(self) -> int:
@@ -229,14 +237,15 @@ class _PidNamespace:
             used += space.f_files - space.f_ffree
         return used
 
-    def end(self) -> None:
+    def end(self) -> Ended:
         """Kill PID 1: the kernel kills the rest of the namespace before it lets PID 1 go."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         select.select([self._handle], [], [])
+        return ended(self._outermost.wait())
 
     def close(self) -> None:
-        for fd in (self._handle, self._proc, *self._mounted):
+        for fd in (self._handle, self._ended, self._proc, *self._mounted):
             if fd >= 0:
                 os.close(fd)
 
@@ -315,14 +324,22 @@ def _version(bwrap: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def forbidden() -> str:
+    """Return what root does about a kernel that forbids unprivileged user namespaces; empty where it does not."""
+    for path, bad, fix in _SYSCTLS:
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+            if file.read().strip() == bad:
+                return f"as root: {fix}"
+    return ""
+
+
 def fix_for(said: str) -> str:
     """Return what a person does about bwrap's last words."""
     if re.search(r"new namespace|user namespace|uid map|Operation not permitted|No permissions", said):
-        for path, bad, fix in _SYSCTLS:
-            with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
-                if file.read().strip() == bad:
-                    return f"as root: {fix}"
-        return "allow unprivileged user namespaces; in a container, run it with --security-opt seccomp=unconfined"
+        return forbidden() or (
+            "allow unprivileged user namespaces: in a unit with RestrictNamespaces=, start repairlab-sandbox.socket "
+            "instead; in a container, run it with --security-opt seccomp=unconfined"
+        )
     if "Unknown option" in said:
         return "install bubblewrap 0.7 or later"
     return "see the message; `repairlab doctor` tries again"

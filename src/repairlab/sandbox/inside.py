@@ -3,9 +3,10 @@
     python -s -S -c LOADER FD
 
 FD is one end of a stream socket, over which the loader has taken this file. It takes away what the kernel gives every
-process (resources, a place in the queue of the OOM killer), says "ready", takes the program from the stream and becomes
-it: the program runs in this very namespace, as `__main__`, with `stream` connected, the work directory as its current
-one, and the functions below. Nothing but the stream leads out, so the same boot serves a tier that shares no file.
+process (resources, a place in the queue of the OOM killer, files by landlock), says "ready", takes the program from the
+stream and becomes it: the program runs in this very namespace, as `__main__`, with `stream` connected, the work
+directory as its current one, and the functions below. Nothing but the stream leads out, so the same boot serves a tier
+that shares no file.
 
 Stdlib only, Python 3.8 at the oldest. The host uses the same functions for its side of the wire:
 
@@ -29,6 +30,13 @@ def exactly(n, s=b""):
     return s
 exec(compile(exactly(int.from_bytes(exactly(4), "big")), "<inside>", "exec", dont_inherit=True))"""
 MAX_FRAME = 1 << 26
+# landlock(7): system calls (the same on every architecture), rights, the ABI from which on there is …
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, MAKE_CHAR, MAKE_BLOCK, TRUNCATE = 1, 2, 4, 8, 1 << 6, 1 << 11, 1 << 14
+OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
+HANDLED = (1 << 15) - 1  # all but ioctl on devices, which terminals need
+SCOPES = 3  # abstract unix sockets, signals
+LEAST_ABI, TRUNCATE_ABI, SCOPE_ABI = 2, 3, 6  # … renaming into another directory; truncation; scopes
 BATCH = 1 << 20
 ENTRY = struct.Struct(">cIQ")
 
@@ -164,6 +172,64 @@ def seal() -> None:
     _prctl(4, 0)  # PR_SET_DUMPABLE
 
 
+def landlock_abi() -> int:
+    """Return the ABI of the kernel's landlock, 0 for none."""
+    import ctypes
+
+    return max(0, _landlock(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+
+
+def restrict(read: Iterable[str], write: Iterable[str]) -> int:
+    """Allow reading and executing below `read`, everything but devices below `write`; return landlock's ABI.
+
+    From ABI 6 on, signals to processes outside and abstract sockets of others are taken away too. A process outside can
+    be neither traced nor looked into, whoever owns it. Layers add up, forks inherit them, and there is no way back.
+    Paths that do not exist allow nothing. Needs one thread; raises OSError where the kernel has no landlock.
+    """
+    import ctypes
+
+    abi = landlock_abi()
+    if abi < LEAST_ABI:
+        raise OSError("the kernel's landlock has ABI %d, needed is %d" % (abi, LEAST_ABI))
+    handled = HANDLED if abi >= TRUNCATE_ABI else HANDLED & ~TRUNCATE
+    attributes = struct.pack("=QQQ", handled, 0, SCOPES)[: 24 if abi >= SCOPE_ABI else 8]
+    none = ctypes.c_uint32(0)
+    ruleset = _landlock(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), none)
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
+    for path in read:
+        _allow(ruleset, path, (EXECUTE | READ_FILE | READ_DIR) & handled)
+    for path in write:
+        _allow(ruleset, path, handled & ~(MAKE_CHAR | MAKE_BLOCK))
+    _prctl(38, 1)  # PR_SET_NO_NEW_PRIVS
+    if _landlock(RESTRICT_SELF, ctypes.c_int(ruleset), none) < 0:
+        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+    os.close(ruleset)
+    return abi
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    import ctypes
+    import stat
+
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        rights &= OF_A_FILE
+    rule = struct.pack("=Qi", rights, fd)
+    if _landlock(ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint32(0)) < 0:  # 1: PATH_BENEATH
+        raise OSError(ctypes.get_errno(), "landlock_add_rule", path)
+    os.close(fd)
+
+
+def _landlock(number: int, *arguments: Any) -> int:
+    import ctypes
+
+    return int(ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments))
+
+
 def _prctl(option: int, value: int) -> None:
     import ctypes
 
@@ -194,8 +260,13 @@ def _boot() -> Tuple[Stream, bytes, str]:
         if os.getppid() != order["parent"]:
             os._exit(1)
     _limit(order["limits"])
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:  # whoever confined us has done it, and closed it
+        pass
+    if order["landlock"] and landlock_abi() >= LEAST_ABI:
+        restrict(*order["landlock"])
     os.umask(0o077)
     os.environ.update(order["env"])
     time.tzset()

@@ -1,64 +1,62 @@
 """keeper: the thread that watches one sandbox from outside and ends it when it has had enough.
 
-The kernel's per-process limits do not bound a tree of processes, so twice a tick the keeper adds up what the members
-of the sandbox hold. Resident sizes count a page as often as it is shared, and a fork server shares nearly all of its
-pages: only when they pass the bound are the proportional sizes asked for, which cost a walk of the page tables.
-
-It also enforces the wall clock, reads what is written to stdout and stderr (the last 64 KiB are kept; beyond some MB/s
-the writer waits) and is the only one that reaps the process: `ended` is set when nothing of the sandbox is left.
+The kernel's per-process limits do not bound a tree of processes, so each tick the keeper adds up what the members of
+the sandbox hold, where the tier does not do that itself. It enforces the wall clock, reads what is written to stdout
+and stderr (the last 64 KiB are kept; beyond some MB/s the writer waits) and is the only one that sees the sandbox to
+its end: `ended` is set when nothing of it is left.
 """
 
-import contextlib
 import os
 import select
 import signal
-import subprocess
 import threading
 import time
 from typing import Protocol
 
 from repairlab.sandbox.api import Ended, SandboxLimits, Why
+from repairlab.sandbox.processes import Member, beyond
 
 TICK_S = 0.05
 TAIL_BYTES = 1 << 16
 BYTES_PER_TICK = 1 << 18
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Members(Protocol):
     """Sees and ends the processes of one sandbox."""
 
-    def statuses(self) -> list[tuple[int, int]]:
-        """Return (directory descriptor of a /proc, pid in it) of each living member; the descriptor stays open."""
+    def fileno(self) -> int:
+        """Return a descriptor that turns readable when the sandbox has ended by itself."""
+        ...
+
+    def statuses(self) -> list[Member]:
+        """Return each living member; none where somebody else bounds what they hold."""
         ...
 
     def inodes(self) -> int:
         """Return the number of files on the sandbox's own file systems."""
         ...
 
-    def end(self) -> None:
-        """Kill every member; return when none is left (but for the process that we must reap ourselves)."""
+    def end(self) -> Ended:
+        """Kill every member and return, when none is left, how the program ended."""
         ...
 
     def close(self) -> None:
-        """Forget the sandbox, once its process is reaped."""
+        """Forget the sandbox."""
         ...
 
 
-class ProcessKeeper:
-    """Keeps the sandbox that `process` is the outermost process of."""
+class SandboxKeeper:
+    """Keeps the sandbox that `members` are the processes of; `output` is what they write to stdout and stderr."""
 
-    def __init__(
-        self, process: "subprocess.Popen[bytes]", output: int, members: Members, limits: SandboxLimits
-    ) -> None:
+    def __init__(self, output: int, members: Members, limits: SandboxLimits) -> None:
         self.ended = threading.Event()
-        self._process = process
         self._output = output
         self._members = members
         self._limits = limits
         self._tail = bytearray()
         self._lock = threading.Lock()
         self._why: Why | None = None
+        self._outcome = Ended(Why.SIGNALLED, None, signal.SIGKILL)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="sandbox-keeper", daemon=True)
 
@@ -82,26 +80,19 @@ class ProcessKeeper:
     def outcome(self) -> Ended:
         """Return how the sandbox ended, once `ended` is set."""
         self._thread.join()
-        status = self._process.returncode
         if self._why is not None:
             return Ended(self._why, None, signal.SIGKILL)
-        if status is None or status < 0:
-            return Ended(Why.SIGNALLED, None, -status if status else signal.SIGKILL)
-        if status > 128:  # as shells do, bubblewrap says "128 + signal" for what ended its child
-            return Ended(Why.SIGNALLED, None, status - 128)
-        return Ended(Why.EXITED, status, None)
+        return self._outcome
 
     def _run(self) -> None:
-        handle = os.pidfd_open(self._process.pid)
         try:
-            self._watch(handle)
+            self._watch(self._members.fileno())
         finally:
-            self._members.end()
-            self._process.wait()
+            self._outcome = self._members.end()
             self._drain()
             self._members.close()
             with self._lock:
-                for fd in (handle, self._output, self._wake):
+                for fd in (self._output, self._wake):
                     os.close(fd)
                 self.ended.set()
 
@@ -131,9 +122,7 @@ class ProcessKeeper:
     def _excess(self, now: float, deadline: float) -> Why | None:
         if now >= deadline:
             return Why.WALL
-        bound = self._limits.memory_mb << 20
-        members = self._members.statuses()
-        if all(sum(measure(*member) for member in members) > bound for measure in (resident, proportional)):
+        if beyond(self._members.statuses(), self._limits.memory_mb << 20):
             return Why.MEMORY
         return Why.INODES if self._members.inodes() > self._limits.inodes else None
 
@@ -153,33 +142,10 @@ class ProcessKeeper:
             pass
 
 
-def resident(proc: int, pid: int) -> int:
-    """Return the resident bytes of a process, 0 if it is gone."""
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        return int(_text(proc, f"{pid}/statm").split()[1]) * PAGE
-    return 0
-
-
-def proportional(proc: int, pid: int) -> int:
-    """Return the bytes of a process with shared pages divided among their users; resident where that is hidden."""
-    with contextlib.suppress(OSError):
-        for line in _text(proc, f"{pid}/smaps_rollup").splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) << 10
-    return resident(proc, pid)
-
-
-def _text(proc: int, name: str) -> bytes:
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    try:
-        return os.read(fd, 1 << 16)
-    finally:
-        os.close(fd)
-
-
-def pids(proc: int) -> list[tuple[int, int]]:
-    """Return every process that the /proc directory `proc` shows."""
-    try:
-        return [(proc, int(name)) for name in os.listdir(proc) if name.isdigit()]
-    except OSError:
-        return []
+def ended(status: int) -> Ended:
+    """Return how a process of this return code (as subprocess has it) ended."""
+    if status < 0:
+        return Ended(Why.SIGNALLED, None, -status)
+    if status > 128:  # as shells do, bubblewrap says "128 + signal" for what ended its child
+        return Ended(Why.SIGNALLED, None, status - 128)
+    return Ended(Why.EXITED, status, None)

@@ -19,12 +19,12 @@ import platform
 import struct
 from collections.abc import Iterator, Sequence
 
-LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_BITS, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16  # of struct seccomp_data
 X32 = 0x40000000
 NEW_NAMESPACE = 0x7E020080  # CLONE_NEW*: user, PID, network, IPC, UTS, cgroup, mount, time
-AF_UNIX = 1
+AF_UNIX, STREAM, SOCKET_TYPE = 1, 1, 0xF
 INTERNET = (0, 6, 17)  # TCP and UDP; another protocol would have the kernel load its module (SCTP, DCCP, L2TP, …)
 # Family: the protocols of it. Netlink: NETLINK_ROUTE alone, which tells the names of the interfaces.
 FAMILIES = {2: INTERNET, 10: INTERNET, 16: (0,)}
@@ -151,6 +151,12 @@ def _socket() -> bytes:
     return _argument(0) + families + _one_of([AF_UNIX], errno.EAFNOSUPPORT)
 
 
+def _streams() -> bytes:
+    """Allow unix streams, which stay connected; a datagram socket could be connected anew, to somebody else."""
+    other = _step(JUMP_EQUAL, AF_UNIX, 1, 0) + _end(errno.EAFNOSUPPORT)
+    return other + _argument(1) + _step(AND, SOCKET_TYPE) + _one_of([STREAM], errno.EAFNOSUPPORT)
+
+
 def _map() -> bytes:
     """Refuse a mapping that is writable and executable at once."""
     writable = _step(JUMP_BITS, PROT_WRITE, 0, 1) + _end(errno.EPERM) + _end()
@@ -167,8 +173,11 @@ def supported() -> bool:
     return platform.machine() in ARCHITECTURES
 
 
-def program(machine: str = "") -> bytes:
-    """Return the filter for `machine` (default: this one), empty for an architecture that is not known."""
+def program(machine: str = "", *, sockets: bool = True) -> bytes:
+    """Return the filter for `machine` (default: this one), empty for an architecture that is not known.
+
+    Without `sockets`, for what no network namespace confines: connected pairs of streams and no other socket.
+    """
     known = ARCHITECTURES.get(machine or os.uname().machine)
     if known is None:
         return b""
@@ -184,15 +193,15 @@ def program(machine: str = "") -> bytes:
         steps += [_refuse(number, errno.EPERM) for number in X86_ONLY.values()]
     steps += [_refuse(numbers[column], errno.ENOSYS) for numbers in AS_IF_OLDER.values()]
     steps += [_refuse(numbers[column], errno.EPERM) for numbers in DENIED.values()]
-    steps += [_when(numbers[column], decision) for numbers, decision in _decisions()]
+    steps += [_when(numbers[column], decision) for numbers, decision in _decisions(sockets)]
     return b"".join([*steps, _end()])
 
 
-def _decisions() -> Iterator[tuple[tuple[int, int], bytes]]:
+def _decisions(sockets: bool) -> Iterator[tuple[tuple[int, int], bytes]]:
     """Yield the calls whose arguments decide."""
     yield CLONE, _clone()
-    yield SOCKET, _socket()
-    yield SOCKETPAIR, _argument(0) + _one_of([AF_UNIX], errno.EAFNOSUPPORT)
+    yield SOCKET, _socket() if sockets else _end(errno.EAFNOSUPPORT)
+    yield SOCKETPAIR, _argument(0) + (_one_of([AF_UNIX], errno.EAFNOSUPPORT) if sockets else _streams())
     yield PERSONALITY, _argument(0) + _one_of(PERSONALITIES, errno.EPERM)
     yield MMAP, _map()
     yield MPROTECT, _protect()

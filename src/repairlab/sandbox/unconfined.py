@@ -18,6 +18,7 @@ from repairlab.errors import TemporaryFailure
 from repairlab.sandbox.api import (
     FIXED_ENV,
     Confined,
+    Ended,
     SandboxLimits,
     SandboxSettings,
     StreamError,
@@ -27,7 +28,8 @@ from repairlab.sandbox.api import (
     socket_pair,
 )
 from repairlab.sandbox.bundle import remove_tree
-from repairlab.sandbox.keeper import ProcessKeeper
+from repairlab.sandbox.keeper import SandboxKeeper, ended
+from repairlab.sandbox.processes import Member, below
 
 START_S = 20.0
 
@@ -67,7 +69,7 @@ class Unconfined:
         )
         theirs.close()
         os.close(writer)
-        members = _Descendants(process.pid, work)
+        members = _Descendants(process, work)
         try:
             order = {"parent": os.getpid(), "limits": rlimits(limits), "env": dict(env or {}), "name": name}
             boot(stream, order, START_S)
@@ -75,12 +77,11 @@ class Unconfined:
         except StreamError:
             stream.close()
             members.end()
-            process.wait()
             members.close()
             with open(reader, "rb", buffering=0) as output:
                 said = (output.read(1 << 16) or b"").decode(errors="replace").strip()
             raise TemporaryFailure(f"the unconfined program did not start: {said[-500:]}") from None
-        keeper = ProcessKeeper(process, reader, members, limits)
+        keeper = SandboxKeeper(reader, members, limits)
         keeper.watch()
         return Confined(stream, keeper)
 
@@ -88,33 +89,31 @@ class Unconfined:
 class _Descendants:
     """A process and those below it; one that left its session and lost its parent is no longer found."""
 
-    def __init__(self, first: int, work: str) -> None:
+    def __init__(self, first: "subprocess.Popen[bytes]", work: str) -> None:
         self._first = first
         self._work = work
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._ended = os.pidfd_open(first.pid)
 
-    def statuses(self) -> list[tuple[int, int]]:
-        return [(self._proc, pid) for pid in self._below(self._first)]
+    def fileno(self) -> int:
+        return self._ended
 
-    def _below(self, pid: int) -> list[int]:
-        found = [pid]
-        for children in Path("/proc", str(pid), "task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                for child in children.read_text("ascii").split():
-                    found.extend(self._below(int(child)))
-        return found
+    def statuses(self) -> list[Member]:
+        return below(self._proc, self._first.pid)
 
     def inodes(self) -> int:
         return 0  # its files are on our own file system, where the quota is the operator's
 
-    def end(self) -> None:
-        below = self._below(self._first)
+    def end(self) -> Ended:
+        members = self.statuses()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._first, signal.SIGKILL)
-        for pid in below:
+            os.killpg(self._first.pid, signal.SIGKILL)
+        for _, pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        return ended(self._first.wait())
 
     def close(self) -> None:
+        os.close(self._ended)
         os.close(self._proc)
         remove_tree(Path(self._work))

@@ -1,0 +1,301 @@
+"""shimmed: the tiers whose processes are kept by `shim`: in a unit of systemd's, or as a child of ours.
+
+systemd, systemd-user   a connection to repairlab-sandbox.socket starts an instance of repairlab-sandbox@.service,
+                        which confines: namespaces, a uid of its own, a control group
+landlock                where there is neither that socket nor a user namespace: the shim as a child of ours, confined
+                        by landlock, seccomp and resource limits alone; no socket can be made, and /proc is closed
+
+Nothing that was started outlives its connection. A connection that is closed before the shim has spoken is
+back-pressure (MaxConnections= of the socket): `TemporaryFailure`.
+"""
+
+import array
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import repairlab
+from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
+from repairlab.sandbox import inside, interpreter
+from repairlab.sandbox.api import (
+    FIXED_ENV,
+    Confined,
+    Ended,
+    SandboxLimits,
+    SandboxSettings,
+    Stream,
+    StreamError,
+    Why,
+    boot,
+    boot_argv,
+    rlimits,
+    socket_pair,
+)
+from repairlab.sandbox.bundle import remove_tree
+from repairlab.sandbox.keeper import SandboxKeeper
+from repairlab.sandbox.processes import Member
+
+SYSTEM_SOCKET = "/run/repairlab/sandbox.sock"
+START_S, END_S = 20.0, 30.0
+STREAM = 3  # the number of the stream in the confined process
+WORK = "/work"
+WRITABLE = (WORK, "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  the unit's own
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+TERMINALS = ("/dev/tty", "/dev/ptmx", "/dev/pts")
+READABLE = (*interpreter.SYSTEM, "/opt", "/etc", *DEVICES)
+# What the tier "landlock" shows of /etc: names and numbers that every program may know, and nothing else.
+ETC = tuple(f"/etc/{name}" for name in ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache", "localtime"))
+Places = dict[str, Any]  # work, read, write, env of an order
+SHIM = """import sys; sys.path.insert(0, {path!r})
+from repairlab.errors import reported; from repairlab.sandbox.shim import main; sys.exit(reported(main, []))"""
+
+
+class Shimmed:
+    """What the tiers share: the order to the shim, the boot, the keeper."""
+
+    tier = ""
+    namespaces = True
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._allowed: Sequence[str] = tuple(getattr(settings, "interpreters", ()))
+
+    def start(
+        self,
+        program: bytes | str,
+        *,
+        python: str | None = None,
+        limits: SandboxLimits | None = None,
+        env: Mapping[str, str] | None = None,
+        name: str = "<program>",
+    ) -> Confined:
+        """Start a fresh sandbox; see `api.Sandbox`."""
+        limits = limits or SandboxLimits.from_settings(self._settings, wall_s=60.0)
+        python = os.path.normpath(python or sys.executable)
+        shown = interpreter.mounts(python, allowed=self._allowed)
+        service, places = self._begin(shown)
+        order = {
+            "argv": boot_argv(python, STREAM),
+            "sockets": self.namespaces,
+            "memory_mb": limits.memory_mb,
+            "tmpfs_mb": limits.tmpfs_mb,
+            "inodes": limits.inodes,
+            **places,
+        }
+        inside = {"parent": 0, "limits": self._rlimits(limits), "env": dict(env or {}), "name": name}
+        try:
+            stream, output = service.send(order)
+        except BaseException:
+            service.end()
+            service.close()
+            raise
+        try:
+            service.started()
+            boot(stream, inside, START_S)
+            stream.send(program.encode() if isinstance(program, str) else program)
+        except BaseException as error:
+            service.end()
+            service.close()
+            stream.close()
+            raise _failure(self.tier, output, error) from None
+        keeper = SandboxKeeper(output, service, limits)
+        keeper.watch()
+        return Confined(stream, keeper)
+
+    def _rlimits(self, limits: SandboxLimits) -> dict[str, int]:
+        return {**rlimits(limits), "NPROC": limits.processes + 1}  # the shim has the same user
+
+    def _begin(self, shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
+        """Start a shim that sees an interpreter's directories; return it with the places of the order."""
+        raise NotImplementedError
+
+
+class Systemd(Shimmed):
+    """A unit of the service manager for each sandbox."""
+
+    def __init__(self, settings: SandboxSettings, path: str) -> None:
+        super().__init__(settings)
+        self._path = path
+        self.tier = "systemd" if path == SYSTEM_SOCKET else "systemd-user"
+
+    def _begin(self, shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
+        for mount in shown:
+            if not mount.path.startswith("/opt/"):
+                raise BadInput(
+                    f"{mount.path} cannot be seen in repairlab-sandbox@.service, which shows /usr and /opt",
+                    field="python",
+                    fix="name an interpreter below /usr or /opt, or set sandbox.tier to bubblewrap",
+                )
+
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control.settimeout(START_S)
+        try:
+            control.connect(self._path)
+        except OSError as error:
+            control.close()
+            raise self._refused(error) from None
+        # A user's manager cannot mount a /proc that hides other users' processes: there it stays closed.
+        read = [*READABLE, "/proc"] if self.tier == "systemd" else READABLE
+        places = {"work": WORK, "read": read, "write": [*WRITABLE, *DEVICES, *TERMINALS]}
+        return _Service(control), {"env": {**FIXED_ENV, "HOME": WORK}, **places}
+
+    def _refused(self, error: OSError) -> RepairLabError:
+        if error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.EINTR):
+            return TemporaryFailure(f"{self._path}: {error.strerror}", fix="trying again later may help")
+        manager = "systemctl" if self.tier == "systemd" else "systemctl --user"
+        return Unavailable(
+            f"{self._path}: {error.strerror}",
+            field="sandbox.tier",
+            fix=f"{manager} enable --now repairlab-sandbox.socket",
+        )
+
+
+class Landlocked(Shimmed):
+    """The kernel's filters and nothing else, for who has neither systemd's socket nor user namespaces."""
+
+    tier = "landlock"
+    namespaces = False
+
+    @staticmethod
+    def missing() -> str:
+        """Return why this tier cannot be had here, or an empty text."""
+        if os.geteuid() == 0:
+            return "root cannot be confined by it; run as a user"
+        if (abi := inside.landlock_abi()) < inside.SCOPE_ABI:
+            return f"the kernel's landlock has ABI {abi}, needed is {inside.SCOPE_ABI} (Linux 6.12)"
+        return ""
+
+    def _rlimits(self, limits: SandboxLimits) -> dict[str, int]:
+        return {**rlimits(limits), "NPROC": limits.processes + 1 + _tasks(os.geteuid())}
+
+    def _begin(self, shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(START_S)
+        source = str(Path(repairlab.__file__).resolve().parents[1])
+        # The shell gives the connection the number that systemd would.
+        exchange = ["/bin/sh", "-c", f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-', "sh"]
+        with theirs:
+            process = subprocess.Popen(
+                [*exchange, sys.executable, "-I", "-c", SHIM.format(path=source)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        work = tempfile.mkdtemp(prefix="repairlab-work-")
+        read = [*interpreter.SYSTEM, *(mount.path for mount in shown), *ETC, *DEVICES]
+        places = {"work": work, "read": read, "write": [work, *DEVICES]}
+        return _Service(ours, process, work), {"env": {**FIXED_ENV, "HOME": work, "TMPDIR": work}, **places}
+
+
+class _Service:
+    """The connection to a shim, and what of it is ours to clear away; as a keeper's members."""
+
+    def __init__(
+        self, control: socket.socket, process: "subprocess.Popen[bytes] | None" = None, work: str | None = None
+    ) -> None:
+        self._control = control
+        self._process = process
+        self._work = work
+
+    def send(self, order: Mapping[str, Any]) -> tuple[Stream, int]:
+        """Give the order and the far ends of a stream and a pipe; return the near ones."""
+        stream, theirs = socket_pair()
+        output, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(output, False)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), writer]))]
+        try:
+            self._control.sendmsg([json.dumps(order).encode()], rights, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            stream.close()
+            os.close(output)
+            raise _busy(error.strerror or "") from None
+        finally:
+            theirs.close()
+            os.close(writer)
+        return stream, output
+
+    def started(self) -> None:
+        """Return when the program's process exists."""
+        try:
+            told = self._told()
+        except OSError as error:
+            raise _busy(error.strerror or "no answer in time") from None
+        if told is None:
+            raise _busy("the connection was closed")
+        if why := told.get("refused"):
+            raise Unavailable(str(why), field="sandbox.tier", fix="`repairlab doctor` tries every tier")
+
+    def _told(self) -> dict[str, Any] | None:
+        said = self._control.recv(1 << 16)
+        return dict(json.loads(said)) if said else None
+
+    def fileno(self) -> int:
+        return self._control.fileno()
+
+    def statuses(self) -> list[Member]:
+        return []  # the shim looks at them
+
+    def inodes(self) -> int:
+        return 0  # likewise
+
+    def end(self) -> Ended:
+        """Have the shim end everything; its end of file without a word means that all was killed from outside."""
+        told = None
+        # Not a message: one that is never read would turn its last word into an ECONNRESET.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        self._control.settimeout(END_S)
+        with contextlib.suppress(OSError):
+            while (said := self._told()) is not None:
+                told = said if "why" in said else told
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if told is None:
+            return Ended(Why.SIGNALLED, None, signal.SIGKILL)
+        return Ended(Why(told["why"]), told["code"], told["signal"])
+
+    def close(self) -> None:
+        self._control.close()
+        if self._work is not None:
+            remove_tree(Path(self._work))
+
+
+def _busy(why: str) -> TemporaryFailure:
+    return TemporaryFailure(
+        f"no sandbox could be started: {why}",
+        fix="too many at a time, or see `journalctl -u 'repairlab-sandbox@*'`",
+    )
+
+
+def _failure(tier: str, output: int, error: BaseException) -> BaseException:
+    """Return what to raise for an error of the start, with the last words of what was started."""
+    said = b""
+    with contextlib.suppress(BlockingIOError):
+        said = os.read(output, 1 << 16)
+    os.close(output)
+    if not isinstance(error, StreamError):
+        return error
+    words = said.decode(errors="replace").strip() or error.message
+    return TemporaryFailure(f"the {tier} sandbox did not start: {words[-500:]}", fix="see the message")
+
+
+def _tasks(uid: int) -> int:
+    """Return how many processes and threads a user has: RLIMIT_NPROC counts them all."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*/task"):
+        with contextlib.suppress(OSError):
+            status = process.stat()
+            count += status.st_nlink - 2 if status.st_uid == uid else 0
+    return count
