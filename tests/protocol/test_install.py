@@ -211,7 +211,9 @@ def test_the_root_of_confined_units_is_empty_but_for_what_the_sandbox_shows(stag
     names = ["usr", "etc", "opt", "proc", "sys", "dev", "run", "tmp", "work", "var/lib", "var/tmp", "home", "root"]
     assert [name for name in names if (root / name).stat().st_mode != 0o040755] == []
     links = {path.name: str(path.readlink()) for path in root.iterdir() if path.is_symlink()}
-    assert links == {path.name: str(path.readlink()) for path in Path("/").iterdir() if path.name in LINKS}
+    merged = {path.name: str(path.readlink()) for path in Path("/").iterdir() if path.name in LINKS}
+    assert links == merged | {"tmpfs": "tmp"}
+    assert str((root / "var/tmpfs").readlink()) == "tmp"
     files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
     assert files == ETC
 
@@ -238,6 +240,7 @@ def test_the_manifest_names_every_file_that_is_not_in_a_release(staged):
     manifest = (root / "usr/local/lib/repairlab/MANIFEST").read_text().split()
     files = {f"/{Path(name).relative_to('root')}" for name in staged.files() if not (staged.base / name).is_dir()}
     links = {f"/usr/local/bin/{name}" for name in programs()}
+    links |= {f"/usr/local/lib/repairlab/root/{name}" for name in ("tmpfs", "var/tmpfs")}
     assert files | links - {"/usr/local/lib/repairlab/MANIFEST"} == {*manifest, "/usr/local/lib/repairlab/MANIFEST"}
 
 

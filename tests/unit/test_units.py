@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
 UNITS = sorted([*SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.timer"), *SYSTEMD.rglob("*.socket")])
 WATCHERS = ["repairlab-queue-watcher.service", "user/repairlab-queue-watcher.service"]
+SANDBOXES = ["repairlab-sandbox@.service", "user/repairlab-sandbox@.service"]
 CLEANUPS = ["repairlab-cleanup.service", "user/repairlab-cleanup.service"]
 
 
@@ -120,14 +121,47 @@ def test_stopping_takes_longer_than_the_grace_of_the_jobs():
         *["ProtectHostname", "AmbientCapabilities", "MemoryDenyWriteExecute"],
     ],
 )
-def test_the_watcher_is_not_confined_in_a_way_that_breaks_bubblewrap(setting):
-    assert all(f"Service.{setting}" not in unit(name) for name in WATCHERS)
+def test_a_persons_watcher_is_not_confined_in_a_way_that_breaks_bubblewrap(setting):
+    assert f"Service.{setting}" not in unit(WATCHERS[1])
 
 
-def test_the_watcher_may_speak_netlink_and_reaches_no_network():
+def test_the_watcher_of_the_machine_sees_who_owns_a_file_and_reaches_nobody():
     found = unit(WATCHERS[0])
-    assert "AF_NETLINK" in found["Service.RestrictAddressFamilies"][0].split()
+    assert "Service.PrivateUsers" not in found  # every owner would be nobody, and everybody one submitter
+    assert found["Service.RestrictAddressFamilies"] == ["AF_UNIX"]
     assert found["Service.PrivateNetwork"] == ["yes"]
+    assert found["Unit.Wants"] == ["repairlab-sandbox.socket"]
+    assert "repairlab-sandbox.socket" in found["Unit.After"][0].split()
+    assert found["Install.Also"] == ["repairlab-sandbox.socket"]
+
+
+@pytest.mark.parametrize("name", SANDBOXES)
+def test_a_sandbox_has_room_for_what_the_configuration_promises(name):
+    from repairlab.config import Settings
+    from repairlab.sandbox import SandboxLimits
+
+    limits = SandboxLimits.from_settings(Settings().sandbox, wall_s=1)
+    found = unit(name)
+    places = dict(value.split(":", 1) for value in found["Service.TemporaryFileSystem"])
+    sizes = {path: int(re.search(r"size=(\d+)M", options)[1]) for path, options in places.items() if "M," in options}
+    assert sizes["/work"] == limits.tmpfs_mb
+    assert f"nr_inodes={limits.inodes}," in places["/work"]
+    keeper = 48
+    memory = int(found["Service.MemoryMax"][0].removesuffix("M"))
+    assert limits.memory_mb + sizes["/work"] + sizes["/tmpfs"] + sizes["/dev/shm"] + keeper == memory
+    assert int(found["Service.TasksMax"][0]) > limits.processes
+
+
+def test_two_sandboxes_never_share_a_user():
+    found = unit(SANDBOXES[0])
+    assert found["Service.DynamicUser"] == ["yes"]
+    assert found["Service.User"] == ["rlj-%i"]
+
+
+def test_the_two_templates_differ_in_what_a_persons_manager_cannot_do():
+    system, own = (unit(name) for name in SANDBOXES)
+    assert {key for key in system if system[key] != own.get(key)} == {"Service.DynamicUser", "Service.User"}
+    assert own.keys() <= system.keys()
 
 
 @pytest.mark.parametrize("name", [WATCHERS[0], CLEANUPS[0]])

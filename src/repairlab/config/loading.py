@@ -17,7 +17,7 @@ from repairlab.config.settings import Settings, default, describe, names, toml
 from repairlab.errors import ConfigError
 
 PREFIX = "REPAIRLAB_"
-NOT_SETTINGS = frozenset({"REPAIRLAB_ROOT", "REPAIRLAB_CONFIG"})
+NOT_SETTINGS = frozenset({"REPAIRLAB_ROOT", "REPAIRLAB_CONFIG", "REPAIRLAB_BOOT_ID"})
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ clock across a reboot; an event of the future counts as one of now.
 
 import os
 import time
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ class Clock:
     """The system's clocks; a test brings its own."""
 
     def __init__(self) -> None:
-        self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self.boot_id = _boot_id()
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
@@ -68,6 +69,14 @@ class Clock:
             return max(0.0, epoch(event["not_before"], 0.0) - self.wall())
         delay_s = event.get("delay_s")
         return max(0.0, delay_s - self.age_s(event)) if isinstance(delay_s, int | float) else 0.0
+
+
+def _boot_id() -> str:
+    """Return the kernel's name of this boot; in a unit with ProcSubset=pid its service manager passes it on (%b)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return str(uuid.UUID(os.environ["REPAIRLAB_BOOT_ID"]))
 
 
 def rfc3339(wall_s: float) -> str:
