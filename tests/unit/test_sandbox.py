@@ -71,6 +71,10 @@ def test_a_fresh_one_has_an_empty_work_directory_and_our_environment_only(tier):
     assert set(names) <= {*box.api.FIXED_ENV, "A", "PWD", "LC_CTYPE"}
 
 
+def test_it_is_the_first_to_go_when_memory_runs_out(tier):
+    assert ask(tier, "stream.send(open('/proc/self/oom_score_adj', 'rb').read())") == "1000\n"
+
+
 def test_a_bundle_cannot_shadow_what_the_program_imports(tier):
     program = """
 open("colorsys.py", "w").write("raise SystemExit('shadowed')")

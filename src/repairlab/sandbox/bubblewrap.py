@@ -1,15 +1,17 @@
 """bubblewrap: the tier that needs nothing but unprivileged user namespaces.
 
 Each sandbox has its own user, mount, PID, network, IPC, UTS and cgroup namespaces, no capability, no way to make a
-further user namespace, an environment that we wrote, a read-only system and interpreter, and three size-capped file
-systems: /work (empty, the current directory), /tmp and /dev/shm. What the host's side passes in is the stream, one
+further user namespace, an environment that we wrote, a read-only system, interpreter and /proc, and three size-capped
+file systems: /work (empty, the current directory), /tmp and /dev/shm. What the host's side passes in is the stream, one
 pipe for stdout and stderr, and /dev/null.
 
 Facts that shape it:
 
 - bwrap's own environment and command line can be read inside (/proc/1): it is started with an empty environment, and
   takes its arguments from a descriptor. Its descriptors 0, 1 and 2 can be opened through /proc/1/fd, the others it
-  closes: so the stream is never one of the three, and the three are nothing to take.
+  closes: so the stream is never one of the three, and the three are nothing to take. PID 1 is bwrap, of the same user:
+  its memory could be written through /proc/1/mem, and executable memory of one's own through /proc/self/mem. So /proc
+  is read-only, and the place in the queue of the OOM killer is taken before.
 - A sandbox of root's is root to the host: without any capability it can still write /proc/sys/kernel/core_pattern,
   because sysctl asks for the uid alone, and RLIMIT_NPROC does not bind it. So when we are root bwrap runs as nobody.
   What nobody cannot reach (an interpreter below /root) is first bound to a place that it can, in a mount namespace.
@@ -51,6 +53,7 @@ from repairlab.sandbox.processes import Member, pids
 
 NOBODY = 65534
 START_S = 20.0
+FIRST_TO_GO = ("/usr/bin/choom", "-n", "1000", "--")
 WORKS = ("/work", "/sandbox-work", "/run/work")
 STAGES = ("/mnt", "/media", "/srv")
 ETC = {
@@ -131,7 +134,7 @@ class _Started:
                 options += ["--seccomp", str(passing[-1])]
             args = _memory("\0".join(options).encode() + b"\0", opened)
             self.process = subprocess.Popen(
-                [*prefix, bwrap, "--args", str(args), "--", *argv],
+                [*FIRST_TO_GO, *prefix, bwrap, "--args", str(args), "--", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -278,7 +281,7 @@ def _options(
             yield from ("--symlink", mount.target, mount.path)
     for path, fd in passed.items():
         yield from ("--perms", "0444", "--ro-bind-data", str(fd), path)
-    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", work)
+    yield from ("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", work)
 
 
 def _work(shown: Sequence[interpreter.Mount]) -> str:
