@@ -1,14 +1,11 @@
 """Leave a daemon behind: two forks, a session of its own, every signal ignored. It holds the stream, to show itself."""
-import os
-import signal
 import sys
 import time
 
-stream.recv()
 if os.fork() == 0:
     os.setsid()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
     if os.fork() == 0:
         for _ in range(200):  # an end of its own, for the control
             try:

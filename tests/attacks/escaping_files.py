@@ -1,8 +1,5 @@
 """Hand back files that would lie elsewhere: absolute, with .., twice, as a symlink, or not files at all."""
-import json
 import struct
-
-case = json.loads(stream.recv())["case"]
 
 
 def entry(path, kind=b"f", content=b"x", size=None):
@@ -23,9 +20,9 @@ stream.send(
         "cut": entry("a")[:-1],
         "longer": entry("a", size=1 << 40),
         "garbage": b"\xff" * 64,
-        "many": b"".join(entry("f%d" % number) for number in range(2000)),
+        "many": b"".join(entry("f%d" % count) for count in range(2000)),
         "latin": struct.pack(">cIQ", b"f", 1, 0) + b"\xe9",
         "honest": entry("a/b.py"),
-    }[case]
+    }[parameters["case"]]
 )
 stream.send(b"")

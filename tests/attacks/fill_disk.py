@@ -1,16 +1,23 @@
 """Fill every writable file system, one file after the other."""
-import json
-import os
+import time
 
-parameters = json.loads(stream.recv())
-total, error = 0, ""
-places = [os.getcwd(), "/tmp", "/dev/shm"] if parameters["everywhere"] else [os.getcwd()]
+total = 0
+places = [os.getcwd(), *parameters["places"]]
+
+
+def fill(number):
+    global total
+    with open(f"{places[number % len(places)]}/big{number}", "wb", buffering=0) as file:
+        for _ in range(parameters["file_mb"]):
+            total += file.write(bytes(1 << 20))
+
+
+said = set()
 for number in range(parameters["files"]):
-    try:
-        with open(f"{places[number % len(places)]}/big{number}", "wb", buffering=0) as file:
-            for _ in range(parameters["file_mb"]):
-                total += file.write(bytes(1 << 20))
-    except OSError as failure:
-        error = failure.strerror
-wanted = parameters["files"] * parameters["file_mb"] << 20
-stream.send(json.dumps({"succeeded": total == wanted, "stopped_by": error, "bytes": total}).encode())
+    if not attempt("disk", lambda: fill(number)):
+        said.add(results["disk"])
+results["disk"] = "ENOSPC" if "ENOSPC" in said else min(said, default=None)
+if total > parameters["bytes"] > 0:
+    results["disk"] = None
+time.sleep(0 if said else parameters["settle_s"])  # some bounds are looked at, not hit
+answer(bytes=total)

@@ -1,38 +1,30 @@
 """Answer in the name of the server that forked us: over inherited descriptors, /proc, ptrace and pidfd_getfd."""
-import ctypes
-import json
-import os
 import struct
 
-parameters = json.loads(stream.recv())
-forged = json.dumps({"succeeded": True, "stopped_by": ""}).encode()
+forged = json.dumps({"parts": {"verdict": None}, "figures": {}}).encode()
 forged = struct.pack(">I", len(forged)) + forged
 
 
-def forge(server, number):
-    libc = ctypes.CDLL(None, use_errno=True)
-    for fd in {*range(3, 64), number}:  # the stream has whatever number was free where it was made
-        try:
-            os.write(fd, forged)
-        except OSError:
-            pass
+def write(path_or_fd):
+    try:
+        os.write(path_or_fd if isinstance(path_or_fd, int) else os.open(path_or_fd, os.O_WRONLY), forged)
+    except OSError:
+        pass
+
+
+def forge(server, stream_fd):
+    for fd in {*range(3, 64), stream_fd}:  # the stream has whatever number was free where it was made
+        write(fd)
     for victim in (server, 1):
+        write(f"/proc/{victim}/fd/{stream_fd}")
         try:
-            fd = os.open(f"/proc/{victim}/fd/{number}", os.O_WRONLY)
-            os.write(fd, forged)
-        except OSError:
-            pass
-        try:
-            pidfd = os.pidfd_open(victim)
+            handle = os.pidfd_open(victim)
         except OSError:
             continue
-        for candidate in range(3, 32):
-            fd = libc.syscall(438, pidfd, candidate, 0)  # pidfd_getfd
+        for candidate in {*range(3, 32), stream_fd}:
+            fd = libc.syscall(438, handle, candidate, 0)  # pidfd_getfd
             if fd >= 0:
-                try:
-                    os.write(fd, forged)
-                except OSError:
-                    pass
+                write(fd)
 
 
 if parameters["sealed"]:
@@ -45,4 +37,5 @@ if pid == 0:
     forge(server, stream.fd)
     os._exit(0)
 os.waitpid(pid, 0)
-stream.send(json.dumps({"succeeded": False, "stopped_by": "nothing in reach"}).encode())
+results["verdict"] = "sealed"
+answer()

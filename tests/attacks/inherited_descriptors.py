@@ -1,21 +1,39 @@
-"""Read what the host's process had open, through our own descriptors and those of the sandbox's first process."""
-import json
-import os
+"""Use what the starter had open: its secret file, and every socket but the stream; our own and those of PID 1."""
+import stat
 
-secret = json.loads(stream.recv())["secret"].encode()
-found, looked = [], []
-for process in ("self", "1"):
-    try:
-        names = os.listdir(f"/proc/{process}/fd")
-    except OSError:
-        continue
-    for name in names:
-        path = f"/proc/{process}/fd/{name}"
+secret = parameters["secret"].encode()
+
+
+def taken(fd):
+    path = f"/proc/self/fd/{fd}"
+    status = os.stat(path)
+    if stat.S_ISSOCK(status.st_mode):
+        return fd != stream.fd
+    return stat.S_ISREG(status.st_mode) and secret in open(path, "rb").read(1 << 16)
+
+
+def own():
+    found = []
+    for name in os.listdir("/proc/self/fd"):
         try:
-            kind = os.stat(path)
-            looked.append(os.readlink(path))
-            if kind.st_mode & 0o170000 == 0o100000 and secret in open(path, "rb").read(1 << 16):
-                found.append(path)
+            found += [name] if taken(int(name)) else []
+        except OSError:
+            pass  # the one that listed the directory
+    return None if found else "closed"
+
+
+def others(pid):
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            path = f"/proc/{pid}/fd/{name}"
+            if stat.S_ISREG(os.stat(path).st_mode) and secret in open(path, "rb").read(1 << 16):
+                return None
         except OSError:
             pass
-stream.send(json.dumps({"succeeded": bool(found), "stopped_by": sorted(set(looked))}).encode())
+    return "closed"
+
+
+attempt("own", own)
+if not parameters["control"]:
+    attempt("of PID 1", lambda: others(1))
+answer()

@@ -1,13 +1,16 @@
 """Take memory in one process."""
-import json
+held = []
 
-held, error = [], ""
-try:
-    for _ in range(json.loads(stream.recv())["mb"]):
-        held.append(bytearray(b"\1") * (1 << 20))
-except MemoryError as failure:
-    count = len(held)
-    held.clear()
-    stream.send(json.dumps({"succeeded": False, "stopped_by": "MemoryError", "mb": count}).encode())
-else:
-    stream.send(json.dumps({"succeeded": True, "stopped_by": ""}).encode())
+
+def take():
+    try:
+        for _ in range(parameters["mb"]):
+            held.append(bytearray(b"\1") * (1 << 20))
+    except MemoryError:
+        return "MemoryError"
+
+
+attempt("memory", take)
+count = len(held)
+held.clear()
+answer(mb=count)

@@ -1,29 +1,31 @@
-"""Make namespaces of our own, where we would be root and reach kernel code that only root reaches."""
-import ctypes
-import json
-import os
+"""Make a user namespace, where we would be root and reach kernel code that only root reaches, or join another's."""
+NEW_USER, NEW_NET = 0x10000000, 0x40000000
+mine = os.getpid()
 
-stream.recv()
-libc = ctypes.CDLL(None, use_errno=True)
-done, errors = [], {}
-for name, call in (
-    ("unshare", lambda: libc.unshare(0x10000000)),
-    ("mount", lambda: libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)),
-    ("keyctl", lambda: min(0, libc.syscall({"x86_64": 250}.get(os.uname().machine, 219), 0, -3, 0))),
-):
-    if call() == 0:
-        done.append(name)
-    else:
-        errors[name] = os.strerror(ctypes.get_errno())
+
+def clone():
+    pid = libc.syscall(number(56, 220), NEW_USER | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(done(pid), 0)
+
+
+def clone3():
+    arguments = (ctypes.c_uint64 * 8)(NEW_USER, 0, 0, 0, signal.SIGCHLD)
+    pid = libc.syscall(435, ctypes.byref(arguments), 64)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(done(pid), 0)
+
+
+def join(pid):
+    handle = os.pidfd_open(pid)
+    done(libc.setns(handle, NEW_NET))
+
+
+attempt("unshare", lambda: must(libc.unshare(NEW_USER)), apart=True)
+attempt("clone", clone, apart=True)
+attempt("clone3", clone3, apart=True)
+attempt("setns", lambda: join(parameters["pid"]), apart=True)
 status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
-stream.send(
-    json.dumps(
-        {
-            "succeeded": bool(done),
-            "done": done,
-            "stopped_by": errors,
-            "capabilities": status["CapEff"],
-            "no_new_privileges": status["NoNewPrivs"],
-        }
-    ).encode()
-)
+answer(capabilities=int(status["CapEff"], 16), without_no_new_privileges=1 - int(status["NoNewPrivs"]))

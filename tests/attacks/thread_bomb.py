@@ -1,16 +1,21 @@
 """Start threads until the kernel says no."""
-import json
 import threading
 
-wanted, made, error = json.loads(stream.recv())["threads"], 0, ""
+made = 0
 threading.stack_size(64 << 10)
 stop = threading.Event()
-for _ in range(wanted):
+
+
+def start():
+    global made
     try:
-        threading.Thread(target=stop.wait, daemon=True).start()
-        made += 1
-    except RuntimeError as failure:
-        error = str(failure)
-        break
+        for _ in range(parameters["threads"]):
+            threading.Thread(target=stop.wait, daemon=True).start()
+            made += 1
+    except RuntimeError:  # pthread_create's EAGAIN, as Python words it
+        return "EAGAIN"
+
+
+attempt("threads", start)
 stop.set()
-stream.send(json.dumps({"succeeded": made == wanted, "stopped_by": error, "made": made}).encode())
+answer(made=made)

@@ -1,21 +1,20 @@
-"""Write anywhere but in the work directory."""
-import json
-import os
+"""Write anywhere but in the work directory; into a setting of the kernel its own value, since what counts is that we may."""
 
-parameters = json.loads(stream.recv())
-written, errors = [], {}
+
+def append(path):
+    with open(path, "ab"):
+        pass
+
+
+def again(path):
+    with open(path, "rb") as file:
+        value = file.read()
+    with open(path, "r+b", buffering=0) as file:
+        file.write(value)
+
+
 for path in parameters["paths"]:
-    try:
-        with open(path, "ab"):
-            written.append(path)
-    except OSError as error:
-        errors[path] = error.strerror
-for path in parameters["rewrite"]:  # the same value again: what counts is that we may
-    try:
-        value = open(path, "rb").read()
-        with open(path, "r+b", buffering=0) as file:
-            file.write(value)
-        written.append(path)
-    except OSError as error:
-        errors[path] = error.strerror
-stream.send(json.dumps({"succeeded": bool(written), "written": written, "stopped_by": errors}).encode())
+    attempt(path, lambda: append(path))
+for path in parameters["rewrite"]:
+    attempt(path, lambda: again(path))
+answer()
