@@ -1,10 +1,8 @@
 """Machines with RepairLab installed, for the tests of this directory.
 
-Without root or systemd-nspawn the tests are skipped with the reason; with CI=true that is a failure instead, because
-then nobody would notice that a whole tier is gone.
+Without root or systemd-nspawn the tests are skipped with the reason; with CI=true a skip is a failure (strict.py).
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # lab.py, beside this file
 
 from lab import Lab, impossible
 from people import SOURCE
+from strict import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
@@ -33,8 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _possible() -> None:
     if reason := impossible():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must boot a container: {reason}", pytrace=False)
         pytest.skip(reason)
 
 

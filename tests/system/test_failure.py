@@ -2,12 +2,28 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 from lab import Lab
-from people import EXAMPLES, STATE, WATCHER, back_again, drop, end, give, outcome
+from people import (
+    EXAMPLES,
+    SOURCE,
+    STATE,
+    WATCHER,
+    active,
+    back_again,
+    challengers,
+    drop,
+    end,
+    give,
+    main_pid,
+    outcome,
+    slow,
+)
 
 from repairlab import documents
 from repairlab.documents import Escalation
@@ -161,3 +177,120 @@ def test_only_members_may_read_what_is_told(quick):
     told = quick.run("cat", f"{STATE}/escalations/{names[0]}", user="olga")
     assert json.loads(told.stdout)["schema"] == "escalation/1"
     assert quick.run("rm", f"{STATE}/escalations/{names[0]}", user="olga", check=False).returncode != 0
+
+
+# --- processes that die in the middle of an attempt -------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(machine):
+    """A machine whose jobs wait a fifth of a second, not ten, before they are tried again."""
+    machine.run("tee", CONFIG, stdin="[queue]\nbackoff_base_s = 0.2\n")
+    machine.run("systemctl", "reload", WATCHER)
+    yield machine
+    machine.run("rm", "-f", CONFIG)
+    machine.run("systemctl", "reload", WATCHER)
+
+
+def agents(lab: Lab, job: Path) -> list[str]:
+    """The processes that hold a job in hand beside the watcher: they inherited its lock."""
+    told = lab.run("sh", "-c", f"find /proc/[0-9]*/fd -lname '*/active/{job.name}*' 2>/dev/null", check=False).stdout
+    return sorted({line.split("/")[2] for line in told.splitlines()} - {str(main_pid(lab))})
+
+
+def sandboxes(lab: Lab) -> list[str]:
+    """The processes that hold untrusted code, of whatever tier."""
+    find = "pgrep -x bwrap; grep -ls repairlab-sandbox@ /proc/[0-9]*/cgroup | cut -d/ -f3"
+    return lab.run("sh", "-c", find, check=False).stdout.split()
+
+
+def events(job: Path) -> list[str]:
+    """What happened to a job, in order."""
+    return [json.loads(line)["event"] for line in (job / "attempts.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("victims", "counted", "told"),
+    [
+        (agents, "crashed", Event.JOB_CRASHED),
+        (lambda lab, _: sandboxes(lab), "failed", Event.JOB_FAILED),
+    ],
+    ids=["agent", "sandbox"],
+)
+def test_what_is_killed_in_the_middle_of_an_attempt_counts_once_and_the_job_ends_once(
+    impatient, victims, counted, told, request
+):
+    label = f"killed-{request.node.callspec.id}"
+    name = drop(impatient, "alice", slow(impatient, "alice", label, 1), lineage=label)
+    impatient.until(lambda: active(impatient, name) and sandboxes(impatient))
+    (job,) = active(impatient, name)
+    before = main_pid(impatient)
+    found = victims(impatient, job)
+    assert found, "there is nobody to kill"
+    impatient.run("kill", "-KILL", *found, check=False)  # some go with the first of them
+    done = end(impatient, name)
+    assert outcome(done) == "ok"
+    assert events(done) == ["started", counted, "started", "finished"]
+    assert len(challengers(impatient, done)) == 1
+    assert len(impatient.journal(MESSAGE_ID=told, LINEAGE=label)) == 1
+    assert main_pid(impatient) == before, "the watcher lives on"
+    impatient.until(lambda: not sandboxes(impatient))
+
+
+# --- a new release in the middle of an attempt ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def released(staged, tmp_path_factory, outer_environment) -> Path:
+    """What `staged` is, of a changed source: a root directory with a release of another name."""
+    root = tmp_path_factory.mktemp("released")
+    root.chmod(0o755)
+    project = root / SOURCE.lstrip("/")
+    shutil.copytree(staged / SOURCE.lstrip("/"), project, symlinks=True)
+    with (project / "src/repairlab/__init__.py").open("a") as file:
+        file.write("\n# The next release.\n")
+    argv = [project / "deploy/install", "--root", root]
+    done = subprocess.run(argv, env=outer_environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def release(lab: Lab, pid: int) -> str:
+    """The release that a process runs from."""
+    words = lab.run("cat", f"/proc/{pid}/cmdline").stdout.split("\0")
+    return re.fullmatch(r"(/usr/local/lib/repairlab/[0-9a-f]{16})/bin/python", words[0])[1]
+
+
+def releases(lab: Lab) -> set[str]:
+    """The releases that are there."""
+    return set(lab.run("sh", "-c", "dirname /usr/local/lib/repairlab/*/.complete").stdout.split())
+
+
+def test_an_upgrade_disturbs_no_job_and_keeps_the_old_release_while_it_is_used(machine, released):
+    name = drop(machine, "alice", slow(machine, "alice", "upgraded", 2.5), lineage="upgraded")
+    machine.until(lambda: active(machine, name))
+    before = main_pid(machine)
+    old = release(machine, before)
+    # Its packages come from outside; everything else happens here and now.
+    (stamp,) = released.glob("usr/local/lib/repairlab/*/.complete")
+    new = f"/usr/local/lib/repairlab/{stamp.parent.name}"
+    machine.outside("cp", "-a", f"{released}/usr/src", f"{machine.ROOT}/usr/", check=True)
+    machine.outside("cp", "-a", stamp.parent, f"{machine.ROOT}{new}", check=True)
+    for _ in range(2):  # the second time the link leads to the new release, and the old one still runs
+        machine.run(f"{SOURCE}/deploy/install", timeout_s=60)
+        assert releases(machine) == {old, new}
+    assert machine.run("readlink", "/usr/local/bin/repairlab").stdout.strip() == f"{new}/bin/repairlab"
+    assert (main_pid(machine), active(machine, name) != []) == (before, True)
+    machine.run("systemctl", "try-restart", WATCHER, timeout_s=50)
+    back_again(machine, before)
+    assert release(machine, main_pid(machine)) == new
+    job = end(machine, name)
+    assert outcome(job) == "ok"
+    assert len(challengers(machine, job)) == 1
+    assert events(job).count("finished") == 1
+    assert not {"failed", "crashed", "orphaned"} & set(events(job))
+    # Nobody needs the old one any more.
+    machine.run(f"{SOURCE}/deploy/install", timeout_s=60)
+    assert releases(machine) == {new}
+    bundle = give(machine, "bob", f"{EXAMPLES}/passing", "after-the-upgrade")
+    assert outcome(end(machine, drop(machine, "bob", bundle))) == "ok"

@@ -97,6 +97,29 @@ def test_the_limits_of_units_bite(bare, limit, program):
     assert bare.run(*unit, "-p", limit, "/usr/bin/python3", "-c", program, check=False).returncode != 0
 
 
+DATAGRAM = """
+import socket
+with socket.socket(type=socket.SOCK_DGRAM) as own:
+    own.bind(("127.0.0.1", 0))
+    own.settimeout(5)
+    own.sendto(b"x", own.getsockname())
+    own.recv(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "program"),
+    [("DevicePolicy=strict", "open('/dev/zero', 'rb').read(1)"), ("IPAddressDeny=any", DATAGRAM)],
+    ids=["devices", "addresses"],
+)
+def test_what_units_may_reach_is_bounded(bare, policy, program):
+    unit = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect"]
+    done = bare.run(*unit, "/usr/bin/python3", "-c", program, check=False)
+    assert done.returncode == 0, f"without a policy it must do: {done.stderr}"
+    refused = bare.run(*unit, "-p", policy, "/usr/bin/python3", "-c", program, check=False)
+    assert "Operation not permitted" in refused.stderr
+
+
 def test_processor_time_is_shared_out(bare):
     spin = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass\nprint(time.process_time())"
     unit = [
@@ -133,3 +156,54 @@ def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(bare):
 def test_a_command_that_fails_says_what_it_said(bare):
     with pytest.raises(Failed, match=r"no-such-unit\.service not found"):
         bare.run("systemctl", "start", "no-such-unit.service")
+
+
+SKIPS = """
+import pytest
+
+
+@pytest.fixture
+def _nothing_there():
+    pytest.skip("no such thing here")
+
+
+@pytest.mark.usefixtures("_nothing_there")
+def test_by_a_fixture():
+    raise AssertionError
+
+
+@pytest.mark.skipif(True, reason="never here")
+def test_by_a_mark():
+    raise AssertionError
+
+
+def test_by_itself():
+    pytest.skip("changed its mind")
+
+
+@pytest.mark.xfail
+def test_that_is_expected_to_fail():
+    raise AssertionError
+"""
+
+
+@pytest.mark.parametrize(("ci", "told"), [("true", "1 failed, 1 xfailed, 2 errors"), ("", "3 skipped, 1 xfailed")])
+def test_in_ci_a_skip_is_a_failure_and_elsewhere_it_is_none(tmp_path, ci, told):
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    hook = f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom strict import pytest_runtest_makereport\n"
+    (tmp_path / "conftest.py").write_text(hook)
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+    ]
+    env = {**os.environ, "CI": ci}
+    done = subprocess.run([*argv, tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert told in done.stdout.splitlines()[-1], done.stdout
+    assert ("CI must not skip test_by_itself: " in done.stdout) == bool(ci)

@@ -2,10 +2,13 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from lab import Lab
 from people import EXAMPLES, SOURCE, WATCHER
+
+from repairlab import documents
 
 HOME = "/home/carol"
 
@@ -74,6 +77,24 @@ def test_the_command_installs_from_a_source_tree_what_the_script_does(carol):
     assert json.loads(carol("repairlab", "install", "--user", "--json").stdout)["data"] == told["data"]
 
 
+def test_a_persons_unit_that_fails_is_written_down_with_what_their_journal_has(carol):
+    config = f"{HOME}/.config/repairlab/config.toml"
+    carol("mkdir", "-p", config.rpartition("/")[0])
+    carol("tee", config, stdin="[watcher]\nno_such_key = 1\n")
+    assert carol("systemctl", "--user", "restart", WATCHER, check=False).returncode != 0
+    place = carol.lab.at(f"{HOME}/.local/state/repairlab/escalations")
+    carol.lab.until(lambda: list(place.glob(f"{WATCHER}-*.json")))
+    (path,) = place.iterdir()
+    found = documents.decode(path.read_bytes(), documents.Escalation)
+    assert (found.manager, found.result, found.exit_status) == ("user", "exit-code", 78)
+    assert any(f"{config}:2: unknown setting" in line.message for line in found.journal), found.journal_note
+    assert f"systemctl --user start {WATCHER}" in found.commands
+    revive = f"repairlab-revive@{WATCHER.removesuffix('.service')}.timer"
+    assert carol("systemctl", "--user", "is-active", revive).stdout.strip() == "active"
+    carol("rm", config)
+    carol("systemctl", "--user", "start", WATCHER)
+
+
 def test_cleanup_by_hand_works_without_root(carol):
     carol("systemctl", "--user", "start", "repairlab-cleanup.service")
     told = carol("systemctl", "--user", "show", "repairlab-cleanup.service", "-pResult", "-pExecMainStatus").stdout
@@ -81,8 +102,9 @@ def test_cleanup_by_hand_works_without_root(carol):
 
 
 def test_systemd_analyze_has_nothing_to_say_about_a_persons_units(carol):
-    units = sorted(carol.lab.at(f"{HOME}/.local/share/systemd/user").glob("repairlab-*.*[er]"))
-    assert len(units) == 3
+    shipped = [path.name for path in (Path(__file__).parents[2] / "systemd/user").iterdir() if path.is_file()]
+    units = [carol.lab.at(f"{HOME}/.local/share/systemd/user") / name for name in sorted(shipped)]
+    assert all(unit.exists() for unit in units)
     paths = [f"{HOME}/.local/share/systemd/user/{unit.name}" for unit in units]
     told = carol("systemd-analyze", "--user", "verify", "--man=no", *paths)
     assert told.stdout + told.stderr == ""
