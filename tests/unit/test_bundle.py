@@ -286,8 +286,8 @@ def test_a_hard_link_to_a_file_of_somebody_else_is_refused(source, roots, store,
     bundle.remove_tree(store)
     init = tree.Walk.__init__
 
-    def other_owner(self, root, limits):
-        init(self, root, limits)
+    def other_owner(self, root, limits, reader):
+        init(self, root, limits, reader)
         self.owner += 1
 
     monkeypatch.setattr(tree.Walk, "__init__", other_owner)

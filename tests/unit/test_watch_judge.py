@@ -57,6 +57,7 @@ class Bench:
         order = prepare.Order(
             job=str(self.claim.path),
             id=self.claim.id,
+            submitter=self.claim.submitter,
             store=str(self.root / "bundles"),
             roots=[str(self.root / "bundles")],
             max_files=100,

@@ -1,10 +1,14 @@
 """bundle: freeze a producer's directory into the content-addressed store, before anything else looks at it.
 
-Files touched: `store`/.tmp-* while copying, `store`/<sha256> afterwards (directories 0555, files 0444 or 0555).
+Files touched: `store`/.tmp-* while copying, `store`/<sha256> afterwards, for submitters `store`/<sha256>.<uid>
+(directories 0555, files 0444 or 0555; where a default ACL of the store says who may read, all others may not).
 
 Several people may share a store: its owner (the service) and, where the directory lets them, submitters. An entry that
 is another submitter's is never used, whatever its bytes are now, since its owner can change them later: the store's
-owner and root put their own copy in its place, by one exchange; a submitter's copy gets a name beside it.
+owner and root put their own copy in its place, by one exchange; a submitter's copies have names of their own.
+
+The service can read more than who hands a bundle in, so a copy that it makes for a `reader` holds only what that person
+may read: every directory from the root down and every file is asked, through its open descriptor.
 
 Guarantees: the source lies strictly inside one of the roots, with every symlink in its path resolved, and is reached
 from the root by descriptors, so that a path swapped underneath leads nowhere else. Only regular files and symlinks
@@ -27,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repairlab import access
 from repairlab.errors import Forbidden, RepairLabError, TemporaryFailure
 from repairlab.sandbox.tree import (
     DIRECTORY,
@@ -35,6 +40,7 @@ from repairlab.sandbox.tree import (
     Manifest,
     Source,
     Walk,
+    check_reader,
     content_digest,
     hash_files,
     hash_manifest,
@@ -58,7 +64,6 @@ __all__ = [
     "tree_hash",
 ]
 
-READ_ONLY = 0o555
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
 
 
@@ -72,23 +77,54 @@ class Snapshot:
     bytes: int
 
 
-def snapshot(source: Path, *, roots: Sequence[Path], store: Path, limits: BundleLimits | None = None) -> Snapshot:
-    """Return the frozen copy of `source`, not yet durable; on any error the store is as before."""
+@dataclass(frozen=True, slots=True)
+class _Modes:
+    """What a frozen tree may be used for by others; `name` is what is added to its digest."""
+
+    directory: int
+    file: int
+    program: int
+    name: str
+
+
+def _modes(store: Path) -> _Modes:
+    """Return the modes of what this process freezes here."""
+    foreign = os.stat(store).st_uid != os.geteuid()
+    name = f".{os.geteuid()}" if foreign and os.geteuid() != 0 else ""
+    if not access.entries(store, access.DEFAULT):
+        return _Modes(0o555, 0o444, 0o555, name)
+    # Below a default ACL the group's bits are the mask. With `w` in it the store's owner can remove a submitter's copy.
+    return _Modes(0o570 if foreign else 0o550, 0o440, 0o550, name)
+
+
+def snapshot(
+    source: Path,
+    *,
+    roots: Sequence[Path],
+    store: Path,
+    limits: BundleLimits | None = None,
+    reader: access.Person | None = None,
+) -> Snapshot:
+    """Return the frozen copy of `source`, not yet durable; on any error the store is as before.
+
+    BadInput for what `reader` may not read.
+    """
     limits = limits or BundleLimits()
-    with _opened(source, roots) as fd:
-        walk = Walk(fd, limits)
+    with _opened(source, roots, reader) as fd:
+        walk = Walk(fd, limits, reader)
         with _storing(store):
-            if frozen := _already_frozen(source, store, limits):
+            if frozen := _already_frozen(source, store, walk):
                 return frozen
             store.mkdir(mode=0o755, parents=True, exist_ok=True)
+            modes = _modes(store)
             with _staging(store) as staged:
-                sha256 = _copy(walk, staged)
-                path = _install(staged, store / sha256, limits)
+                sha256 = _copy(walk, staged, modes)
+                path = _install(staged, store / f"{sha256}{modes.name}", limits)
     return Snapshot(path, sha256, walk.files, walk.bytes)
 
 
 @contextlib.contextmanager
-def _opened(source: Path, roots: Sequence[Path]) -> Iterator[int]:
+def _opened(source: Path, roots: Sequence[Path], reader: access.Person | None) -> Iterator[int]:
     """Open the directory `source`, reached from one of the roots without following anything on the way."""
     if "\0" in str(source) or not source.is_absolute():
         raise refused(f"{str(source)!r} is not an absolute path", "write the path from / on")
@@ -97,7 +133,7 @@ def _opened(source: Path, roots: Sequence[Path]) -> Iterator[int]:
     for root in roots:
         base = root.resolve()
         if real != base and real.is_relative_to(base):
-            fd = _descend(base, real.relative_to(base).parts, source)
+            fd = _descend(base, real.relative_to(base).parts, source, reader)
             break
     else:
         shown = ", ".join(str(root) for root in roots) or "none is configured"
@@ -108,19 +144,24 @@ def _opened(source: Path, roots: Sequence[Path]) -> Iterator[int]:
         os.close(fd)
 
 
-def _descend(base: Path, parts: Sequence[str], source: Path) -> int:
+def _descend(base: Path, parts: Sequence[str], source: Path, reader: access.Person | None) -> int:
+    fd = -1
     try:
         fd = os.open(base, DIRECTORY)
         for part in parts:
+            above, fd = fd, -1
             try:
-                below = os.open(part, DIRECTORY, dir_fd=fd)
+                fd = os.open(part, DIRECTORY, dir_fd=above)
             finally:
-                os.close(fd)
-            fd = below
+                os.close(above)
+            check_reader(reader, fd, str(source), access.ENTER)
     except OSError as error:
         if error.errno in TEMPORARY:
             raise TemporaryFailure(f"{source}: {error.strerror}") from None
         raise refused(f"{source} cannot be opened: {error.strerror}", "name a directory that we may read") from None
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -137,14 +178,20 @@ def _storing(store: Path) -> Iterator[None]:
         raise
 
 
-def _already_frozen(source: Path, store: Path, limits: BundleLimits) -> Snapshot | None:
+def _already_frozen(source: Path, store: Path, walk: Walk) -> Snapshot | None:
     """A source that is an entry of the store itself, unharmed, is its own snapshot."""
     real = source.resolve()
-    if real.parent != store.resolve() or not _matches(real, limits):
+    if real.parent != store.resolve() or not _matches(real, walk.limits):
         return None
+    check_reader(walk.reader, walk.root, str(source), access.READ | access.ENTER)  # of a frozen tree the top says all
     _touch(real)
-    sizes = [os.lstat(real / name).st_size for name in manifest(real, limits)]
-    return Snapshot(store / real.name, real.name, len(sizes), sum(sizes))
+    sizes = [os.lstat(real / name).st_size for name in manifest(real, walk.limits)]
+    return Snapshot(store / real.name, _digest(real), len(sizes), sum(sizes))
+
+
+def _digest(entry: Path) -> str:
+    """Return what an entry's name says of its content."""
+    return entry.name.partition(".")[0]
 
 
 @contextlib.contextmanager
@@ -157,7 +204,7 @@ def _staging(store: Path) -> Iterator[Path]:
         remove_tree(staged)
 
 
-def _copy(walk: Walk, staged: Path) -> str:
+def _copy(walk: Walk, staged: Path, modes: _Modes) -> str:
     """Copy every source below `staged` and return the name of the tree."""
     found: Manifest = {}
     made = {""}
@@ -166,20 +213,20 @@ def _copy(walk: Walk, staged: Path) -> str:
         if parent not in made:
             os.makedirs(staged / parent, mode=0o755, exist_ok=True)
             made.add(parent)
-        found[source.path] = (source.kind, _copy_one(walk, source, staged / source.path))
+        found[source.path] = (source.kind, _copy_one(walk, source, staged / source.path, modes))
     if not found:
         raise refused("the bundle is empty", "hand in a directory with the sources and their tests")
     for directory, _, _ in os.walk(staged, topdown=False):
-        os.chmod(directory, READ_ONLY)
+        os.chmod(directory, modes.directory)
     return hash_manifest(found)
 
 
-def _copy_one(walk: Walk, source: Source, destination: Path) -> str:
+def _copy_one(walk: Walk, source: Source, destination: Path, modes: _Modes) -> str:
     if source.kind == "l":
         os.symlink(source.target, destination)
         return content_digest(source.target.encode())
     digest = hashlib.sha256()
-    mode = READ_ONLY if source.kind == "x" else 0o444
+    mode = modes.program if source.kind == "x" else modes.file
     fd = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.fchmod(fd, mode)  # whatever the umask says
@@ -251,7 +298,7 @@ def _install(staged: Path, destination: Path, limits: BundleLimits) -> Path:
                 return destination  # the caller removes what is now `staged`
             _put_aside(destination)
         except PermissionError:  # the directory's sticky bit: it is another submitter's
-            destination = destination.with_name(f"{destination.name[:64]}.{secrets.token_hex(8)}")
+            destination = destination.with_name(f"{_digest(destination)}.{secrets.token_hex(8)}")
     raise TemporaryFailure(f"{destination} is replaced faster than it can be checked")
 
 
@@ -289,7 +336,7 @@ def _matches(path: Path, limits: BundleLimits) -> bool:
         found, litter = scan(path, limits)
     except (RepairLabError, OSError):
         return False
-    return not litter and hash_manifest(found) == path.name
+    return not litter and hash_manifest(found) == _digest(path)
 
 
 def _touch(path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from repairlab import access
 from repairlab.errors import BadInput, TemporaryFailure
 
 Kind = Literal["f", "x", "l"]
@@ -87,11 +88,26 @@ def refused(message: str, fix: str) -> BadInput:
     return BadInput(message, field="bundle_dir", fix=fix)
 
 
-class Walk:
-    """One pass over a tree, with its bounds and what was found so far (`files`, `bytes` as told by their sizes)."""
+def check_reader(reader: access.Person | None, fd: int, path: str, wanted: int) -> None:
+    """Refuse what the person in whose name it is read may not read himself: a service that reads more is no way to it.
 
-    def __init__(self, root: int, limits: BundleLimits) -> None:
+    Asked of the open descriptor, so that nothing can be put in its place afterwards.
+    """
+    if reader is not None and not access.may(reader, fd, wanted):
+        owner = os.fstat(fd).st_uid
+        message = f"{path} belongs to uid {owner} and is not readable for uid {reader.uid}, who handed it in"
+        raise refused(message, "hand in a copy of your own: `repairlab submit DIR`")
+
+
+class Walk:
+    """One pass over a tree, with its bounds and what was found so far (`files`, `bytes` as told by their sizes).
+
+    With `reader` whatever that person may not read is refused, also where this process may.
+    """
+
+    def __init__(self, root: int, limits: BundleLimits, reader: access.Person | None = None) -> None:
         self.limits = limits
+        self.reader = reader
         self.root = root
         self.owner = os.fstat(root).st_uid
         self.entries = 0
@@ -113,6 +129,7 @@ class Walk:
     def _directory(self, fd: int, prefix: str, depth: int) -> Iterator[Source]:
         if depth > MAX_DEPTH:
             raise refused(f"{prefix} nests deeper than {MAX_DEPTH} directories", "flatten it")
+        check_reader(self.reader, fd, prefix or "it", access.READ | access.ENTER)
         names = self._names(fd, prefix)
         if depth and "pyvenv.cfg" in names:  # a virtual environment by any name
             self.litter = True
@@ -169,6 +186,7 @@ class Walk:
             # A hard link can bring in a file that its maker could not read but we can.
             if status.st_nlink > 1 and status.st_uid != self.owner:
                 raise refused(f"{path} is a hard link to another user's file", f"copy {path} instead of linking it")
+            check_reader(self.reader, fd, path, access.READ)
             self._count(path, status.st_size)
             yield Source(path, "x" if status.st_mode & stat.S_IXUSR else "f", fd, "")
         finally:

@@ -153,7 +153,7 @@ class History:
         """
         entry = {"event": event, **self._clock.stamp()} | {key: _bounded(value) for key, value in fields.items()}
         line = dumps(entry)
-        fd = self._disk.do("history.open", os.open, NAME, _APPEND, 0o666, dir_fd=self._fd)
+        fd = self._disk.do("history.open", os.open, NAME, _APPEND, 0o644, dir_fd=self._fd)
         try:
             size = self._seal(fd)
             if self._suspect or size > COMPACT_BYTES:

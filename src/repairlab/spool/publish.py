@@ -42,7 +42,8 @@ def publish(tree: Tree, documents: Sequence[tuple[bytes, str | None]], *, durabl
 def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: bool) -> list[Job]:
     tmp = f"{tree.path}/{TMP}"
     grouped = durable and len(documents) >= _GROUP and _syncfs_reports()
-    fd = os.open(tmp, DIRECTORY)  # before the writes: syncfs reports the errors since its descriptor was opened
+    # Before the writes: syncfs reports the errors since its descriptor was opened. Not tmp/, which nobody may list.
+    fd = os.open(tree.path, DIRECTORY)
     staged: list[tuple[str, str, bytes]] = []
     try:
         for document, name in documents:

@@ -5,6 +5,7 @@ An arrival, good or bad, is claimed in these steps; the step after which a claim
     look, lease      nothing has happened
     mkdir active/ID  an empty directory, unlocked: the reaper removes it; the arrival waits untouched
     flock, verify    the reaper may have removed or another claimer made the directory: then we are the ones to yield
+    let read         its submitter may read what is made in it from here on, where the queue is shared by an ACL
     write claim      from here the gate is firm: the id cannot move anywhere else (see tree)
     look for the id  elsewhere: then the arrival is a duplicate and is renamed into that job's duplicates/
     rename in        the job is ours; verified to be the very file that was looked at, or put back
@@ -27,6 +28,7 @@ from typing import Any
 
 import orjson
 
+from repairlab import access
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.arrival import Arrival, is_foreign, lease, look
 from repairlab.spool.claim import Claim
@@ -158,6 +160,10 @@ def _claim_in(tree: Tree, arrival: Arrival, job_id: str, fd: int) -> Taken:
 def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, Any]) -> Taken:
     if exists_at(fd, JOB):
         return BUSY  # not our directory: a job moved in before our flock, and its owner died
+    if arrival.submitter != os.geteuid():
+        # Before the first file: entries are handed down at creation, and a job without them cannot be told from one
+        # that nobody else has a part in.
+        tree.disk.do("claim.access", access.let_read, fd, arrival.submitter)
     try:
         # Once the document is our own copy nothing but this tells whose it was, and the id is made of that.
         tree.disk.write("claim.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=is_foreign(arrival.status))

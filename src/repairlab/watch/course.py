@@ -103,6 +103,7 @@ class Course:
         order = prepare.Order(
             job=str(self.claim.path),
             id=self.claim.id,
+            submitter=self.submitter,
             store=str(self._yard.store),
             roots=[str(root) for root in self._yard.roots],
             max_files=bundles.max_files,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from repairlab import documents
+from repairlab import access, documents
 from repairlab.documents import Challenger, Handoff, Limits
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, snapshot
@@ -32,10 +32,11 @@ MAX_CHALLENGER = 1 << 26
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to prepare, where frozen bundles live, where bundles may come from, and the bounds."""
+    """What to prepare, for whom, where frozen bundles live, where bundles may come from, and the bounds."""
 
     job: str
     id: str
+    submitter: int
     store: str
     roots: list[str]
     max_files: int
@@ -75,7 +76,13 @@ def _prepare(order: Order, work: Path) -> Prepared:
     if resumable(Path(order.job), order.id):
         return Prepared(resumed=True)
     bounds = BundleLimits(max_files=order.max_files, max_bytes=order.max_bytes)
-    frozen = snapshot(_source(handoff), roots=[Path(r) for r in order.roots], store=Path(order.store), limits=bounds)
+    frozen = snapshot(
+        _source(handoff),
+        roots=[Path(root) for root in order.roots],
+        store=Path(order.store),
+        limits=bounds,
+        reader=None if order.submitter == os.geteuid() else access.person(order.submitter),
+    )
     limits = _bounded(handoff.limits, order.wall_s, order.memory_mb)
     (work / HANDOFF).write_bytes(documents.encode(_for_agent(handoff, frozen, limits)))
     return Prepared(snapshot=str(frozen.path), sha256=frozen.sha256, wall_s=limits.wall_s or order.wall_s)

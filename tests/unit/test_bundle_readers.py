@@ -1,0 +1,114 @@
+"""A bundle is read in the name of who handed it in: the service is no way to what he may not read himself."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from repairlab import access
+from repairlab.access import GROUP_OBJ, MASK, OTHER, USER, USER_OBJ, Entry, Person
+from repairlab.errors import BadInput
+from repairlab.sandbox.bundle import remove_tree, snapshot
+
+ALICE, BOB, TEAM = 54322, 54323, 54331
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def top():
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    remove_tree(path)
+
+
+@pytest.fixture
+def store(top):
+    return top / "store"
+
+
+@pytest.fixture
+def source(top):
+    """A bundle of alice's, closed to others: below in/, which anyone may enter."""
+    path = top / "in/home/project"
+    (path / "pkg").mkdir(parents=True)
+    (path / "code.py").write_text("x = 1\n")
+    (path / "pkg/more.py").write_text("y = 2\n")
+    for each in (top / "in/home", path, *path.rglob("*")):
+        os.chown(each, ALICE, ALICE)
+        each.chmod(0o700 if each.is_dir() else 0o600)
+    return path
+
+
+def freeze(source, store, uid, groups=()):
+    roots = [store.parent / "in", store]
+    return snapshot(source, roots=roots, store=store, reader=Person(uid, frozenset(groups)))
+
+
+def open_up(source):
+    for each in (source.parent, source, *source.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+
+def test_an_owner_hands_in_what_is_closed_to_all_others(source, store):
+    assert freeze(source, store, ALICE).files == 2
+
+
+def test_another_person_is_refused_with_field_and_fix(source, store):
+    with pytest.raises(BadInput) as caught:
+        freeze(source, store, BOB)
+    assert caught.value.field == "bundle_dir"
+    assert f"belongs to uid {ALICE}" in caught.value.message
+    assert "repairlab submit" in caught.value.fix
+    assert not store.exists() or not list(store.iterdir())
+
+
+def test_what_everybody_may_read_everybody_may_hand_in(source, store):
+    open_up(source)
+    assert freeze(source, store, BOB).files == 2
+
+
+@pytest.mark.parametrize("closed", ["..", ".", "pkg", "code.py", "pkg/more.py"])
+def test_one_closed_part_closes_the_bundle(source, store, closed):
+    open_up(source)
+    part = source / closed
+    part.chmod(part.stat().st_mode & 0o770)
+    with pytest.raises(BadInput, match=f"belongs to uid {ALICE} and is not readable for uid {BOB}"):
+        freeze(source, store, BOB)
+    # Control: nothing but that is amiss.
+    assert freeze(source, store, ALICE).files == 2
+
+
+def test_a_directory_of_a_team_is_for_its_members(source, store):
+    for each in (source.parent, source, *source.rglob("*")):
+        os.chown(each, ALICE, TEAM)
+        each.chmod(0o750 if each.is_dir() else 0o640)
+    assert freeze(source, store, BOB, {TEAM}).files == 2
+    with pytest.raises(BadInput):
+        freeze(source, store, BOB)
+
+
+def test_a_list_that_lets_the_service_in_lets_nobody_else_in(source, store):
+    service = [Entry(USER_OBJ, 7), Entry(USER, 5, 54399), Entry(GROUP_OBJ, 0), Entry(MASK, 5), Entry(OTHER, 0)]
+    for each in (source.parent, source, *source.rglob("*")):
+        os.setxattr(each, access.ACCESS, access.pack(service))
+    with pytest.raises(BadInput):
+        freeze(source, store, BOB)
+    assert freeze(source, store, 54399).files == 2
+
+
+def test_a_copy_in_a_shared_store_is_the_services_alone(source, store):
+    """Who knows the digest of another's code, from a log say, gets nothing by naming the frozen copy."""
+    store.mkdir(mode=0o755)
+    handed_down = [Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
+    os.setxattr(store, access.DEFAULT, access.pack([*handed_down, Entry(USER, 7, os.geteuid())]))
+    frozen = freeze(source, store, ALICE)
+    for uid in (BOB, ALICE):
+        with pytest.raises(BadInput, match="not readable"):
+            freeze(frozen.path, store, uid)
+    assert {path.stat().st_mode & 0o007 for path in (frozen.path, *frozen.path.rglob("*"))} == {0}
+    # Control: without the list copies are everybody's, as in a tree of one person.
+    os.removexattr(store, access.DEFAULT)
+    (source / "code.py").write_text("x = 3\n")
+    assert freeze(freeze(source, store, ALICE).path, store, BOB).files == 2
