@@ -3,7 +3,8 @@
 `plan` finds, `carry_out` removes; a dry run is the plan alone, so that it lists exactly what a run at that instant
 would remove. Five kinds, each with its own age limit (an age of exactly the limit is old enough):
 
-    processed    ended repair jobs, from the instant of their end as their history dates it
+    processed    ended repair jobs, from the instant of their end as their history dates it; directories of other users
+                 that were put where handoffs belong
     challengers  challengers that wait or have ended, from their arrival or end; never one that a champion names
     bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own mtime; of
                  anything else that somebody put there, the newest mtime in it)
@@ -31,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 from repairlab import config
 from repairlab.errors import RepairLabError
 from repairlab.operate import views
-from repairlab.sandbox.bundle import remove_tree
 from repairlab.spool import State, leftovers
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over
 from repairlab.spool.upkeep import usage
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ def _processed(place: Place) -> Iterator[Removal]:
     if place.repair.path.is_dir():
         for old in place.repair.expired(timedelta(days=place.ttl.processed_days), place.now):
             yield Removal("processed", old.path, old.bytes, old.inodes)
+        for path, used, inodes in leftovers.old_directories(
+            place.repair, timedelta(days=place.ttl.processed_days), place.now
+        ):
+            yield Removal("processed", Path(path), used, inodes)
 
 
 def _challengers(place: Place) -> Iterator[Removal]:
@@ -186,8 +191,18 @@ def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
             if os.path.dirname(path) not in doomed:
                 yield Removal("work", Path(path), used, inodes)
     for entry in _entries(config.bundles_dir(place.root)):
+        if entry.name.startswith(EXPIRED) and (os.geteuid() == 0 or _is_empty(entry)):
+            yield Removal("work", Path(entry.path), *usage(entry.path))
         if entry.name.startswith(STAGING) and _last_use(entry) <= place.limit(place.ttl.work_days).timestamp():
             yield Removal("work", Path(entry.path), *usage(entry.path))
+
+
+def _is_empty(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether what was handed over to root has been emptied; what is no directory is as good as that."""
+    try:
+        return not entry.is_dir(follow_symlinks=False) or not os.listdir(entry.path)
+    except OSError:
+        return False
 
 
 def _bundles(place: Place, doomed: set[str]) -> Iterator[Removal]:
@@ -223,8 +238,13 @@ def _last_use(entry: "os.DirEntry[str] | Path") -> float:
 
 
 def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
-    """Move the entry aside, look again whether it has come into use, and only then remove it."""
+    """Move the entry aside, look again whether it has come into use, and only then remove it.
+
+    Another user's directories are left to root (`.expired-*`): gone for everybody here, but not yet from the disk.
+    """
     path = removal.path
+    if path.name.startswith(EXPIRED):
+        return None if remove_or_hand_over(str(path)) else "not all of it could be removed"
     days = place.ttl.work_days if removal.kind == "work" else place.ttl.bundles_days
     limit = place.limit(days).timestamp()
     if removal.kind == "bundles" and _fresh(place, needed).names(path.name):
@@ -239,12 +259,12 @@ def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> s
             with suppress(OSError):
                 os.rename(aside, path)
                 return "it has come into use"
-        remove_tree(aside)
+        remove_or_hand_over(str(aside))
     except FileNotFoundError:
         return None
     except OSError as error:
         return f"{error.strerror}: {error.filename}"
-    return None if not os.path.lexists(aside) else "not all of it could be removed"
+    return None
 
 
 class _Needed:

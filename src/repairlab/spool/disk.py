@@ -28,6 +28,7 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 DIRECTORY = READ | os.O_DIRECTORY
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FSYNC_FAILED = "an fsync failed"
+EXPIRED = ".expired-"  # deploy/tmpfiles.d/repairlab.conf names it too
 
 _PASSING = {
     errno.ENOSPC: "the disk is full",
@@ -76,7 +77,8 @@ class Disk:
 
     def write(self, step: str, path: str, data: bytes, *, dir_fd: int | None = None, sync: bool) -> None:
         """Create `path` (which must not exist) with `data`; on any failure it does not exist afterwards."""
-        fd = self.do(f"{step}.create", os.open, path, CREATE, 0o666, dir_fd=dir_fd)
+        # 0644, not 0666: below a default ACL the group's bits become the mask, and no umask takes the `w` out of it.
+        fd = self.do(f"{step}.create", os.open, path, CREATE, 0o644, dir_fd=dir_fd)
         try:
             self.do(f"{step}.write", write_all, fd, data)
             if sync:
@@ -179,12 +181,32 @@ def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
         os.unlink(path, dir_fd=dir_fd)
         return
     try:
+        with suppress(PermissionError):  # a frozen bundle is read-only
+            os.fchmod(top, 0o700)
         while names := os.listdir(top):
             for name in names:
                 _remove_flattening(top, name)
     finally:
         os.close(top)
     os.rmdir(path, dir_fd=dir_fd)
+
+
+def remove_or_hand_over(path: str) -> bool:
+    """Remove `path`; False where that takes root, and it has been renamed to `.expired-*` beside where it was.
+
+    In a directory of another user's nobody else may remove anything. What that user put into a directory of ours can
+    be renamed there, however, and systemd-tmpfiles, which runs as root anyway, empties what has that name. Later calls
+    remove the empty rest.
+    """
+    with suppress(FileNotFoundError):
+        try:
+            remove_tree(path)
+        except PermissionError:
+            parent, name = os.path.split(path)
+            if not name.startswith(EXPIRED):
+                os.rename(path, f"{parent}/{EXPIRED}{secrets.token_hex(8)}")
+            return False
+    return True
 
 
 def _open_directory(name: str, dir_fd: int | None) -> int:
@@ -202,6 +224,15 @@ def _open_directory(name: str, dir_fd: int | None) -> int:
         return os.open(name, DIRECTORY, dir_fd=dir_fd)
 
 
+def _make_writable(name: str, dir_fd: int) -> None:
+    fd = _open_directory(name, dir_fd)
+    try:
+        with suppress(PermissionError):
+            os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
+
+
 def _remove_flattening(top: int, name: str) -> None:
     try:
         fd = _open_directory(name, top)
@@ -213,6 +244,7 @@ def _remove_flattening(top: int, name: str) -> None:
             os.fchmod(fd, 0o700)
         for child in os.listdir(fd):
             if stat.S_ISDIR(os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode):
+                _make_writable(child, fd)  # or its `..` cannot be changed
                 os.rename(child, secrets.token_hex(8), src_dir_fd=fd, dst_dir_fd=top)
             else:
                 os.unlink(child, dir_fd=fd)

@@ -19,7 +19,7 @@ from repairlab.errors import BadInput, RepairLabError
 from repairlab.spool import history, reaper
 from repairlab.spool.arrival import digest, envelope
 from repairlab.spool.claim import Claim
-from repairlab.spool.disk import read_file, rename_new
+from repairlab.spool.disk import EXPIRED, read_file, rename_new
 from repairlab.spool.job import read_document, read_facts
 from repairlab.spool.policy import PARKED, TERMINAL, State
 from repairlab.spool.tree import CLAIM, DAY, DUPLICATES, ID, JOB, REASON, Tree, lock
@@ -54,7 +54,7 @@ Mend = Callable[[], object]
 def strays(tree: Tree) -> Iterator[Stray]:
     """Yield what lies in the queue directory and is no job."""
     for entry in os.scandir(tree.path):
-        if entry.name in _OURS or tree.arrives(entry.name):
+        if entry.name in _OURS or entry.name.startswith(EXPIRED) or tree.arrives(entry.name):
             continue
         yield Stray(entry.path, f"its name is not {tree.prefix}…{tree.suffix}")
 

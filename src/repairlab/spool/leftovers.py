@@ -1,4 +1,5 @@
-"""leftovers: what a cleanup takes out of a queue one by one: ended jobs that it has chosen, and old work directories.
+"""leftovers: what a cleanup takes out of a queue one by one: ended jobs that it has chosen, old work directories, and
+directories that somebody put where arrivals belong.
 
 A work directory is of use to the attempt that made it and to nobody after; a job that has rested for long, parked or
 ended, keeps its history and loses its `work/`. Everything is removed under the lock of the job's own directory and by
@@ -7,6 +8,7 @@ one rename, so that no claim, retry or release can be moving the job meanwhile.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from repairlab.spool import upkeep
@@ -31,6 +33,19 @@ def old_work(spool: Spool, older_than: timedelta, now: datetime) -> Iterator[tup
                 yield work, *upkeep.usage(work)
         except FileNotFoundError:  # the job moved while it was read: it is not at rest
             continue
+
+
+def old_directories(spool: Spool, older_than: timedelta, now: datetime) -> Iterator[tuple[str, int, int]]:
+    """Yield path, bytes and inodes of each directory with the name of an arrival, put there at `now - older_than`.
+
+    A watcher would have rejected what it can move; these are other users', and stay what they are until they go.
+    """
+    limit_s = (now.astimezone(UTC) - older_than).timestamp()
+    for entry in os.scandir(spool.path):
+        if entry.is_dir(follow_symlinks=False) and spool._tree.arrives(entry.name):
+            with suppress(FileNotFoundError):
+                if os.lstat(entry.path).st_ctime <= limit_s:
+                    yield entry.path, *upkeep.usage(entry.path)
 
 
 def remove_work(spool: Spool, path: str) -> str | None:

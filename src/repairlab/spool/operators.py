@@ -6,13 +6,13 @@ killed in between leaves what a dead claimer leaves, for the reaper.
 
 import os
 import secrets
-from contextlib import closing, suppress
+from contextlib import closing
 
 from repairlab.errors import BadInput, TemporaryFailure, Unavailable
 from repairlab.spool import fingerprints
 from repairlab.spool.arrival import look
 from repairlab.spool.claim import Claim
-from repairlab.spool.disk import remove_tree, rename_new, trouble
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over, rename_new, trouble
 from repairlab.spool.job import Job
 from repairlab.spool.policy import TERMINAL, State
 from repairlab.spool.taking import Taken, take_arrival, take_parked
@@ -63,10 +63,14 @@ def drop(tree: Tree, job: Job) -> None:
 
 def trash(tree: Tree, path: str) -> None:
     """Remove `path` so that it is there wholly or not at all: by one rename, then piece by piece."""
-    doomed = f"{tree.path}/{TMP}/trash-{secrets.token_hex(8)}"
-    tree.disk.do("trash.rename", rename_new, path, doomed)
-    with suppress(FileNotFoundError):  # a sweep removes it too; what both leave is for the next one
-        tree.disk.do("trash.remove", remove_tree, doomed)
+    token = secrets.token_hex(8)
+    doomed = f"{tree.path}/{TMP}/trash-{token}"
+    try:
+        tree.disk.do("trash.rename", rename_new, path, doomed)
+    except PermissionError:  # a directory of another user's: its `..` is not ours to change, its name here is
+        doomed = f"{os.path.dirname(path)}/{EXPIRED}{token}"
+        tree.disk.do("trash.rename", rename_new, path, doomed)
+    tree.disk.do("trash.remove", remove_or_hand_over, doomed)  # a sweep removes it too; each leaves it to the other
 
 
 def _drop_arrival(tree: Tree, job: Job) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from repairlab.errors import RepairLabError
 from repairlab.spool import fingerprints
 from repairlab.spool.claim import Claim
-from repairlab.spool.disk import remove_tree
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over
 from repairlab.spool.job import Job
 from repairlab.spool.policy import State
 from repairlab.spool.taking import hand_in_duplicates
@@ -95,14 +95,22 @@ def _carry_on(claim: Claim) -> Reaped:
 
 
 def sweep(tree: Tree) -> list[str]:
-    """Remove stale staging files, interrupted removals and old fingerprints; return the paths that are gone."""
+    """Remove stale staging files, interrupted removals and old fingerprints; return the paths that are gone.
+
+    What another user's directories are in the way of is handed over (see `disk.remove_or_hand_over`).
+    """
     directory, gone = f"{tree.path}/{TMP}", []
     for entry in os.scandir(directory):
         with suppress(OSError):
             age_s = tree.clock.wall() - entry.stat(follow_symlinks=False).st_ctime
-            if age_s > tree.policy.tmp_ttl_s or entry.name.startswith("trash-"):
-                with suppress(FileNotFoundError):
-                    tree.disk.do("sweep.remove", remove_tree, entry.path)
+            over = entry.name.startswith(("trash-", EXPIRED))
+            if (over or age_s > tree.policy.tmp_ttl_s) and tree.disk.do(
+                "sweep.remove", remove_or_hand_over, entry.path
+            ):
                 gone.append(entry.path)
+    for entry in os.scandir(tree.path):
+        if entry.name.startswith(EXPIRED):  # a directory that could not be moved, so that it is no arrival any more
+            with suppress(OSError):
+                tree.disk.do("sweep.remove", remove_or_hand_over, entry.path)
     fingerprints.prune(tree)
     return gone

@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from repairlab.errors import BadInput, Unavailable
+from repairlab.errors import BadInput, Forbidden, Unavailable
 from repairlab.spool import fingerprints, fsck, operators, reaper, upkeep
 from repairlab.spool.arrival import look
 from repairlab.spool.backlog import Backlog
@@ -57,6 +57,11 @@ class Spool:
     def deferred(self) -> Path:
         """The directory of deferred jobs, which a watcher of file events watches beside the queue."""
         return Path(self._tree.state(State.DEFERRED))
+
+    @property
+    def visited(self) -> bool:
+        """Whether somebody asks who neither serves the queue nor is root: others' jobs are closed to him."""
+        return os.geteuid() not in (0, os.stat(self._tree.path).st_uid)
 
     def create(self) -> None:
         """Make the directories that are missing."""
@@ -155,11 +160,13 @@ class Spool:
             if self._tree.arrives(name):
                 try:
                     yield self._waiting(name)
-                except FileNotFoundError:
+                except (FileNotFoundError, Forbidden):
                     continue
 
     def _waiting(self, name: str) -> Job:
         with look(self._tree, name) as arrival:
+            if arrival.problem and arrival.submitter != os.geteuid() and self.visited:
+                raise Forbidden(f"{name} is another user's", fix="ask the user who handed it in")
             return Job(self._tree, arrival.id, State.WAITING, f"{self._tree.path}/{name}", facts_of(arrival))
 
     def hold(self, job_id: str, reason: str = "") -> Job:

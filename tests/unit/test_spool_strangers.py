@@ -1,0 +1,196 @@
+"""A queue that several people share: who may read a job, and how another's directories go that we cannot empty."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repairlab import access
+from repairlab.access import GROUP_OBJ, MASK, OTHER, READ, USER, USER_OBJ, WRITE, Entry, Person
+from repairlab.spool import Spool, State
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over, remove_tree
+
+SERVICE, ALICE, BOB = 54399, 54322, 54323
+pytestmark = pytest.mark.root
+DOC = b'{"bundle_dir":"/b"}'
+
+
+@pytest.fixture
+def top():
+    """A directory that everybody may write to and whose owner, the service, may rename what is in it."""
+    path = Path(tempfile.mkdtemp())
+    os.chown(path, SERVICE, SERVICE)
+    path.chmod(0o1777)
+    yield path
+    path.chmod(0o700)
+    remove_tree(str(path))
+
+
+def as_user(uid: int, act: Callable[[], object]) -> None:
+    """Do something as another user, in a child."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def tree_of(uid: int, path: Path, mode: int) -> None:
+    (path / "deep/deeper").mkdir(parents=True)
+    (path / "deep/deeper/file").touch()
+    for each in (path, *path.rglob("*")):
+        os.chown(each, uid, uid)
+        each.chmod(mode if each.is_dir() else 0o644)
+
+
+def handed_over(top: Path) -> list[Path]:
+    return [path for path in top.iterdir() if path.name.startswith(EXPIRED)]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o555, 0o000])
+def test_what_another_user_owns_is_renamed_for_root_to_empty(top, mode):
+    tree_of(ALICE, top / "bundle", mode)
+    as_user(SERVICE, lambda: remove_or_hand_over(str(top / "bundle")))
+    assert not (top / "bundle").exists()
+    [there] = handed_over(top)
+    assert (there / "deep").exists()
+    as_user(SERVICE, lambda: remove_or_hand_over(str(there)))
+    assert handed_over(top) == [there], "it keeps its name, however often it is tried"
+    remove_or_hand_over(str(there))  # root, by hand
+    assert list(top.iterdir()) == []
+
+
+def test_what_is_empty_goes_though_it_is_another_users(top):
+    (top / ".expired-1").mkdir(mode=0o755)
+    os.chown(top / ".expired-1", ALICE, ALICE)
+    as_user(SERVICE, lambda: remove_or_hand_over(str(top / ".expired-1")))
+    assert list(top.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o550, 0o755])
+def test_a_read_only_tree_of_our_own_is_simply_removed(top, mode):
+    tree_of(SERVICE, top / "frozen", mode)
+    as_user(SERVICE, lambda: remove_or_hand_over(str(top / "frozen")))
+    assert list(top.iterdir()) == []
+
+
+def test_nobody_hands_over_what_he_may_not_rename(top):
+    tree_of(ALICE, top / "bundle", 0o755)
+
+    def attempt():
+        with pytest.raises(PermissionError):
+            remove_or_hand_over(str(top / "bundle"))
+
+    as_user(BOB, attempt)
+    assert (top / "bundle/deep/deeper/file").exists()
+
+
+def test_a_job_with_anothers_directory_in_it_is_swept_away_in_two_steps(top):
+    spool = Spool(top / "q")
+    as_user(SERVICE, spool.create)
+    tree_of(ALICE, top / "q/tmp/trash-1/job.json", 0o755)
+    os.chown(top / "q/tmp/trash-1", SERVICE, SERVICE)
+    as_user(SERVICE, spool.sweep)
+    [there] = handed_over(top / "q/tmp")
+    remove_tree(str(there / "job.json"))  # what systemd-tmpfiles does, as root
+    as_user(SERVICE, spool.sweep)
+    assert handed_over(top / "q/tmp") == []
+
+
+def test_a_directory_that_cannot_leave_the_queue_is_dropped_where_it_is(top):
+    spool = Spool(top / "q")
+    as_user(SERVICE, spool.create)
+    (top / "q").chmod(0o1777)
+    tree_of(ALICE, top / "q/handoff-odd.json", 0o755)
+    as_user(SERVICE, lambda: spool.drop("handoff-odd.json"))
+    assert [path.name[: len(EXPIRED)] for path in (top / "q").glob(".*")] == [EXPIRED]
+    assert list(spool.strays()) == []
+    assert list(spool.jobs(State.WAITING)) == []
+
+
+def readable(path: Path, uid: int, wanted: int = READ) -> bool:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return access.may(Person(uid, frozenset()), fd, wanted)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def shared(top):
+    """A queue whose active/ hands down that only its owner has a part in what is made there."""
+    spool = Spool(top / "q")
+    spool.create()
+    listed = [Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 5), Entry(OTHER, 0)]
+    os.setxattr(top / "q/active", access.DEFAULT, access.pack(listed))
+    (top / "q/handoff-1.json").write_bytes(DOC)
+    os.chown(top / "q/handoff-1.json", ALICE, ALICE)
+    return spool
+
+
+def test_a_submitter_reads_his_job_wherever_it_goes_and_nobody_else_does(shared):
+    with next(shared.claims()) as claim:
+        work = claim.workdir()
+        (work / "secret").touch()
+        claim.put("result", b"1")
+        job = claim.finish()
+    there = Path(job.path)
+    for name in ("", "job.json", "claim", "attempts.jsonl", "result"):
+        assert readable(there / name, ALICE), name
+        assert not readable(there / name, ALICE, WRITE), name
+        assert not readable(there / name, BOB), name
+    assert not readable(there / "work", ALICE)
+
+
+def test_no_file_of_a_job_is_ever_there_before_its_submitter_is_let_in(shared):
+    steps = []
+
+    def hook(step: str) -> None:
+        made = list(Path(shared.path, "active").glob("*/*"))
+        steps.append((step, [readable(path.parent, ALICE) for path in made]))
+
+    watched = Spool(shared.path, hook=hook)
+    with next(watched.claims()):
+        pass
+    assert any(step == "after claim.access" for step, _ in steps)
+    assert all(all(let_in) for _, let_in in steps)
+
+
+def test_a_later_result_of_a_deferred_job_is_its_submitters_too(shared):
+    with next(shared.claims()) as claim:
+        claim.defer(0, "for the test")
+    with next(shared.claims()) as claim:
+        claim.put("result", b"2")
+        job = claim.finish()
+    assert readable(Path(job.path, "result"), ALICE)
+
+
+def test_a_queue_of_one_person_sets_no_list(top):
+    spool = Spool(top / "q")
+    spool.create()
+    (top / "q/handoff-1.json").write_bytes(DOC)
+    os.chown(top / "q/handoff-1.json", ALICE, ALICE)
+    with next(spool.claims()) as claim:
+        job = claim.finish()
+    assert access.entries(job.path) == []
+
+
+def test_our_own_document_needs_no_private_copy_below_a_list(shared):
+    """Its mode shows the mask where the group's bits were: that must not look as if others could write to it."""
+    listed = [Entry(USER_OBJ, 7), Entry(USER, 7, SERVICE), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
+    for directory in (shared.path, shared.path / "tmp"):
+        os.setxattr(directory, access.DEFAULT, access.pack(listed))
+    shared.publish(b'{"bundle_dir":"/own"}')
+    steps = []
+    for claim in Spool(shared.path, hook=steps.append).claims():
+        claim.finish()
+    assert steps.count("before claim.private.create") == 1, "alice's only"
