@@ -12,7 +12,7 @@ an unknown key, a wrong type, a value out of bounds or two values that contradic
 the file and line or the variable, the key and the fix. `load` raises, `resolve` collects.
 
 The state lives under `root()`: $REPAIRLAB_ROOT, else $STATE_DIRECTORY (set by systemd), else /var/lib/repairlab for
-root and the user repairlab, else $XDG_STATE_HOME/repairlab.
+root and the user repairlab, else $XDG_STATE_HOME/repairlab. Commands of a person ask `of_person()`.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from repairlab.config.places import (
     challengers_dir,
     escalations_dir,
     files,
+    of_person,
     queue_dir,
     root,
     system_mode,
@@ -68,6 +69,7 @@ __all__ = [
     "files",
     "load",
     "names",
+    "of_person",
     "origins",
     "queue_dir",
     "resolve",

@@ -1,6 +1,6 @@
 """places: where RepairLab keeps its state and looks for its configuration.
 
-Nothing here touches the disk, nothing need exist. `environ` defaults to the process's own environment.
+Nothing need exist, and only `of_person` looks at the disk. `environ` defaults to the process's own environment.
 """
 
 import os
@@ -31,6 +31,20 @@ def root(environ: Mapping[str, str] | None = None) -> Path:
     if states := environ.get("STATE_DIRECTORY"):
         return Path(states.split(":")[0])
     return SYSTEM_ROOT if system_mode() else _xdg(environ, "XDG_STATE_HOME", ".local/state") / "repairlab"
+
+
+def of_person(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the state directory that a person's commands mean: `root`, where that is told or holds jobs already.
+
+    Somebody who has none, and whom the machine's queue lets in, means that one. Only commands ask this: a watcher that
+    such a person starts by hand serves a directory of the person's own.
+    """
+    environ = os.environ if environ is None else environ
+    own = root(environ)
+    told = environ.get("REPAIRLAB_ROOT") or environ.get("STATE_DIRECTORY")
+    if told or own == SYSTEM_ROOT or (own / "spool").is_dir():
+        return own
+    return SYSTEM_ROOT if os.access(queue_dir(SYSTEM_ROOT), os.R_OK | os.X_OK) else own
 
 
 def queue_dir(at: Path) -> Path:

@@ -41,8 +41,8 @@ class Answer:
 class App:
     """One invocation of the command line."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        self._root = root
+    def __init__(self, root: Path | None = None, *, of_person: bool = False) -> None:
+        self._root, self._of_person = root, of_person
         self.json = False
 
     @functools.cached_property
@@ -50,7 +50,14 @@ class App:
         """The state directory."""
         from repairlab import config
 
-        return self._root or config.root()
+        return self._root or (config.of_person() if self._of_person else config.root())
+
+    @property
+    def guest(self) -> bool:
+        """Whether the state directory was chosen for somebody who has none of his own and named none."""
+        from repairlab import config
+
+        return self._root is None and self.root != config.root()
 
     @functools.cached_property
     def settings(self) -> "Settings":
@@ -131,7 +138,7 @@ def queue_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def _complete_id(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Ids that begin with what has been typed; silent about every trouble, because a shell is waiting."""
     try:
-        app = context.find_object(App) or App()
+        app = context.find_object(App) or App(of_person=True)
         queue = app.queue(context.params.get("queue") or "repair")
         found = (job.id for job in queue.jobs() if job.id.startswith(incomplete))
         return [job_id for job_id, _ in zip(found, range(200), strict=False)]
@@ -156,7 +163,8 @@ def kindly() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        fix = "run it as the user who owns the state directory: `sudo -u repairlab repairlab …`, or root"
+        fix = "run it as the user who owns the state directory: `sudo -u repairlab repairlab …`, or root; "
+        fix += "handing in takes the group repairlab-submit, reading results the group repairlab"
         raise Forbidden(f"{error.strerror}: {error.filename}", fix=fix) from error
     except OSError as error:
         if error.errno not in TRANSIENT:

@@ -12,7 +12,7 @@ import click
 from repairlab.errors import NegativeAnswer, RepairLabError, UsageError
 from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command
-from repairlab.operate.checks import Check, Status, machine, programs, state
+from repairlab.operate.checks import Check, Status, machine, people, programs, state
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
@@ -58,6 +58,7 @@ def _all(app: App) -> list[tuple[str, Callable[[], Iterable[Check]]]]:
         ("state", bind(state.directory, app)),
         ("queue", bind(state.queues, app)),
         ("bundles", bind(state.bundle_roots, app)),
+        ("people", bind(people.sharing, app)),
         ("disk", bind(state.disk, app)),
         ("inotify", machine.inotify),
         ("clock", machine.clock),

@@ -3,13 +3,17 @@
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from repairlab.operate import output, views
 from repairlab.operate.app import QUEUES, Answer, App, command, queue_option
 from repairlab.spool import State
+
+if TYPE_CHECKING:
+    from repairlab.spool import Spool
 
 COLUMNS = ["ID", "STATE", "SINCE", "TRIES", "PRIO", "LINEAGE", "NAME", "REASON"]
 NAME = 24  # columns of a name on a terminal
@@ -28,7 +32,11 @@ def status_command(app: App) -> Answer:
     from repairlab.operate.checks.state import escalations_of
 
     spools = {name: app.spool(name) for name in QUEUES}
-    counts = {name: spool.counts() for name, spool in spools.items() if Path(spool.path).is_dir()}
+    counts = {}
+    for name, spool in spools.items():
+        with suppress(PermissionError):  # submitters see nothing of the challengers
+            if Path(spool.path).is_dir():
+                counts[name] = spool.counts()
     data: dict[str, Any] = {
         "root": app.root,
         "queues": {name: {str(state): count for state, count in found.items()} for name, found in counts.items()},
@@ -83,10 +91,22 @@ def list_command(app: App, states: tuple[str, ...], lineage: str | None, limit: 
     and nothing is cut: `repairlab list hard_fail | repairlab retry -`.
     """
     wanted = [State(state) for state in states] or list(State)
-    found = [row for row in views.rows(app.queue(queue), *wanted) if lineage in (None, row["lineage"])]
+    spool = app.queue(queue)
+    readable = list(views.rows(spool, *wanted))
+    if others := _others(spool, wanted, len(readable)):
+        output.say(f"repairlab: {output.plural(others, 'job')} of others not shown")
+    found = [row for row in readable if lineage in (None, row["lineage"])]
     found.sort(key=lambda row: row["since"])
     found = found[-limit:] if limit else found
     return Answer(data=found, text=_list_lines(found))
+
+
+def _others(spool: "Spool", states: list[State], readable: int) -> int:
+    """Return about how many jobs there are that this person may not read; costs names only, and nothing an owner."""
+    if not spool.visited:
+        return 0
+    counts = spool.counts()
+    return max(0, sum(counts[state] for state in states) - readable)
 
 
 def _short(row: dict[str, Any]) -> str:

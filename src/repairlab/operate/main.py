@@ -113,7 +113,7 @@ def cli(context: click.Context, root: Path | None, as_json: bool) -> None:
     """Repair failing Python code unattended: hand it in, and read the verified patch later."""
     if root is not None:
         os.environ["REPAIRLAB_ROOT"] = str(root.absolute())  # what this starts works on the same directory
-    context.obj = App()
+    context.obj = App(of_person=True)
     context.obj.json = as_json
     if context.invoked_subcommand is None:
         print(context.get_help())

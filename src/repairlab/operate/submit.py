@@ -47,6 +47,8 @@ def submit_command(app: App, what: str, waits: bool, timeout: float | None, **op
     """
     if timeout is not None and not waits:
         raise UsageError("--timeout goes with --wait", fix="add --wait")
+    if app.guest:
+        output.say(f"repairlab: for the machine's service at {app.root}; REPAIRLAB_ROOT=DIR is for one of your own")
     job = submit(app, what, _fields(options))
     record(app, "JOB_SUBMITTED", f"submitted {what}", JOB_ID=job.id, LINEAGE=job.lineage)
     _warn_if_nobody_serves(app)

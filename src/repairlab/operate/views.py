@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from repairlab.errors import BadInput, RepairLabError
+from repairlab.errors import BadInput, Forbidden, RepairLabError
 from repairlab.spool import State
 
 if TYPE_CHECKING:
@@ -62,12 +62,16 @@ def find(spool: "Spool", given: str) -> "Job":
 
 
 def steadily(spool: "Spool", job_id: str, read: Callable[["Job"], T]) -> T:
-    """Return `read(job)`, having found the job anew whenever it moved away meanwhile."""
-    for _ in range(20):
-        job = find(spool, job_id)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return read(job)
-    return read(find(spool, job_id))
+    """Return `read(job)`, having found the job anew whenever it moved away meanwhile; Forbidden for another user's."""
+    try:
+        for _ in range(20):
+            job = find(spool, job_id)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return read(job)
+        return read(find(spool, job_id))
+    except PermissionError:
+        fix = "ask who handed it in, or a member of the group repairlab, who may read all results"
+        raise Forbidden(f"job {job_id} is another user's", fix=fix) from None
 
 
 def row(job: "Job") -> dict[str, Any]:
@@ -93,9 +97,9 @@ def row(job: "Job") -> dict[str, Any]:
 
 
 def rows(spool: "Spool", *states: State) -> Iterator[dict[str, Any]]:
-    """Yield `row` of every job; one that moves away while it is read is left out, it will be elsewhere."""
+    """Yield `row` of every job that we may read; one that moves meanwhile is left out, it will be elsewhere."""
     for job in spool.jobs(*states):
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             yield row(job)
 
 

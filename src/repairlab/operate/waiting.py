@@ -137,6 +137,7 @@ class Tail:
         self._spool, self._wanted, self._since = spool, wanted, since
         self._last: dict[str, dict[str, Any]] = {}  # the newest event told of each job
         self._names: dict[str, tuple[int, set[str]]] = {}  # of each directory: its mtime and what was in it
+        self._others: set[str] = set()  # jobs that we may not read, and never will
         self.ended: dict[str, State] = {}
         if wanted is None:
             for directory in self._directories():
@@ -145,15 +146,19 @@ class Tail:
     def poll(self) -> Iterator[tuple["Job", dict[str, Any]]]:
         """Yield what has happened since the last call."""
         for job_id in self._candidates():
-            with suppress(FileNotFoundError, NotADirectoryError):
+            try:
                 yield from self._news(job_id)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except PermissionError:
+                self._others.add(job_id)
 
     def _candidates(self) -> list[str]:
         if self._wanted is not None:
             return [job_id for job_id in self._wanted if job_id not in self.ended]
         moved = {name: None for directory in self._directories() for name in self._moved_in(directory)}
         active = self._names.get(f"{self._spool.path}/{State.ACTIVE}", (0, set()))[1]
-        return list(moved | dict.fromkeys(active))
+        return [job_id for job_id in moved | dict.fromkeys(active) if job_id not in self._others]
 
     def _directories(self) -> list[str]:
         """Where jobs come to: the parked ones, and the buckets of the day and of the one before (around midnight)."""

@@ -84,11 +84,12 @@ def watcher(app: App) -> Iterator[Check]:
         yield Check("watcher", Status.OK, f"running as {', '.join(f'pid {pid}' for pid in found)}")
     else:
         unit = "repairlab-queue-watcher"
-        manager = "systemctl" if config.system_mode() else "systemctl --user"
+        machines = config.system_mode() or app.root == config.SYSTEM_ROOT
+        manager = "systemctl" if machines else "systemctl --user"
         named = {"REPAIRLAB_ROOT", "STATE_DIRECTORY"}
         usual = config.root({name: value for name, value in os.environ.items() if name not in named})
         fix = f"`{manager} enable --now {unit}`, or `{unit} --once` by hand"
-        if app.root != usual:  # no unit serves it
+        if app.root not in (usual, config.SYSTEM_ROOT):  # no unit serves it
             fix = f"`{unit} --root {shlex.quote(str(app.root))}`"
         yield Check("watcher", Status.WARN, "none runs: jobs wait", fix)
 

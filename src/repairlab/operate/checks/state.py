@@ -80,7 +80,11 @@ def queues(app: App) -> Iterator[Check]:
         if not Path(spool.path).is_dir():
             yield Check("queue", Status.OK, f"{name}: not there yet; made when it is needed")
             continue
-        counts = spool.counts()
+        try:
+            counts = spool.counts()
+        except PermissionError:
+            yield Check("queue", Status.OK, f"{name}: the service's alone")
+            continue
         told = ", ".join(f"{count} {where}" for where, count in counts.items() if count) or "empty"
         strays = [os.path.basename(stray.path) for stray in spool.strays()]
         if strays:
@@ -99,6 +103,8 @@ def bundle_roots(app: App) -> Iterator[Check]:
             status = Status.OK if default else Status.FAIL
             fix = "" if default else f"create {root}, or take it out of roots in [bundles]"
             yield Check("bundles", status, f"{root} does not exist{' yet' if default else ''}", fix)
+        elif root == config.bundles_dir(app.root) and _may_submit(app):
+            yield Check("bundles", Status.OK, f"{root}: you may put bundles there")
         elif not os.access(root, os.R_OK | os.X_OK):
             yield Check("bundles", Status.FAIL, f"{root} is not readable for uid {os.geteuid()}", f"chmod o+rx {root}")
         else:
