@@ -21,7 +21,7 @@ __all__ = ["pytest_runtest_makereport"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
-SUBMITTERS = ("alice", "bob")  # members of repairlab-submit; mallory is none
+GROUPS = {"alice": "repairlab-submit", "bob": "repairlab-submit", "rita": "repairlab", "mallory": "mallory"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,9 +62,9 @@ def furnish(lab: Lab, staged: Path) -> None:
     lab.boot()
     # The packages are there already (a container has no network); everything else happens here and now.
     lab.run(f"{SOURCE}/deploy/install", timeout_s=60)
-    for name in (*SUBMITTERS, "mallory"):
-        groups = ["-G", "repairlab-submit"] if name in SUBMITTERS else []
-        lab.run("useradd", "-m", *groups, name)
+    for name, group in GROUPS.items():
+        lab.run("useradd", "-m", name)
+        lab.run("usermod", "-a", "-G", group, name)
     lab.run("sync")  # it was installed long before anything happens to it
 
 

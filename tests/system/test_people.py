@@ -1,0 +1,351 @@
+"""Who may do what: alice and bob hand in, rita reads results, mallory is nobody; each tries it as that user."""
+
+import json
+import os
+
+import pytest
+from people import CHALLENGERS, EXAMPLES, QUEUE, STATE, WATCHER, challengers, drop, end, found, give, outcome
+
+PEOPLE = ("alice", "bob", "rita", "mallory")
+BY_NAME = {"REPAIRLAB_ROOT": STATE}
+HOSTILE = """
+import os, sys
+os.chdir(sys.argv[1])
+os.symlink("/etc", "etc"), os.symlink("/etc/passwd", "passwd"), os.mkfifo("fifo")
+os.mkdir("closed"), open("closed/file", "w").close(), os.chmod("closed", 0)
+os.mkdir("readonly"), open("readonly/file", "w").close(), os.chmod("readonly", 0o555)
+open("future", "w").close(), os.utime("future", (4e9, 4e9))
+here = os.getcwd()
+for _ in range(100):
+    os.mkdir("deep"), os.chdir("deep")
+os.chdir(here)
+"""
+
+
+def repairlab(machine, user: str, *argv: str, env: dict[str, str] | None = None):
+    """Run the command as that user, who has not said which state directory is meant."""
+    done = machine.run("repairlab", *argv, user=user, env=env, check=False, timeout_s=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def may(machine, user: str, *argv: str) -> bool:
+    return machine.run(*argv, user=user, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def jobs(machine):
+    """A repaired job of alice's and one of bob's, by name."""
+    ended = {}
+    for user in ("alice", "bob"):
+        bundle = give(machine, user, f"{EXAMPLES}/invoices", f"{user}-invoices")
+        ended[user] = end(machine, drop(machine, user, bundle, lineage=f"of-{user}"))
+        assert outcome(ended[user]) == "ok"
+    return ended
+
+
+def inside(machine, path) -> str:
+    """The path of a file as those in the machine call it."""
+    return "/" + str(path.relative_to(machine.at("/")))
+
+
+def test_a_submitter_reads_all_of_a_job_but_its_work_and_nobody_elses(machine, jobs):
+    for mine, others in (("alice", "bob"), ("bob", "alice")):
+        job = inside(machine, jobs[mine])
+        for name in ("job.json", "claim", "attempts.jsonl", "telemetry.json", "patch.diff"):
+            assert may(machine, mine, "cat", f"{job}/{name}"), name
+            assert may(machine, "rita", "cat", f"{job}/{name}"), name
+            for nobody in (others, "mallory"):
+                assert not may(machine, nobody, "cat", f"{job}/{name}"), (nobody, name)
+        assert may(machine, mine, "ls", job)
+        assert not may(machine, others, "ls", job)
+        for user in PEOPLE:
+            assert not may(machine, user, "ls", f"{job}/work"), user
+
+
+def test_readers_read_challengers_and_submitters_do_not(machine, jobs):
+    (challenger,) = challengers(machine, jobs["alice"])
+    [path] = machine.at(CHALLENGERS).glob(f"challenger_{jobs['alice'].name}*.json")
+    assert challenger["lineage"] == "of-alice"
+    assert may(machine, "rita", "cat", inside(machine, path))
+    for user in ("alice", "bob", "mallory"):
+        assert not may(machine, user, "cat", inside(machine, path)), user
+        assert not may(machine, user, "ls", CHALLENGERS), user
+
+
+def test_what_a_service_writes_later_is_readable_for_readers_alone(machine):
+    """Whatever the umask of the unit: the directory says it."""
+    for name in ("reports", "metrics", "patches", "champions", "patterns", "escalations"):
+        script = f"umask 077; mkdir -p {STATE}/{name}/today && echo done >{STATE}/{name}/today/file"
+        machine.run("sh", "-c", script, user="repairlab")
+        assert may(machine, "rita", "cat", f"{STATE}/{name}/today/file"), name
+        for user in ("alice", "bob", "mallory"):
+            assert not may(machine, user, "cat", f"{STATE}/{name}/today/file"), (user, name)
+
+
+def test_only_the_service_writes_state(machine, jobs):
+    """access(2) for each directory and file below the root, as each person."""
+    machine.until(lambda: not list(machine.at(f"{QUEUE}/active").iterdir()))
+    shared = {f"{STATE}/bundles", QUEUE, f"{QUEUE}/tmp"}
+    for user, expected in (("alice", shared), ("bob", shared), ("rita", set()), ("mallory", set())):
+        told = machine.run("find", STATE, "-writable", "!", "-user", user, "!", "-type", "l", user=user, check=False)
+        assert set(told.stdout.split()) == expected, user
+    told = machine.run("find", STATE, "-maxdepth", "6", "-writable", user="repairlab").stdout.split()
+    assert f"{QUEUE}/fingerprints" in told, "a control: find does say what is writable"
+    for directory in machine.run("find", STATE, "-type", "d", "-not", "-path", "*/bundles/*").stdout.split():
+        for user in ("alice", "rita", "mallory"):
+            made = may(machine, user, "mkdir", f"{directory}/of-{user}")
+            assert made == (user == "alice" and directory in shared), (user, directory)
+            if made:
+                machine.run("rmdir", f"{directory}/of-{user}", user=user)
+
+
+@pytest.fixture
+def _watcher_rests(machine):
+    """Nothing is claimed meanwhile."""
+    machine.run("systemctl", "stop", WATCHER, timeout_s=50)
+    yield
+    machine.run("systemctl", "start", WATCHER)
+
+
+@pytest.mark.usefixtures("_watcher_rests")
+def test_what_waits_is_its_owners_and_the_services(machine):
+    name = drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/passing", "alice-waiting"))
+    path, bundle = f"{QUEUE}/{name}", f"{STATE}/bundles/alice-waiting"
+    for argv in (
+        ["cat", path],
+        ["cp", "/etc/hostname", path],
+        ["mv", path, f"{path}-of-bob.json"],
+        ["ln", path, f"{QUEUE}/handoff-linked.json"],
+        ["rm", "-f", path],
+        ["chmod", "a+r", path],
+        ["touch", path],
+        ["cat", f"{bundle}/slug.py"],
+        ["ls", bundle],
+        ["ls", f"{STATE}/bundles"],
+        ["ls", f"{QUEUE}/tmp"],
+        ["cp", "/etc/hostname", f"{bundle}/slug.py"],
+        ["mv", bundle, f"{bundle}-of-bob"],
+    ):
+        for user in ("bob", "mallory"):
+            assert not may(machine, user, *argv), (user, argv)
+    assert may(machine, "repairlab", "cat", path, f"{bundle}/slug.py")
+    assert may(machine, "alice", "cat", path, f"{bundle}/slug.py")
+    machine.run("rm", path, user="alice")
+    machine.run("rm", "-r", bundle, user="alice")
+
+
+@pytest.mark.usefixtures("_watcher_rests")
+@pytest.mark.parametrize("umask", ["000", "022", "027"])
+def test_a_plain_copy_is_private_whatever_the_umask(machine, umask):
+    path, bundle = f"{QUEUE}/handoff-umask-{umask}.json", f"{STATE}/bundles/umask-{umask}"
+    source = f"/home/alice/umask-{umask}"
+    script = f"umask {umask}; cp -r {EXAMPLES}/passing {source}; echo {{}} >{source}.json; "
+    machine.run("sh", "-c", script + f"cp {source}.json {path}; cp -r {source} {bundle}", user="alice")
+    assert may(machine, "repairlab", "cat", path, f"{bundle}/slug.py")
+    for user in ("bob", "mallory"):
+        assert not may(machine, user, "cat", path)
+        assert not may(machine, user, "cat", f"{bundle}/slug.py")
+    machine.run("rm", "-r", path, bundle, user="alice")
+
+
+def test_a_source_that_hides_from_the_group_is_refused_with_the_fix(machine):
+    """The creation mode becomes the mask of the list: 0600 leaves the service nothing."""
+    name = "handoff-hidden.json"
+    machine.run("sh", "-c", f"umask 077; echo {{}} >/home/alice/{name}; cp /home/alice/{name} {QUEUE}", user="alice")
+    job = end(machine, name)
+    assert outcome(job) == "rejected"
+    assert "chmod" in json.loads((job / "reason.json").read_bytes())["fix"]
+    machine.run("sh", "-c", f"umask 077; cp -r {EXAMPLES}/passing /home/alice/private", user="alice")
+    told = repairlab(machine, "alice", "submit", "--wait", "/home/alice/private")
+    assert told.returncode == 0, f"submit sets its own modes: {told.stderr}"
+
+
+def test_a_bundle_of_another_cannot_be_handed_in(machine, jobs):
+    """The service can read it and bob cannot: it does not read it for him."""
+    theirs = [f"{STATE}/bundles/alice-invoices", frozen(machine, jobs["alice"])]
+    names = [drop(machine, "bob", bundle) for bundle in theirs]
+    own = drop(machine, "alice", theirs[0])
+    for name in names:
+        job = end(machine, name)
+        assert outcome(job) == "rejected", name
+        reason = json.loads((job / "reason.json").read_bytes())
+        assert reason["field"] == "bundle_dir"
+        assert "not readable for uid" in reason["reason"]
+        assert "repairlab submit" in reason["fix"]
+        assert not list(job.glob("*.diff"))
+    # The controls: its owner may, and what everybody may read bob may hand in too.
+    assert outcome(end(machine, own)) == "ok"
+    bundle = theirs[0]
+    machine.run("chgrp", "-R", "alice", bundle, user="alice")  # what bob's group may not, he may not as one of others
+    machine.run("chmod", "-R", "o+rX", bundle, user="alice")
+    assert outcome(end(machine, drop(machine, "bob", bundle))) == "ok"
+
+
+def frozen(machine, job) -> str:
+    """Where the service's own copy of a job's bundle lies."""
+    path = f"{STATE}/bundles/{challengers(machine, job)[0]['parent_sha256']}"
+    assert machine.at(path).is_dir()
+    return path
+
+
+def test_who_is_let_in_needs_to_name_nothing(machine, jobs):
+    """alice has no state directory of her own: her commands mean the machine's."""
+    told = repairlab(machine, "alice", "submit", "--wait", f"{EXAMPLES}/passing")
+    assert told.returncode == 0, told.stderr
+    assert f"for the machine's service at {STATE}" in told.stderr
+    listed = repairlab(machine, "alice", "--json", "list")
+    rows = json.loads(listed.stdout)["data"]
+    alice = int(machine.run("id", "-u", "alice").stdout)
+    assert {row["submitter"] for row in rows} == {alice}
+    assert jobs["alice"].name in {row["id"] for row in rows}
+    assert "of others not shown" in listed.stderr
+    everybodys = json.loads(repairlab(machine, "rita", "--json", "list").stdout)["data"]
+    assert {row["submitter"] for row in everybodys} > {alice}
+    assert repairlab(machine, "mallory", "list").returncode == os.EX_UNAVAILABLE, "nobody's commands mean their own"
+
+
+def test_a_state_directory_of_ones_own_comes_first(machine):
+    own = "/home/bob/.local/state/repairlab"
+    repairlab(machine, "bob", "submit", f"{EXAMPLES}/passing", env={"REPAIRLAB_ROOT": own})
+    try:
+        assert json.loads(repairlab(machine, "bob", "--json", "status").stdout)["data"]["root"] == own
+    finally:
+        machine.run("rm", "-r", own)
+    assert json.loads(repairlab(machine, "bob", "--json", "status").stdout)["data"]["root"] == STATE
+
+
+def test_commands_say_of_anothers_job_whose_it_is_and_never_more(machine, jobs):
+    theirs, mine = jobs["alice"].name, jobs["bob"].name
+    for argv in (["show"], ["show", "--diff"], ["show", "--document"], ["wait"], ["follow"]):
+        told = repairlab(machine, "bob", *argv, mine)
+        assert told.returncode == 0, (argv, told.stderr)
+        if argv != ["follow"]:
+            told = repairlab(machine, "bob", *argv, theirs)
+            assert told.returncode == os.EX_NOPERM, (argv, told.stdout, told.stderr)
+            assert "another user's" in told.stderr
+            assert told.stdout == ""
+    for verb in ("hold", "release", "retry", "drop"):
+        for job in (theirs, mine):
+            assert repairlab(machine, "bob", verb, job).returncode in (os.EX_NOPERM, os.EX_DATAERR), (verb, job)
+    for argv in (["status"], ["shape"], ["fsck"], ["list", "--queue", "challengers"], ["doctor"]):
+        assert repairlab(machine, "bob", *argv).returncode in (0, 1, os.EX_NOPERM), argv
+    assert repairlab(machine, "rita", "show", theirs).returncode == 0
+    assert repairlab(machine, "rita", "submit", f"{EXAMPLES}/passing").returncode == os.EX_NOPERM
+
+
+def test_doctor_finds_nothing_amiss_as_a_submitter(machine):
+    told = repairlab(machine, "alice", "--json", "doctor")
+    found_ = {check["name"]: check["status"] for check in json.loads(told.stdout)["data"]}
+    assert found_["people"] == "ok"
+    assert {found_[name] for name in ("state", "queue", "bundles", "watcher")} == {"ok"}
+
+
+@pytest.mark.usefixtures("_watcher_rests")
+def test_a_quota_counts_ones_own_files_only(machine):
+    """The brake of `submit`: bob is at his bound, alice is not."""
+    env = {"REPAIRLAB_QUEUE_QUOTA_WAITING": "5"}
+    for number in range(5):
+        drop(machine, "bob", f"{STATE}/bundles/none", reason=f"quota {number}")
+    told = repairlab(machine, "bob", "submit", f"{EXAMPLES}/passing", env=env)
+    assert told.returncode == os.EX_TEMPFAIL
+    assert "5 jobs of uid" in told.stderr
+    told = repairlab(machine, "alice", "--json", "submit", f"{EXAMPLES}/passing", "--key", "quota", env=env)
+    assert told.returncode == 0, told.stderr
+    machine.run("sh", "-c", f"rm {QUEUE}/handoff*.json")
+
+
+def test_a_flood_of_one_does_not_delay_another(machine):
+    """120 jobs of bob's wait when alice comes: hers is among the next, whatever lineages he claims."""
+    bundle = give(machine, "bob", f"{EXAMPLES}/passing", "bob-flood")
+    machine.run("systemctl", "stop", WATCHER, timeout_s=50)
+    document = json.dumps({"schema": "handoff/1", "bundle_dir": bundle, "priority": 0})
+    script = f"""
+import json, os, time
+document = json.loads({document!r})
+for number in range(120):
+    with open(f"{QUEUE}/handoff-flood-{{number}}.json", "w") as file:
+        json.dump(document | {{"lineage": f"of-alice-{{number % 9}}", "idempotency_key": f"flood-{{number}}"}}, file)
+"""
+    machine.run("python3", "-c", script, user="bob")
+    machine.run("systemctl", "start", WATCHER)
+    machine.until(lambda: found(machine, "handoff-flood-0.json", "active", "processed/*/*") or active_any(machine))
+    name = drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/passing", "alice-amid"))
+    job = end(machine, name, timeout_s=60)
+    assert outcome(job) == "ok"
+    left = sum(1 for path in machine.at(QUEUE).glob("handoff-flood-*.json"))
+    assert left > 60, f"bob's flood was over before alice's job was done ({left} left): this proved nothing"
+    machine.run("sh", "-c", f"rm -f {QUEUE}/handoff-flood-*.json", user="bob")
+
+
+def active_any(machine) -> list:
+    return list(machine.at(f"{QUEUE}/active").iterdir())
+
+
+def test_a_job_is_its_files_owners_however_it_came_there(machine):
+    """Through a hard link that somebody else made, and through a directory that passes another's group on."""
+    bundle = give(machine, "alice", f"{EXAMPLES}/passing", "alice-linked")
+    document = json.dumps({"schema": "handoff/1", "bundle_dir": bundle, "idempotency_key": "handoff-linked"})
+    alice, bob = (int(machine.run("id", "-u", user).stdout) for user in ("alice", "bob"))
+    machine.run("install", "-d", "-o", "bob", "-g", "repairlab-submit", "-m", "2777", "/home/drop")
+    machine.run("tee", "/home/drop/alice.json", stdin=document, user="alice")
+    # root is not asked whose file it links: as anyone is not where fs.protected_hardlinks is 0.
+    machine.run("ln", "/home/drop/alice.json", f"{QUEUE}/handoff-linked.json")
+    job = end(machine, "handoff-linked")
+    assert json.loads((job / "claim").read_bytes())["submitter"] == alice
+    assert outcome(job) == "ok"
+    assert (job / "job.json").stat().st_nlink == 1, "what is run is a copy that nobody else has a name of"
+    before = (job / "job.json").read_text()
+    machine.run("sh", "-c", "echo forged >/home/drop/alice.json", user="alice")
+    assert (job / "job.json").read_text() == before
+    name = drop(machine, "bob", bundle)
+    assert json.loads((end(machine, name) / "claim").read_bytes())["submitter"] == bob
+
+
+def test_what_another_user_owns_goes_in_two_steps_and_nothing_else_does(machine):
+    """The service has no capability: it renames, and systemd-tmpfiles empties."""
+    bundle = f"{STATE}/bundles/alice-hostile"
+    machine.run("mkdir", bundle, user="alice")
+    machine.run("python3", "-c", HOSTILE, bundle, user="alice")
+    machine.run("ln", "-s", "/etc", f"{STATE}/bundles/.expired-link", user="alice")
+    odd = f"{QUEUE}/handoff-directory.json"
+    machine.run("cp", "-r", f"{EXAMPLES}/passing", odd, user="alice")
+    submitted = json.loads(repairlab(machine, "alice", "--json", "submit", f"{EXAMPLES}/passing").stdout)["data"]["id"]
+    machine.until(lambda: list(machine.at(QUEUE).glob(f"processed/*/*/{submitted}")), 60)
+    machine.run("find", bundle, "-exec", "touch", "-h", "-d", "2020-01-01", "{}", "+")
+    before = machine.run("sh", "-c", "find /etc -printf '%p %m %U %s\n' | sort | sha256sum").stdout
+    # As of a month from now everything is old, and `--now` is the same program in the same unit.
+    machine.run("mkdir", "-p", "/run/systemd/system/repairlab-cleanup.service.d")
+    override = "[Service]\nExecStart=\nExecStart=/usr/local/bin/repairlab-cleanup --now 2100-01-01T00:00:00Z\n"
+    machine.run("tee", "/run/systemd/system/repairlab-cleanup.service.d/now.conf", stdin=override)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "repairlab-cleanup.service")
+    told = machine.show("repairlab-cleanup.service", "Result", "CapabilityBoundingSet", "AmbientCapabilities")
+    assert told == {"Result": "success", "CapabilityBoundingSet": "", "AmbientCapabilities": ""}
+    left = [path.name for path in machine.at(f"{STATE}/bundles").iterdir()]
+    assert [name for name in left if not name.startswith(".expired-")] == []
+    assert any((path / "readonly").exists() for path in machine.at(f"{STATE}/bundles").iterdir())
+    assert not machine.at(odd).exists()
+    machine.run("systemctl", "start", "systemd-tmpfiles-clean.service")
+    assert machine.show("systemd-tmpfiles-clean.service", "Result")["Result"] == "success"
+    machine.run("systemctl", "start", "repairlab-cleanup.service")
+    machine.run("systemctl", "stop", WATCHER, timeout_s=50)
+    machine.run("systemctl", "start", WATCHER)  # sweeps its queue when it starts
+    machine.until(lambda: not list(machine.at(QUEUE).glob(".expired-*")))
+    assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
+    assert machine.run("sh", "-c", "find /etc -printf '%p %m %U %s\n' | sort | sha256sum").stdout == before
+
+
+def test_the_boot_removes_what_hides_from_the_daily_round(machine):
+    """Sticky files and depths that systemd-tmpfiles --clean passes over; and a boot is not failed by any of it."""
+    name = f"{STATE}/bundles/.expired-stubborn"
+    machine.run("mkdir", name, user="alice")
+    machine.run("sh", "-c", f"touch {name}/sticky; chmod 1644 {name}/sticky", user="alice")
+    machine.run("systemctl", "start", "systemd-tmpfiles-clean.service")
+    assert machine.at(name).exists(), "the control: the daily round does not"
+    machine.run("sync")
+    machine.reboot()
+    assert not machine.at(name).exists()
+    assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
+    for user in ("alice", "bob"):
+        assert outcome(end(machine, drop(machine, user, give(machine, user, f"{EXAMPLES}/passing", f"{user}-again"))))
