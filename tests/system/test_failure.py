@@ -151,6 +151,26 @@ def test_a_cleanup_that_fails_is_written_down_too(quick):
     quick.run("systemctl", "start", "repairlab-cleanup.service")
 
 
+def test_a_socket_that_fails_is_written_down_with_what_the_manager_tells_over_the_bus(quick):
+    """systemd tells of services in the environment; of other units only who asks it knows."""
+    socket = "repairlab-sandbox.socket"
+    drop_in = f"/etc/systemd/system/{socket}.d/test.conf"
+    before = written(quick)
+    quick.run("mkdir", "-p", drop_in.rpartition("/")[0])
+    quick.run("tee", drop_in, stdin="[Socket]\nExecStartPre=/bin/false\n")
+    quick.run("systemctl", "daemon-reload")
+    try:
+        assert quick.run("systemctl", "restart", socket, check=False).returncode != 0
+        _, found = new(quick, before)
+        assert (found.unit, found.result, found.restarts) == (socket, "exit-code", None)
+        assert found.invocation_id == quick.show(socket, "InvocationID")["InvocationID"]
+        assert any("Failed with result 'exit-code'" in line.message for line in found.journal)
+    finally:
+        quick.run("rm", drop_in)
+        quick.run("systemctl", "daemon-reload")
+        quick.run("systemctl", "start", socket)
+
+
 def test_old_escalations_go_with_the_cleanup(machine):
     path = f"{STATE}/escalations/{WATCHER}-{'0' * 32}.json"
     machine.run("sh", "-c", f"mkdir -p {path.rpartition('/')[0]} && touch -d '31 days ago' {path}", user="repairlab")
@@ -204,6 +224,11 @@ def sandboxes(lab: Lab) -> list[str]:
     return lab.run("sh", "-c", find, check=False).stdout.split()
 
 
+def sleeps(lab: Lab) -> bool:
+    """Whether a test of `slow` is being run: its process sleeps in the kernel."""
+    return lab.run("sh", "-c", "grep -qs nanosleep /proc/[0-9]*/wchan", check=False).returncode == 0
+
+
 def events(job: Path) -> list[str]:
     """What happened to a job, in order."""
     return [json.loads(line)["event"] for line in (job / "attempts.jsonl").read_text().splitlines()]
@@ -222,7 +247,8 @@ def test_what_is_killed_in_the_middle_of_an_attempt_counts_once_and_the_job_ends
 ):
     label = f"killed-{request.node.callspec.id}"
     name = drop(impatient, "alice", slow(impatient, "alice", label, 1), lineage=label)
-    impatient.until(lambda: active(impatient, name) and sandboxes(impatient))
+    # Not sooner: a sandbox that dies before it has begun is trouble of ours, and counts against nobody.
+    impatient.until(lambda: active(impatient, name) and sleeps(impatient))
     (job,) = active(impatient, name)
     before = main_pid(impatient)
     found = victims(impatient, job)
