@@ -10,6 +10,9 @@ STATE = "/var/lib/repairlab"
 QUEUE = f"{STATE}/spool/repair"
 CHALLENGERS = f"{STATE}/spool/challengers"
 WATCHER = "repairlab-queue-watcher.service"
+SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
+# Every unit that is shipped for the system's manager, templates among them.
+UNITS = sorted(path.name for path in SYSTEMD.glob("repairlab*.*") if path.is_file() and path.suffix != ".catalog")
 SOURCE = "/usr/src/repairlab"  # where the machine has the project
 EXAMPLES = f"{SOURCE}/examples"
 _numbers = itertools.count(1)

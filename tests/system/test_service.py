@@ -11,6 +11,7 @@ from people import (
     QUEUE,
     SOURCE,
     STATE,
+    UNITS,
     WATCHER,
     active,
     back_again,
@@ -25,7 +26,6 @@ from people import (
 
 from repairlab.journal import Event
 
-UNITS = [WATCHER, "repairlab-cleanup.service", "repairlab-cleanup.timer"]
 DROP_IN = f"/etc/systemd/system/{WATCHER}.d/test.conf"
 CONFIG = "/etc/repairlab/config.toml"
 
@@ -248,7 +248,8 @@ def test_installing_again_changes_nothing_and_disturbs_nobody(machine):
 
 
 def test_systemd_analyze_has_nothing_to_say(machine):
-    paths = [machine.show(unit, "FragmentPath")["FragmentPath"] for unit in UNITS]
+    paths = [machine.show(unit.replace("@.", "@x."), "FragmentPath")["FragmentPath"] for unit in UNITS]
+    assert [path.rpartition("/")[2] for path in paths] == UNITS
     told = machine.run("systemd-analyze", "verify", *paths)
     assert told.stdout + told.stderr == ""
 

@@ -1,8 +1,6 @@
 """Taking it away: the data stays unless it is asked to go, and a second time finds nothing to do."""
 
-from people import EXAMPLES, SOURCE, STATE, WATCHER, drop, end, give, outcome
-
-UNITS = (WATCHER, "repairlab-cleanup.service", "repairlab-cleanup.timer")
+from people import EXAMPLES, SOURCE, STATE, UNITS, WATCHER, drop, end, give, outcome
 
 
 def test_uninstalling_leaves_the_data_and_purging_takes_it(new_machine, staged):
@@ -17,7 +15,7 @@ def test_uninstalling_leaves_the_data_and_purging_takes_it(new_machine, staged):
         assert (job / "telemetry.json").exists()
         assert machine.at("/etc/repairlab/config.toml").exists()
         for unit in UNITS:
-            told = machine.show(unit, "LoadState", "ActiveState")
+            told = machine.show(unit.replace("@.", "@x."), "LoadState", "ActiveState")
             assert told == {"LoadState": "not-found", "ActiveState": "inactive"}
         left = machine.run("find", "/usr/local", "/etc/systemd", "-name", "*repairlab*", "-o", "-path", "*/repairlab/*")
         assert left.stdout == ""
@@ -32,7 +30,11 @@ def test_uninstalling_leaves_the_data_and_purging_takes_it(new_machine, staged):
         again = end(machine, drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "again")))
         assert outcome(again) == "ok"
 
+        # Also one that has failed, and waits for its one more chance.
+        machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\nno_such_key = 1\n")
+        assert machine.run("systemctl", "restart", WATCHER, check=False).returncode != 0
         machine.run(f"{SOURCE}/deploy/uninstall", "--purge", timeout_s=60)
+        assert machine.run("systemctl", "list-units", "--all", "--no-legend", "repairlab*").stdout == ""
         assert not machine.at(STATE).exists()
         assert not machine.at("/etc/repairlab").exists()
         again = machine.run(f"{SOURCE}/deploy/uninstall", "--purge", timeout_s=60)
