@@ -31,7 +31,7 @@ man:
 
 bench:
 	$(PY) bench/latency.py
-	for program in $(wildcard bench/throughput.py) bench/hints.py; do $(PY) $$program || exit; done
+	for program in $(wildcard bench/throughput.py) bench/hints.py bench/sandbox.py; do $(PY) $$program || exit; done
 
 torture:
 	$(PY) bench/torture.py --seconds 30

@@ -1,0 +1,172 @@
+"""Untrusted code under a real service manager: a unit for each sandbox, whom it serves, what is left of it, how exposed
+it and all other units are."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from people import EXAMPLES, SOURCE, WATCHER, active, drop, end, found, give, outcome, slow
+
+HERE = Path(__file__).parent
+SOCKET = "repairlab-sandbox.socket"
+LIMIT = f"/etc/systemd/system/{SOCKET}.d/test.conf"
+THRESHOLD = "3"  # tenths of a point of ten
+CONNECT = """
+import socket, sys, time
+connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+connection.connect("/run/repairlab/sandbox.sock")
+print("connected", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def manager(machine) -> dict[str, str]:
+    """The environment in which alice speaks to a manager of her own, which has the socket."""
+    machine.run("loginctl", "enable-linger", "alice")
+    uid = machine.run("id", "-u", "alice").stdout.strip()
+    env = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{uid}/bus"}
+    machine.until(lambda: machine.run("test", "-S", f"/run/user/{uid}/bus", check=False).returncode == 0)
+    machine.run("systemctl", "--user", "enable", "--now", SOCKET, user="alice", env=env)
+    return env
+
+
+@pytest.fixture(scope="module")
+def python(machine) -> str:
+    """The interpreter of the installed release."""
+    shebang = machine.run("head", "-n1", "/usr/local/bin/repairlab").stdout
+    return shebang.removeprefix("#!").split()[0]
+
+
+def kept(machine: Lab, python: str, tier: str, user: str, env: dict[str, str]) -> dict:
+    machine.at(f"{SOURCE}/promises.py").write_bytes((HERE / "promises.py").read_bytes())
+    told = machine.run(python, "-I", f"{SOURCE}/promises.py", tier, user=user, env=env, timeout_s=60)
+    return json.loads(told.stdout)
+
+
+@pytest.mark.parametrize(
+    ("tier", "setting", "user"),
+    [("systemd", "systemd", "repairlab"), ("systemd-user", "systemd", "alice"), ("landlock", "landlock", "alice")],
+)
+def test_a_tier_keeps_its_promises(machine, python, manager, tier, setting, user, record_property):
+    told = kept(machine, python, setting, user, manager if user == "alice" else {})
+    record_property("start_s", told["start_s"])
+    assert told["tier"] == tier
+    assert told["probe"][setting] is True
+    seen = told["seen"]
+    assert seen["work"] == []
+    assert not {"HOME", "PATH"} - set(seen["environ"])
+    assert not {name for name in seen["environ"] if name.startswith(("XDG", "DBUS", "INVOCATION", "JOURNAL"))}
+    assert told["exit"] == ["exited", 5, None]
+    assert told["signal"] == ["signalled", None, 11]
+    assert told["killed"] == ["killed", None, 9]
+    assert told["wall"] == ["wall_s", None, 9]
+    assert told["daemon"] == ["exited", 3, None]
+    assert told["memory"] == ["memory_mb", None, 9]
+    assert told["traceback"].endswith("ZeroDivisionError: division by zero\n")
+    assert told["descriptors"] == 0
+    assert told["together"]["victim"] is None, "one sandbox has ended another"
+    if tier == "landlock":  # no mounts: one directory on the disk, which is looked at
+        assert seen["writable"] == ["."]
+    else:
+        assert seen["writable"] == [".", "/tmp", "/var/tmp", "/dev/shm"]
+        assert seen["sizes"] == [256, 64, 64, 16]
+        assert told["file"] == "fits"
+    assert len(seen["processes"]) <= 1, "a sandbox sees other processes"
+    if tier == "systemd":
+        assert seen["uid"] != told["together"]["uid"], "two sandboxes share a user"
+        assert {seen["uid"], told["together"]["uid"]} <= set(range(61184, 65520))
+
+
+def test_the_watchers_jobs_run_in_units_and_nothing_is_left_of_them(machine):
+    job = end(machine, drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/invoices", "tiers")))
+    assert outcome(job) == "ok"
+    assert json.loads((job / "telemetry.json").read_bytes())["sandbox"] == "systemd"
+    machine.until(lambda: not units(machine))
+    assert "repairlab-sandbox" not in machine.run("ls", "/tmp", "/var/tmp", "/run/systemd/propagate").stdout
+    assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
+    assert machine.journal("PRIORITY=6", SYSLOG_IDENTIFIER="repairlab-sandbox") == [], "a line for each sandbox"
+
+
+def units(machine: Lab) -> list[str]:
+    told = machine.run("systemctl", "list-units", "--all", "--no-legend", "--plain", "repairlab-sandbox@*").stdout
+    return [line.split()[0] for line in told.splitlines()]
+
+
+@pytest.mark.parametrize("user", ["alice", "mallory"])
+def test_nobody_but_the_service_starts_a_sandbox(machine, user):
+    told = machine.run("/usr/bin/python3", "-c", CONNECT, "0", user=user, check=False)
+    assert "Permission denied" in told.stderr
+    assert "connected" in machine.run("/usr/bin/python3", "-c", CONNECT, "0", user="repairlab").stdout, "the control"
+
+
+def test_a_sandbox_ends_with_the_agent_that_asked_for_it(machine):
+    machine.until(lambda: not units(machine))
+    name = drop(machine, "alice", slow(machine, "alice", "orphaned-sandbox", 8))
+    (unit, *_) = machine.until(lambda: units(machine))
+    asker = int(unit.split("-")[-2])  # …@NUMBER-PID-UID.service
+    machine.run("kill", "-KILL", str(asker))
+    machine.until(lambda: unit not in units(machine), 5)
+    assert outcome(end(machine, name)) == "ok", "it is tried again"
+
+
+def test_a_refused_connection_is_back_pressure_and_counts_against_nobody(machine):
+    machine.run("mkdir", "-p", LIMIT.rpartition("/")[0])
+    machine.run("tee", LIMIT, stdin="[Socket]\nMaxConnections=1\n")
+    try:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", SOCKET)
+        holder = ["/usr/bin/python3", "-c", CONNECT, "40"]
+        machine.run("systemd-run", "--quiet", "--unit=holder", "--uid=repairlab", *holder)
+        machine.until(lambda: units(machine))
+        name = drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "refused"))
+        machine.until(lambda: deferred(machine, name))
+        machine.run("systemctl", "stop", "holder")
+        job = end(machine, name)
+        assert outcome(job) == "ok"
+        events = [json.loads(line)["event"] for line in (job / "attempts.jsonl").read_text().splitlines()]
+        assert not {"failed", "crashed", "orphaned"} & set(events), events
+        assert "deferred" in events
+    finally:
+        machine.run("rm", "-f", LIMIT)
+        machine.run("systemctl", "stop", "holder", check=False)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", SOCKET)
+
+
+def deferred(machine: Lab, name: str) -> bool:
+    return any(
+        '"deferred"' in (job / "attempts.jsonl").read_text()
+        for job in found(machine, name, "active", "deferred")
+        if (job / "attempts.jsonl").exists()
+    )
+
+
+def test_the_socket_can_be_started_anew_while_the_watcher_runs(machine):
+    machine.run("systemctl", "restart", SOCKET)
+    assert outcome(end(machine, drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "anew")))) == "ok"
+
+
+def test_the_doctor_proves_the_tiers_by_running_them(machine):
+    checks = json.loads(machine.run("repairlab", "doctor", "--json", check=False).stdout)["data"]
+    told = {check["why"].split(":")[0]: check["status"] for check in checks if check["name"] == "sandbox"}
+    assert told["systemd"] == told["bubblewrap"] == "ok"
+    assert told["landlock"] == "warn"  # root asks, and it does not confine root
+
+
+def test_no_unit_that_has_run_its_job_is_exposed(machine, record_property):
+    """`systemd-analyze security` fails for what is above the threshold; measured on running or ended units."""
+    machine.run("systemctl", "start", "repairlab-cleanup.service")
+    machine.run("systemctl", "start", f"repairlab-failure@{WATCHER}.service", check=False)
+    name = drop(machine, "alice", slow(machine, "alice", "exposed", 3))
+    (sandbox, *_) = machine.until(lambda: units(machine))
+    for unit in (WATCHER, sandbox, "repairlab-cleanup.service", f"repairlab-failure@{WATCHER}.service"):
+        assert machine.show(unit, "ExecMainStartTimestampMonotonic")["ExecMainStartTimestampMonotonic"] != "0"
+        told = machine.run("systemd-analyze", "security", "--no-pager", f"--threshold={THRESHOLD}", unit, check=False)
+        record_property(unit, told.stdout.strip().splitlines()[-1])
+        assert told.returncode == 0, told.stdout
+    assert outcome(end(machine, name)) == "ok"
+    control = machine.run("systemd-analyze", "security", f"--threshold={THRESHOLD}", "dbus.service", check=False)
+    assert control.returncode != 0, "the threshold lets anything through"
+    assert not active(machine, name)
