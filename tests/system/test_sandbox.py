@@ -143,9 +143,16 @@ def deferred(machine: Lab, name: str) -> bool:
     )
 
 
-def test_the_socket_can_be_started_anew_while_the_watcher_runs(machine):
-    machine.run("systemctl", "restart", SOCKET)
-    assert outcome(end(machine, drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "anew")))) == "ok"
+def test_without_the_socket_jobs_wait_uncounted_and_the_journal_says_what_to_do(machine):
+    machine.run("systemctl", "stop", SOCKET)
+    name = drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "anew"))
+    machine.until(lambda: deferred(machine, name))
+    told = [entry["MESSAGE"] for entry in machine.journal(_SYSTEMD_UNIT=WATCHER)]
+    assert any("repairlab-sandbox.socket" in message for message in told), told[-3:]
+    machine.run("systemctl", "start", SOCKET)
+    job = end(machine, name)
+    assert outcome(job) == "ok"
+    assert json.loads((job / "telemetry.json").read_bytes())["sandbox"] == "systemd"
 
 
 def test_the_doctor_proves_the_tiers_by_running_them(machine):

@@ -340,9 +340,10 @@ def fix_for(said: str) -> str:
     """Return what a person does about bwrap's last words."""
     if re.search(r"new namespace|user namespace|uid map|Operation not permitted|No permissions", said):
         return forbidden() or (
-            "allow unprivileged user namespaces: in a unit with RestrictNamespaces=, start repairlab-sandbox.socket "
-            "instead; in a container, run it with --security-opt seccomp=unconfined"
+            "allow unprivileged user namespaces; in a container, run it with --security-opt seccomp=unconfined"
         )
+    if "/proc/sys/kernel/overflowuid" in said:  # ProcSubset=pid: a unit that has a sandbox elsewhere
+        return "systemctl enable --now repairlab-sandbox.socket: nothing untrusted can be started in this unit itself"
     if "Unknown option" in said:
         return "install bubblewrap 0.7 or later"
     return "see the message; `repairlab doctor` tries again"
