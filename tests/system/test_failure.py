@@ -1,10 +1,12 @@
 """Units that fail: what is written down, what comes back by itself, what waits for a person."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def quick(machine):
 
 def written(lab: Lab) -> dict[Path, Escalation]:
     """Every escalation there is."""
-    found = lab.at(f"{STATE}/escalations").glob("*")
+    found = lab.at(f"{STATE}/escalations").glob("*.json")
     return {path: documents.decode(path.read_bytes(), Escalation) for path in found}
 
 
@@ -266,9 +268,9 @@ def test_what_is_killed_in_the_middle_of_an_attempt_counts_once_and_the_job_ends
 # --- a new release in the middle of an attempt ------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def released(staged, tmp_path_factory, outer_environment) -> Path:
-    """What `staged` is, of a changed source: a root directory with a release of another name."""
+@pytest.fixture(scope="module", autouse=True)
+def _releasing(staged, tmp_path_factory, outer_environment) -> Iterator[tuple[Path, subprocess.Popen]]:
+    """What `staged` is, of a changed source, made while other tests wait: its root directory, and who makes it."""
     root = tmp_path_factory.mktemp("released")
     root.chmod(0o755)
     project = root / SOURCE.lstrip("/")
@@ -276,8 +278,19 @@ def released(staged, tmp_path_factory, outer_environment) -> Path:
     with (project / "src/repairlab/__init__.py").open("a") as file:
         file.write("\n# The next release.\n")
     argv = [project / "deploy/install", "--root", root]
-    done = subprocess.run(argv, env=outer_environment, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    options = {"env": outer_environment, "cwd": "/", "start_new_session": True, "text": True}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options) as maker:
+        yield root, maker
+        if maker.poll() is None:
+            os.killpg(maker.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def released(_releasing) -> Path:
+    """A root directory with a release of another name than the machine's."""
+    root, maker = _releasing
+    said, _ = maker.communicate(timeout=100)
+    assert maker.returncode == 0, said
     return root
 
 
