@@ -149,6 +149,16 @@ def test_status_and_doctor_name_what_is_open_until_it_is_removed(machine):
     assert str(path) in told.stderr
     (check,) = json.loads(repairlab("doctor", "--only", "escalations", "--json").stdout)["data"]
     assert (check["status"], UNIT in check["why"], str(path) in check["fix"]) == ("warn", True, True)
+    # A night of the same failure is one line, about the last one.
+    os.utime(path, (1, 1))
+    machine.run(MONITOR_INVOCATION_ID="3" * 32)
+    _, last = machine.written()
+    (check,) = json.loads(repairlab("doctor", "--only", "escalations", "--json").stdout)["data"]
+    assert check["fix"] == f"read {last} and do what it says, then remove it and the 1 before it"
+    assert [line for line in repairlab("status").stderr.splitlines() if "a unit failed" in line] == [
+        f"repairlab: a unit failed: read {last}, then remove it (1 more: `repairlab doctor --only escalations`)"
+    ]
+    last.unlink()
     path.unlink()
     assert json.loads(repairlab("status", "--json").stdout)["data"]["escalations"] == []
     (check,) = json.loads(repairlab("doctor", "--only", "escalations", "--json").stdout)["data"]

@@ -61,8 +61,10 @@ def _complain(app: App, data: dict[str, Any]) -> None:
         output.say(f"repairlab: nothing has been handed in at {app.root} yet")
     if not data["watchers"]:
         output.say("repairlab: no watcher runs: jobs wait; `repairlab doctor --only watcher` says how to start one")
-    for path in data["escalations"]:
-        output.say(f"repairlab: a unit failed: read {path}, then remove it")
+    if data["escalations"]:
+        more = len(data["escalations"]) - 1
+        others = f" ({more} more: `repairlab doctor --only escalations`)" if more else ""
+        output.say(f"repairlab: a unit failed: read {data['escalations'][-1]}, then remove it{others}")
     floor = app.settings.watcher.min_free_mb << 20
     if data["free_bytes"] is not None and data["free_bytes"] < floor:
         free = output.size(data["free_bytes"])

@@ -131,9 +131,11 @@ def disk(app: App) -> Iterator[Check]:
 def escalations(app: App) -> Iterator[Check]:
     """Whether units failed since somebody last looked: each such file is open until it is removed."""
     found = escalations_of(app.root)
-    for path in found:
-        fix = f"read {path} and do what it says, then remove it"
-        yield Check("escalations", Status.WARN, f"{path.name.rpartition('-')[0]} failed at {_written(path)}", fix)
+    by_unit = {path.name.rpartition("-")[0]: path for path in found}  # the last one stays
+    for unit, path in by_unit.items():
+        older = sum(other.name.startswith(f"{unit}-") for other in found) - 1
+        fix = f"read {path} and do what it says, then remove it" + (f" and the {older} before it" if older else "")
+        yield Check("escalations", Status.WARN, f"{unit} failed at {_written(path)}", fix)
     if not found:
         yield Check("escalations", Status.OK, "no unit has failed, as far as you may see")
 
