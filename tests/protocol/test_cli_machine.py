@@ -77,7 +77,7 @@ def test_the_doctor_tells_each_check_with_its_fix(root, queue):
     names = {check["name"] for check in checks}
     assert names - {"linger"} == {
         *["python", "packages", "journal", "config", "sandbox", "state", "queue", "bundles", "disk", "inotify", "clock"]
-    } | ({"memory", "watcher"})
+    } | ({"memory", "watcher", "escalations"})
 
 
 def test_the_doctor_fails_where_jobs_would_not_run(root, queue, tmp_path):
