@@ -2,12 +2,14 @@
 
 import json
 import os
+from datetime import UTC, datetime
 
 import pytest
-from people import CHALLENGERS, EXAMPLES, QUEUE, STATE, WATCHER, challengers, drop, end, found, give, outcome
+from people import CHALLENGERS, EXAMPLES, QUEUE, STATE, WATCHER, challengers, drop, end, give, outcome
+
+from repairlab.sandbox.bundle import tree_hash
 
 PEOPLE = ("alice", "bob", "rita", "mallory")
-BY_NAME = {"REPAIRLAB_ROOT": STATE}
 HOSTILE = """
 import os, sys
 os.chdir(sys.argv[1])
@@ -269,7 +271,7 @@ for number in range(120):
 """
     machine.run("python3", "-c", script, user="bob")
     machine.run("systemctl", "start", WATCHER)
-    machine.until(lambda: found(machine, "handoff-flood-0.json", "active", "processed/*/*") or active_any(machine))
+    machine.until(lambda: list(machine.at(f"{QUEUE}/active").iterdir()))
     name = drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/passing", "alice-amid"))
     job = end(machine, name, timeout_s=60)
     assert outcome(job) == "ok"
@@ -278,8 +280,21 @@ for number in range(120):
     machine.run("sh", "-c", f"rm -f {QUEUE}/handoff-flood-*.json", user="bob")
 
 
-def active_any(machine) -> list:
-    return list(machine.at(f"{QUEUE}/active").iterdir())
+def test_failures_of_one_do_not_count_against_another(machine):
+    """bob has had the very bundle fail three times that alice hands in."""
+    bob = int(machine.run("id", "-u", "bob").stdout)
+    sources = {user: f"/home/{user}/same" for user in ("alice", "bob")}
+    for user, source in sources.items():
+        machine.run("cp", "-r", f"{EXAMPLES}/passing", source, user=user)
+        machine.run("sh", "-c", f"echo '# the same' >>{source}/slug.py", user=user)
+    bundles = {user: give(machine, user, source, f"{user}-same") for user, source in sources.items()}
+    digest = tree_hash(machine.at(bundles["bob"]))
+    failed = {"event": "failed", "id": "0" * 24, "at": datetime.now(UTC).isoformat()}
+    counted = f"{QUEUE}/fingerprints/{digest}.{bob}"
+    machine.run("tee", counted, stdin=f"{json.dumps(failed)}\n" * 3, user="repairlab")
+    names = {user: drop(machine, user, bundle) for user, bundle in bundles.items()}
+    assert outcome(end(machine, names["alice"])) == "ok"
+    assert outcome(end(machine, names["bob"])) == "hard_fail", "the control: it does count against himself"
 
 
 def test_a_job_is_its_files_owners_however_it_came_there(machine):
@@ -349,3 +364,31 @@ def test_the_boot_removes_what_hides_from_the_daily_round(machine):
     assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
     for user in ("alice", "bob"):
         assert outcome(end(machine, drop(machine, user, give(machine, user, f"{EXAMPLES}/passing", f"{user}-again"))))
+
+
+def files_named(machine, name: str) -> str:
+    return machine.run("find", f"{QUEUE}/processed/ok", "-name", name).stdout.strip()
+
+
+@pytest.mark.usefixtures("_watcher_rests")
+def test_without_lists_a_job_is_closed_rather_than_open(machine):
+    """ramfs has none: modes alone let alice hand in, and nobody but the service and root see what became of it."""
+    machine.run("mount", "-t", "ramfs", "none", STATE)
+    try:
+        machine.run("systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/repairlab.conf", check=False)
+        machine.run("systemctl", "start", WATCHER)
+        name = drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/passing", "alice-unlisted"))
+        path = machine.until(lambda: files_named(machine, "job.json"), 40)
+        assert name in machine.run("cat", path).stdout
+        for user in PEOPLE:
+            assert not may(machine, user, "cat", path), user
+            assert not may(machine, user, "ls", f"{STATE}/bundles"), user
+        assert may(machine, "bob", "sh", "-c", f"echo x >{QUEUE}/note")
+        assert not may(machine, "alice", "rm", "-f", f"{QUEUE}/note")
+        told = json.loads(repairlab(machine, "alice", "--json", "doctor", "--only", "people").stdout)["data"]
+        assert [check["status"] for check in told] == ["warn"]
+        assert "no ACLs" in told[0]["why"]
+        assert repairlab(machine, "alice", "list").returncode == os.EX_NOPERM
+    finally:
+        machine.run("systemctl", "stop", WATCHER, timeout_s=50)
+        machine.run("umount", STATE)

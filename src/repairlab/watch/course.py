@@ -163,13 +163,23 @@ class Course:
         if self._prepared.resumed:
             self._judge(now)
             return
-        known = self.claim.known_failures(self._prepared.sha256)
+        known = self.claim.known_failures(self._fingerprint)
         if known.exhausted:
             others = ", ".join(known.ids[:3])
             reason = f"the same bundle failed {known.in_window} times already, as {others}"
             self._leave(now, "hard_fail", lambda: self.claim.quarantine(reason, fingerprint=known.name), reason)
             return
         self._agent(now)
+
+    @property
+    def _fingerprint(self) -> str:
+        """What failures are counted by: the bundle, and of another user's jobs the user.
+
+        Or whoever has the same code could have it fail three times, with limits that nothing keeps, and so end a job
+        that is not his.
+        """
+        own = self.submitter == os.geteuid()
+        return self._prepared.sha256 if own else f"{self._prepared.sha256}.{self.submitter}"
 
     def _answered(self, end: End, now: float) -> None:
         self._agent_end = end
@@ -199,7 +209,7 @@ class Course:
         # A worker that could not write breaks every rule there is: that is not the job's crash.
         if verdict is Ruling.CRASH and (short := self._told.short()):
             verdict, outcome, reason = Ruling.DEFER, Ruling.DEFER, f"{short}: {reason}"
-        claim, fingerprint = self.claim, self._prepared.sha256 or None
+        claim, fingerprint = self.claim, self._fingerprint if self._prepared.sha256 else None
         fields |= {"wall_s": round(now - self._began, 3)}
         act: dict[Ruling, Callable[[], Job]] = {
             Ruling.FINISH: lambda: claim.finish(reason=reason, **fields),

@@ -73,9 +73,10 @@ class Pressure:
             free = os.statvfs(self._root)
         except OSError as error:
             return f"{self._root}: {error.strerror}"
-        if free.f_bavail * free.f_frsize < max(self._min_free, FULL):
+        # A file system that counts nothing (ramfs) says 0 of 0.
+        if free.f_blocks and free.f_bavail * free.f_frsize < max(self._min_free, FULL):
             return f"less than {self._min_free >> 20} MiB are free on the disk of {self._root}"
-        # Some file systems (btrfs) count no inodes and say 0 of 0.
+        # So does one that makes inodes as it goes (btrfs) of those.
         if self._min_free and free.f_files and free.f_favail < MIN_INODES:
             return f"less than {MIN_INODES} inodes are free on the disk of {self._root}"
         return ""

@@ -28,7 +28,7 @@ def sharing(app: App) -> Iterator[Check]:
 
 
 def _lists(root: Path, queue: Path) -> Check:
-    without = "a submitter loses sight of a job once it is claimed, and may read what others have waiting"
+    without = "nobody sees a job once it is claimed, and submitters may read what others have waiting"
     if not access.supported(queue):
         return Check("people", Status.WARN, f"no ACLs on the file system of {root}: {without}", "mount it with acl")
     entries = access.entries(queue, access.DEFAULT) if os.access(queue, os.R_OK) else []
