@@ -3,7 +3,9 @@
 Without root or systemd-nspawn the tests are skipped with the reason; with CI=true a skip is a failure (strict.py).
 """
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +40,39 @@ def _possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def staged(_possible, tmp_path_factory, outer_environment) -> Path:
+def packaging(request, _possible, tmp_path_factory, outer_environment) -> Iterator[Callable[[], Path]]:
+    """What waits for the Debian package; its build goes on beside the installation that all others wait for."""
+    if not any(item.path.name == "test_package.py" for item in request.session.items):
+        yield lambda: pytest.fail("only test_package.py uses the package")
+        return
+    out = tmp_path_factory.mktemp("deb")
+    quick = {"DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}  # xz takes ten seconds
+    with (out / "log").open("wb") as log:
+        build = subprocess.Popen(
+            [PROJECT / "deploy/deb", out],
+            env=outer_environment | quick,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def package() -> Path:
+        said = f"{build.wait()}\n{(out / 'log').read_text(errors='replace')}"
+        assert build.returncode == 0, said
+        assert "building in a namespace without a network" in said
+        [deb] = out.glob("*.deb")
+        return deb
+
+    yield package
+    if build.poll() is None:  # nobody waited for it
+        os.killpg(build.pid, signal.SIGKILL)
+        build.wait()
+
+
+@pytest.fixture(scope="session")
+def staged(_possible, packaging, tmp_path_factory, outer_environment) -> Path:
     """A root directory with the project's sources, and installed from them by `deploy/install --root`."""
     root = tmp_path_factory.mktemp("staged")
     root.chmod(0o755)  # it becomes somebody's "/"

@@ -34,16 +34,10 @@ pytestmark = pytest.mark.timeout(240)  # the first of them builds the package
 
 
 @pytest.fixture(scope="module")
-def built(_possible, tmp_path_factory, outer_environment) -> list[Path]:
+def built(packaging, tmp_path_factory) -> list[Path]:
     """The package, and the one of a higher version."""
-    at = tmp_path_factory.mktemp("deb")
-    argv = [PROJECT / "deploy/deb", at]
-    quick = {"DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}  # xz takes ten seconds
-    done = subprocess.run(argv, env=outer_environment | quick, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "building in a namespace without a network" in done.stderr
-    deb = Path(done.stdout.strip())
-    return [deb, higher(deb, at / "tree")]
+    deb = packaging()
+    return [deb, higher(deb, tmp_path_factory.mktemp("higher") / "tree")]
 
 
 def higher(deb: Path, tree: Path) -> Path:
@@ -212,7 +206,7 @@ def test_a_job_that_is_in_flight_during_an_upgrade_ends_exactly_once(machine):
     machine.run("mkdir", "-p", "/etc/repairlab")
     machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\ngrace_s = 1\n")
     machine.run("systemctl", "restart", WATCHER)
-    name = drop(lab, "alice", slow(lab, "alice", "inflight", 3))
+    name = drop(lab, "alice", slow(lab, "alice", "inflight", 2))
     lab.until(lambda: active(lab, name))
     before = main_pid(lab)
 
