@@ -235,6 +235,27 @@ def test_what_did_not_run_is_not_started_by_an_upgrade(machine):
     assert machine.lab.show("repairlab-cleanup.timer", "ActiveState") == {"ActiveState": "active"}
 
 
+def test_a_drop_in_comes_into_force_when_another_systemd_understands_it(machine):
+    machine.have()
+    there = f"/usr/lib/systemd/system/{WATCHER}.d/backoff.conf"
+    for version, missing in (("254", 0), ("253", 1)):
+        machine.run("dpkg-trigger", "--by-package=systemd", "/lib/systemd/systemd")
+        machine.run("dpkg", "--triggers-only", "repairlab", env={"SYSTEMD_VERSION": version})
+        assert machine.run("test", "-e", there, check=False).returncode == missing
+
+
+def test_an_installation_from_the_tree_that_hides_the_package_is_pointed_out(machine):
+    hiding = f"/usr/local/lib/systemd/system/{WATCHER}"
+    machine.run("mkdir", "-p", str(Path(hiding).parent))
+    machine.run("tee", hiding, stdin="[Service]\nExecStart=/usr/local/bin/repairlab-queue-watcher\n")
+    try:
+        assert "deploy/uninstall" in machine.install(machine.debs[0])
+    finally:
+        machine.run("rm", hiding)
+        machine.run("systemctl", "daemon-reload")
+    assert "deploy/uninstall" not in machine.install(machine.debs[0])
+
+
 def test_removing_leaves_the_data_and_purging_takes_it(machine):
     machine.serve()
     lab = machine.lab
