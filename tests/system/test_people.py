@@ -22,6 +22,18 @@ for _ in range(100):
     os.mkdir("deep"), os.chdir("deep")
 os.chdir(here)
 """
+RACE = """
+import os, sys
+os.chdir(sys.argv[1])
+open("begun", "w").close()
+while True:
+    try:
+        os.makedirs("swapped/deep/deeper"), open("swapped/file", "w").close(), os.chmod("swapped/deep", 0)
+        os.rename("swapped", "away"), os.symlink(sys.argv[2], "swapped")
+        os.unlink("swapped"), os.rename("away", "swapped")
+    except OSError:
+        os.system("chmod -R 700 . ; rm -rf away swapped")
+"""
 
 
 def repairlab(machine, user: str, *argv: str, env: dict[str, str] | None = None):
@@ -33,6 +45,13 @@ def repairlab(machine, user: str, *argv: str, env: dict[str, str] | None = None)
 
 def may(machine, user: str, *argv: str) -> bool:
     return machine.run(*argv, user=user, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick(machine):
+    """A foreign file, which a service without CAP_LEASE may not lease, is left alone for less than the usual 2 s."""
+    machine.run("tee", "/etc/repairlab/config.toml", stdin="[queue]\nsettle_s = 0.2\n")
+    machine.run("systemctl", "restart", WATCHER)
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +368,25 @@ def test_what_another_user_owns_goes_in_two_steps_and_nothing_else_does(machine)
     machine.until(lambda: not list(machine.at(QUEUE).glob(".expired-*")))
     assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
     assert machine.run("sh", "-c", "find /etc -printf '%p %m %U %s\n' | sort | sha256sum").stdout == before
+
+
+def test_root_by_hand_removes_what_others_own_and_is_led_nowhere_else(machine):
+    """While alice swaps a directory for a link to the victim and back, as quickly as she can."""
+    bundle, victim = f"{STATE}/bundles/alice-race", "/srv/victim"
+    machine.run("sh", "-c", f"mkdir -p {victim}/below; touch {victim}/file {victim}/below/file")
+    machine.run("mkdir", bundle, user="alice")
+    machine.run("systemd-run", "--quiet", "--unit=race", "--uid=alice", "python3", "-c", RACE, bundle, victim)
+    machine.until((machine.at(bundle) / "begun").exists)
+    describe = ["find", victim, "-printf", "%P %m %U %y\n"]
+    before = machine.run(*describe).stdout
+    clean = ["repairlab-cleanup", "--now", "2100-01-01T00:00:00Z"]
+    for _ in range(5):
+        assert machine.run(*clean, check=False).returncode in (0, os.EX_TEMPFAIL)
+    machine.run("systemctl", "stop", "race.service")
+    assert machine.run(*describe).stdout == before
+    machine.run(*clean)
+    machine.run(*clean)  # what was handed over while she was in the way
+    assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
 
 
 def test_the_boot_removes_what_hides_from_the_daily_round(machine):
