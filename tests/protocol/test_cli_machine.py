@@ -209,3 +209,38 @@ def test_config_alone_is_a_question_for_help(root):
     done = run(root, "config")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Print the settings in force.\n" in done.stdout
+
+
+def test_install_is_for_one_person_and_says_who_installs_for_the_machine(root):
+    done = run(root, "install")
+    assert done.returncode == os.EX_USAGE
+    assert "--user" in done.stderr
+    assert "deploy/install as root" in done.stderr
+
+
+def test_install_from_a_source_tree_says_what_it_would_write_and_writes_nothing(root, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    own = {"HOME": str(home), "XDG_DATA_HOME": str(home / "share")}
+    done = run(root, "install", "--user", "--dry-run", "--json", **own)
+    assert done.returncode == 0, done.stderr
+    assert f"{home}/share/systemd/user/repairlab-queue-watcher.service" in done.stderr
+    assert f"{home}/.local/bin/repairlab " in done.stderr
+    assert json.loads(done.stdout)["data"]["units"] == []
+    assert list(home.iterdir()) == []
+
+
+def test_an_installer_that_refuses_is_passed_on_with_what_it_said(root, tmp_path):
+    done = run(root, "install", "--user", "--dry-run", HOME=str(tmp_path), PYTHON="/nonexistent/python")
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert "no Python 3.11 or newer in PYTHON=/nonexistent/python" in done.stderr
+
+
+def test_a_repairlab_without_units_says_where_to_get_them(tmp_path):
+    shutil.copytree(BIN.parent / "src/repairlab", tmp_path / "repairlab")
+    start = f"import sys; sys.path.insert(0, '{tmp_path}'); from repairlab.errors import reported; "
+    start += "from repairlab.operate.main import main; sys.exit(reported(main, sys.argv[1:]))"
+    argv = [sys.executable, "-c", start, "install", "--user"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert "install the package, or run `deploy/install --user`" in done.stderr
