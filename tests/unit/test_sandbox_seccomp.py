@@ -56,7 +56,7 @@ def test_the_filter_decides_as_its_table_says(decide):
     denied = {numbers[column] for numbers in (*seccomp.DENIED.values(), *seccomp.AS_IF_OLDER.values())}
     denied |= set(seccomp.X86_ONLY.values()) if column == 0 else set()
     assert len(denied) == len(seccomp.DENIED) + len(seccomp.AS_IF_OLDER) + (len(seccomp.X86_ONLY) if column == 0 else 0)
-    depends = {seccomp.SOCKET[column], seccomp.SOCKETPAIR[column]}
+    depends = {call[column] for call in (seccomp.SOCKET, seccomp.SOCKETPAIR, seccomp.IOPRIO_SET)}
     assert not depends & denied
     for number in set(range(500)) - depends:
         assert (decide(number) == "allow") == (number not in denied), number
@@ -81,6 +81,16 @@ def test_sockets_are_of_few_families_and_protocols(decide, above):
             told = decide(seccomp.SOCKET, family | above, 1, protocol | above)
             assert (told == "allow") == (protocol in allowed.get(family, ())), (family, protocol)
         assert (decide(seccomp.SOCKETPAIR, family | above) == "allow") == (family == 1)
+
+
+def test_limits_and_priorities_are_set_for_oneself_alone(decide):
+    for call in seccomp.TO_ITSELF.values():
+        assert decide(call, 0) == "allow"
+        assert decide(call, 1) == decide(call, 4711) == errno.EPERM
+    for call, process in ((seccomp.SETPRIORITY, 0), (seccomp.IOPRIO_SET, 1)):
+        assert decide(call, process, 0) == "allow"
+        assert decide(call, process, 1) == errno.EPERM
+        assert decide(call, 2, 0) == errno.EPERM  # a group, a user
 
 
 @pytest.mark.parametrize("above", [0, *ANY])

@@ -104,6 +104,17 @@ DENIED = {
     "lookup_dcookie": (212, 18),
 }
 X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "ustat": 136, "sysfs": 139}
+# What a process may do to any other of its user, signals and traces apart: only to itself (0) here. Lowering another's
+# hard limits kills it.
+TO_ITSELF = {
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+}
+SETPRIORITY, PRIO_PROCESS = (141, 140), 0
+IOPRIO_SET, IOPRIO_PROCESS = (251, 30), 1
 CLONE, SOCKET, SOCKETPAIR, PERSONALITY = (56, 220), (41, 198), (53, 199), (135, 92)
 MMAP, MPROTECT, PKEY_MPROTECT = (9, 222), (10, 226), (329, 288)
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
@@ -157,6 +168,13 @@ def _streams() -> bytes:
     return other + _argument(1) + _step(AND, SOCKET_TYPE) + _one_of([STREAM], errno.EAFNOSUPPORT)
 
 
+def _whom(process: int) -> bytes:
+    """Refuse to act on anything but this process: a kind other than `process`, a number other than 0."""
+    return (
+        _argument(0) + _step(JUMP_EQUAL, process, 1, 0) + _end(errno.EPERM) + _argument(1) + _one_of([0], errno.EPERM)
+    )
+
+
 def _map() -> bytes:
     """Refuse a mapping that is writable and executable at once."""
     writable = _step(JUMP_BITS, PROT_WRITE, 0, 1) + _end(errno.EPERM) + _end()
@@ -203,6 +221,9 @@ def _decisions(sockets: bool) -> Iterator[tuple[tuple[int, int], bytes]]:
     yield SOCKET, _socket() if sockets else _end(errno.EAFNOSUPPORT)
     yield SOCKETPAIR, _argument(0) + (_one_of([AF_UNIX], errno.EAFNOSUPPORT) if sockets else _streams())
     yield PERSONALITY, _argument(0) + _one_of(PERSONALITIES, errno.EPERM)
+    yield from ((numbers, _argument(0) + _one_of([0], errno.EPERM)) for numbers in TO_ITSELF.values())
+    yield SETPRIORITY, _whom(PRIO_PROCESS)
+    yield IOPRIO_SET, _whom(IOPRIO_PROCESS)
     yield MMAP, _map()
     yield MPROTECT, _protect()
     yield PKEY_MPROTECT, _protect()
