@@ -181,13 +181,12 @@ class Landlocked(Shimmed):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(START_S)
         source = str(Path(repairlab.__file__).resolve().parents[1])
-        # The shell gives the connection the number that systemd would.
-        exchange = ["/bin/sh", "-c", f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-', "sh"]
+        # The shell gives the connection the number that systemd would; dash knows no number above 9.
+        exchange = ["/bin/sh", "-c", 'exec "$@" 3<&0 0</dev/null', "sh"]
         with theirs:
             process = subprocess.Popen(
                 [*exchange, sys.executable, "-I", "-c", SHIM.format(path=source)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                stdin=theirs.fileno(),
                 env={},
                 cwd="/",
                 start_new_session=True,
@@ -237,8 +236,12 @@ class _Service:
             raise Unavailable(str(why), field="sandbox.tier", fix="`repairlab doctor` tries every tier")
 
     def _told(self) -> dict[str, Any] | None:
+        """Return what the shim says; None for its end, and for what it never says, after which nothing counts."""
         said = self._control.recv(1 << 16)
-        return dict(json.loads(said)) if said else None
+        try:
+            return dict(json.loads(said)) if said else None
+        except (ValueError, TypeError, RecursionError):
+            return None
 
     def fileno(self) -> int:
         return self._control.fileno()
@@ -262,14 +265,22 @@ class _Service:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        if told is None:
-            return Ended(Why.SIGNALLED, None, signal.SIGKILL)
-        return Ended(Why(told["why"]), told["code"], told["signal"])
+        return _ended(told)
 
     def close(self) -> None:
         self._control.close()
         if self._work is not None:
             remove_tree(Path(self._work))
+
+
+def _ended(told: Mapping[str, Any] | None) -> Ended:
+    """Return the shim's last word as what it means; none, or another, is that of a shim that was killed."""
+    try:
+        ended = Ended(Why((told or {})["why"]), (told or {})["code"], (told or {})["signal"])
+    except (KeyError, ValueError):
+        return Ended(Why.SIGNALLED, None, signal.SIGKILL)
+    sound = all(number is None or type(number) is int for number in (ended.code, ended.signal))
+    return ended if sound else Ended(Why.SIGNALLED, None, signal.SIGKILL)
 
 
 def _busy(why: str) -> TemporaryFailure:
