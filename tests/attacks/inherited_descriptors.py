@@ -5,21 +5,11 @@ secret = parameters["secret"].encode()
 
 
 def taken(fd):
-    path = f"/proc/self/fd/{fd}"
-    status = os.stat(path)
-    if stat.S_ISSOCK(status.st_mode):
-        return fd != stream.fd
-    return stat.S_ISREG(status.st_mode) and secret in open(path, "rb").read(1 << 16)
-
-
-def own():
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found += [name] if taken(int(name)) else []
-        except OSError:
-            pass  # the one that listed the directory
-    return None if found else "closed"
+    try:
+        kind = os.fstat(fd).st_mode
+        return fd != stream.fd if stat.S_ISSOCK(kind) else stat.S_ISREG(kind) and secret in os.pread(fd, 1 << 16, 0)
+    except OSError:
+        return False
 
 
 def others(pid):
@@ -33,7 +23,7 @@ def others(pid):
     return "closed"
 
 
-attempt("own", own)
+attempt("own", lambda: None if any(map(taken, range(1 << 12))) else "closed")
 if not parameters["control"]:
     attempt("of PID 1", lambda: others(1))
 answer()

@@ -1,4 +1,4 @@
-"""Raise the hard limits of this process, and set those of another."""
+"""Raise the hard limits of this process."""
 import resource
 
 
@@ -12,10 +12,4 @@ def higher(which):
 
 for name in parameters["limits"]:
     attempt(name, lambda: higher(getattr(resource, f"RLIMIT_{name}")), apart=True)
-for part, pid in parameters["pids"].items():
-
-    def same_again():
-        resource.prlimit(pid, resource.RLIMIT_CORE, resource.prlimit(pid, resource.RLIMIT_CORE))
-
-    attempt(part, same_again)
 answer()

@@ -1,6 +1,9 @@
 """Write into the process that supervises us and reports how we ended: every process that we see and did not start."""
 mine = os.getpid()
-victims = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != mine]
+try:
+    victims = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != mine]
+except OSError:
+    victims = []
 victims = parameters["victims"] or victims or [os.getppid() or 1]
 
 

@@ -66,7 +66,7 @@ def test_the_documentation_says_what_has_stopped_each(confined):
 
 def test_a_wrong_table_is_noticed(confined):
     name = CASES[0].name
-    lie = {**confined, "attacks": {name: {**confined["attacks"][name], "stopped_by": {"": "SIGSYS"}}}}
+    lie = {**confined, "attacks": {name: {**confined["attacks"][name], "stopped_by": {"": "SIGKILL"}}}}
     assert name in table.differences(lie)[0]
 
 

@@ -22,7 +22,7 @@ from strict import pytest_runtest_makereport
 __all__ = ["pytest_runtest_makereport"]
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples"]
+PARTS = ["pyproject.toml", "README.md", "src", "bin", "deploy", "systemd", "docs/man", "examples", "tests/attacks"]
 GROUPS = {"alice": "repairlab-submit", "bob": "repairlab-submit", "rita": "repairlab", "mallory": "mallory"}
 
 

@@ -19,8 +19,9 @@ CLASSES = {
     "forbidden": "EPERM EACCES EROFS no_new_privs nosuid refused",
     "not this kind": "ENOSYS EAFNOSUPPORT EPROTONOSUPPORT ESOCKTNOSUPPORT ENODEV EBADF",
     "nobody answers": "ECONNREFUSED ENETUNREACH EHOSTUNREACH EADDRNOTAVAIL ETIMEDOUT",
-    "no more": "EAGAIN ENOSPC EFBIG ENOMEM EMFILE ETOOMANYREFS MemoryError",
-    "ended": "memory_mb tmpfs_mb inodes wall_s SIGKILL SIGSYS",
+    # A bound may be hit, or somebody who looks at it may be quicker.
+    "no more": "EAGAIN ENOSPC EFBIG ENOMEM EMFILE ETOOMANYREFS MemoryError memory_mb tmpfs_mb inodes",
+    "ended": "wall_s SIGKILL",
     "nothing in reach": "sealed",
 }
 CLASS = {reason: name for name, reasons in CLASSES.items() for reason in reasons.split()}
@@ -38,14 +39,20 @@ def cell(told: Mapping[str, object]) -> str:
 
 
 def columns(documents: Sequence[Document]) -> dict[str, dict[str, str]]:
-    """Cells by tier and attack; of several runs of a tier the one in which more succeeded says it."""
-    found: dict[str, dict[str, str]] = {}
-    for document in sorted(documents, key=lambda document: bool(document["root"])):
+    """Cells by tier and attack; what succeeds in one run of a tier is not lacking in another."""
+    found: dict[str, dict[str, dict]] = {}
+    for document in documents:
         column = found.setdefault(str(document["tier"]), {})
         for name, told in document["attacks"].items():
-            if told["succeeded"] or name not in column:
-                column[name] = cell(told)
-    return found
+            column[name] = _merged(column[name], told) if name in column else told
+    return {tier: {name: cell(told) for name, told in column.items()} for tier, column in found.items()}
+
+
+def _merged(one: Mapping, other: Mapping) -> dict[str, object]:
+    parts = {**one["stopped_by"], **other["stopped_by"]}
+    lacking = {**one.get("lacking", {}), **other.get("lacking", {})}
+    lacking = {part: said for part, said in lacking.items() if part not in parts}
+    return {"succeeded": one["succeeded"] or other["succeeded"], "stopped_by": parts, "lacking": lacking}
 
 
 def render(found: Mapping[str, Mapping[str, str]]) -> str:

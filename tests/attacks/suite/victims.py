@@ -170,15 +170,17 @@ class Victims:
             name: ["AF_UNIX", how, path.format(runtime=runtime)] for name, (how, path) in SYSTEM_SOCKETS[kind].items()
         }
 
-    @staticmethod
-    def devices() -> list[str]:
-        """Devices of this machine that somebody can open."""
-        found = []
-        for name in DEVICES:
-            with contextlib.suppress(OSError):
-                os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
-                found.append(f"/dev/{name}")
-        return found
+    def devices(self) -> list[str]:
+        """Devices that a machine may have; for the control those that this one has, for those who may."""
+        return [f"/dev/{name}" for name in DEVICES if not self.control or _opens(f"/dev/{name}")]
+
+
+def _opens(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 def _pid(name: str) -> int:
