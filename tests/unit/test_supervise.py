@@ -131,6 +131,12 @@ def test_whatever_a_unit_wrote_becomes_text(message, text):
     assert line.message == text
 
 
+def test_what_a_unit_quotes_cannot_drive_a_terminal():
+    (line,) = bounded(entry("\x1b]0;x\x07 a\tb\nc \u202e", SYSLOG_IDENTIFIER="\x1b[1m")).lines
+    assert line.message == "\\x1b]0;x\\x07 a\tb\nc \\u202e"
+    assert line.source == "\\x1b[1m"
+
+
 def test_a_long_entry_is_cut_between_characters():
     (line,) = bounded(entry("ä" * tail.ENTRY_BYTES)).lines
     assert line.message == "ä" * (tail.ENTRY_BYTES // 2) + " …"

@@ -1,7 +1,8 @@
 """tail: what a unit, and the service manager about it, said last.
 
 Read with journalctl, so that nothing here depends on the journal's format on disk. Bounded in entries, in bytes an
-entry and in bytes altogether, the newest first to be kept; always valid UTF-8, whatever the unit wrote.
+entry and in bytes altogether, the newest first to be kept; always valid UTF-8 without a terminal's control characters,
+whatever the unit wrote.
 
 journald takes in what PID 1 and the unit send through one socket, in order. So once PID 1's word about the failure
 can be read, what the unit had sent before can be too; until then it is asked again, for a bounded time.
@@ -95,13 +96,20 @@ def _bounded(entries: Sequence[dict[str, Any]], note: str | None) -> Tail:
 def _line(entry: dict[str, Any]) -> JournalLine:
     priority = _text(entry.get("PRIORITY"))
     stamp = _text(entry.get("__REALTIME_TIMESTAMP"))
-    message = _text(entry.get("MESSAGE")).encode()
+    message = _printable(_text(entry.get("MESSAGE"))).encode()
     cut = message[:ENTRY_BYTES].decode("utf-8", "ignore") + (" …" if len(message) > ENTRY_BYTES else "")
     return JournalLine(
         at=datetime.fromtimestamp(int(stamp) / 1e6 if stamp.isdigit() else 0, UTC),
         priority=int(priority) if priority in set("01234567") else None,
-        source=_text(entry.get("SYSLOG_IDENTIFIER") or entry.get("_COMM"))[:64],
+        source=_printable(_text(entry.get("SYSLOG_IDENTIFIER") or entry.get("_COMM")))[:64],
         message=cut,
+    )
+
+
+def _printable(text: str) -> str:
+    """Return text that cannot drive the terminal on which somebody reads it: entries quote what producers wrote."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
     )
 
 
