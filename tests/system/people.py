@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 from pathlib import Path
 
 from lab import Lab
@@ -15,6 +16,30 @@ SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.glob("repairlab*.*") if path.is_file() and path.suffix != ".catalog")
 SOURCE = "/usr/src/repairlab"  # where the machine has the project
 EXAMPLES = f"{SOURCE}/examples"
+HOSTILE = """
+import os, sys
+os.chdir(sys.argv[1])
+os.symlink("/etc", "etc"), os.symlink("/etc/passwd", "passwd"), os.mkfifo("fifo")
+os.mkdir("closed"), open("closed/file", "w").close(), os.chmod("closed", 0)
+os.mkdir("readonly"), open("readonly/file", "w").close(), os.chmod("readonly", 0o555)
+open("future", "w").close(), os.utime("future", (4e9, 4e9))
+here = os.getcwd()
+for _ in range(100):
+    os.mkdir("deep"), os.chdir("deep")
+os.chdir(here)
+"""
+RACE = """
+import os, sys
+os.chdir(sys.argv[1])
+open("begun", "w").close()
+while True:
+    try:
+        os.makedirs("swapped/deep/deeper"), open("swapped/file", "w").close(), os.chmod("swapped/deep", 0)
+        os.rename("swapped", "away"), os.symlink(sys.argv[2], "swapped")
+        os.unlink("swapped"), os.rename("away", "swapped")
+    except OSError:
+        os.system("chmod -R 700 . ; rm -rf away swapped")
+"""
 _numbers = itertools.count(1)
 
 
@@ -98,3 +123,32 @@ def back_again(lab: Lab, before: int, timeout_s: float = 30) -> None:
         return state["SubState"] == "running" and int(state["MainPID"]) not in {0, before}
 
     lab.until(other, timeout_s)
+
+
+def repairlab(lab: Lab, user: str, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as that user, who has not said which state directory is meant."""
+    done = lab.run("repairlab", *argv, user=user, env=env, check=False, timeout_s=60)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def may(lab: Lab, user: str, *argv: str) -> bool:
+    return lab.run(*argv, user=user, check=False).returncode == 0
+
+
+def inside(lab: Lab, path: Path) -> str:
+    """The path of a file as those in the machine call it."""
+    return "/" + str(path.relative_to(lab.at("/")))
+
+
+def files_named(lab: Lab, name: str) -> str:
+    return lab.run("find", f"{QUEUE}/processed/ok", "-name", name).stdout.strip()
+
+
+def years_later(lab: Lab) -> None:
+    """Let the unit of the cleanup take everything for old."""
+    drop_in = "/run/systemd/system/repairlab-cleanup.service.d/now.conf"
+    lab.run("mkdir", "-p", drop_in.rpartition("/")[0])
+    program = "/usr/local/bin/repairlab-cleanup --now 2100-01-01T00:00:00Z"
+    lab.run("tee", drop_in, stdin=f"[Service]\nExecStart=\nExecStart={program}\n")
+    lab.run("systemctl", "daemon-reload")
