@@ -275,7 +275,11 @@ def test_removing_leaves_the_data_and_purging_takes_it(machine):
     machine.install(machine.debs[0])
     machine.run("systemctl", "start", WATCHER)
     assert job.name in machine.run("repairlab", "show", job.name).stdout, "it goes on where it was"
+    # Also one that has failed, and waits for its one more chance.
+    machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\nno_such_key = 1\n")
+    assert machine.run("systemctl", "restart", WATCHER, check=False).returncode != 0
     machine.purge()
+    assert machine.run("systemctl", "list-units", "--all", "--no-legend", "repairlab*").stdout == ""
     for path in (STATE, "/etc/repairlab"):
         assert not lab.at(path).exists()
     assert machine.run("find", "/etc", "-name", "*repairlab*").stdout == ""
