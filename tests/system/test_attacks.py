@@ -90,3 +90,20 @@ def test_every_control_succeeds(documents):
         assert not any("broken" in one for one in told), told
         said = {part: reason for one in told for part, reason in one["stopped_by"].items()}
         assert set(said.values()) == {None}, (case.name, told)
+
+
+def test_honest_tests_pass_but_for_what_a_tier_refuses_to_all(attacked):
+    """No tier but bubblewrap has a loopback to talk over; landlock alone has neither listeners nor /dev/shm."""
+    service = {tier: attacked.run(*honest(tier), user="repairlab").stdout for tier in ("systemd", "bubblewrap")}
+    told = {**service, "systemd-user": as_alice(attacked, *honest("systemd"))}
+    told["landlock"] = attacked.run(*honest("landlock"), user="erin").stdout
+    failed = {tier: set(json.loads(said)["failed"]) for tier, said in told.items()}
+    loopback = {"test_loopback_asyncio", "test_loopback_of_both_families"}
+    shared = {"test_memory_that_is_shared", "test_processes_by_fork_and_spawn"}
+    listening = {"test_asyncio_talks_over_unix_sockets_and_to_processes"}
+    assert failed.pop("landlock") == loopback | listening | shared
+    assert failed == {"systemd": loopback, "systemd-user": loopback, "bubblewrap": set()}
+
+
+def honest(tier: str) -> list[str]:
+    return ["sh", "-c", f"exec /usr/local/lib/repairlab/*/bin/python {SUITE} {tier} --honest"]
