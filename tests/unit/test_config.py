@@ -201,3 +201,33 @@ def test_bundles_may_lie_in_the_store_unless_other_roots_are_named() -> None:
     assert config.bundle_roots(settings, Path("/r")) == [Path("/r/bundles")]
     settings = config.Settings(bundles=config.Bundles(roots=["/srv/a", "/srv/b"]))
     assert config.bundle_roots(settings, Path("/r")) == [Path("/srv/a"), Path("/srv/b")]
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch):
+    """A person on a machine whose service has its state here; the person's own would be in home/."""
+    monkeypatch.setattr(places, "SYSTEM_ROOT", tmp_path / "machine")
+    monkeypatch.setattr(places, "system_mode", lambda: False)
+    (tmp_path / "machine/spool/repair").mkdir(parents=True)
+    return tmp_path
+
+
+def test_whom_the_machines_queue_lets_in_means_that_one(machines):
+    environ = {"XDG_STATE_HOME": str(machines / "home")}
+    assert config.of_person(environ) == machines / "machine"
+    assert config.root(environ) == machines / "home/repairlab", (
+        "what serves a queue never takes the machine's for its own"
+    )
+
+
+@pytest.mark.parametrize("why", ["told", "own", "none"])
+def test_what_was_told_or_is_there_already_comes_first(machines, why):
+    environ = {"XDG_STATE_HOME": str(machines / "home")}
+    own = machines / "home/repairlab"
+    if why == "told":
+        environ["REPAIRLAB_ROOT"] = str(own)
+    elif why == "own":
+        (own / "spool").mkdir(parents=True)
+    else:
+        (machines / "machine/spool/repair").rmdir()
+    assert config.of_person(environ) == own
