@@ -119,6 +119,18 @@ def let_read(directory: int, uid: int) -> bool:
     return True
 
 
+def as_closed(target: int | str | os.PathLike[str], handed_down: list[Entry]) -> bool:
+    """Tell whether a file lets nobody but its owner do more than a default ACL would have let him.
+
+    What was made before its directory had the list, or came back from a backup that left the lists out, is told so:
+    there the group's bits, which were a mask, are rights of the group.
+    """
+    bounds = {(entry.tag, entry.who): entry.allowed for entry in handed_down}
+    listed = entries(target) or _of_mode(os.stat(target))
+    others = [entry for entry in listed if entry.tag not in (USER_OBJ, MASK)]
+    return all(entry.allowed & ~bounds.get((entry.tag, entry.who), 0) == 0 for entry in others)
+
+
 def may(who: Person, target: int, wanted: int) -> bool:
     """Tell whether a person may do what is wanted with the open file, as the kernel decides it; an owner always may.
 

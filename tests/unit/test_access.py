@@ -156,6 +156,26 @@ def test_who_is_let_in_reads_what_is_made_later_and_nobody_else_does(shared):
             os.close(each)
 
 
+@pytest.mark.parametrize(
+    ("listed", "closed"),
+    [
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(GROUP, 5, TEAM), Entry(MASK, 7), Entry(OTHER, 0)], True),
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(GROUP, 7, TEAM), Entry(MASK, 7), Entry(OTHER, 0)], False),
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(USER, 4, BOB), Entry(MASK, 5), Entry(OTHER, 0)], False),
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 4), Entry(OTHER, 0)], False),
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(OTHER, 1)], False),
+        ([Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(OTHER, 0)], True),
+    ],
+)
+def test_what_is_more_open_than_its_directory_hands_down_is_told(shared, listed, closed):
+    path = shared / "file"
+    path.touch(mode=0o666)
+    handed_down = access.entries(shared, access.DEFAULT)
+    assert access.as_closed(path, handed_down), "what is made there is"
+    os.setxattr(path, access.ACCESS, access.pack(listed))
+    assert access.as_closed(path, handed_down) == closed
+
+
 def test_twice_is_once(shared):
     fd = opened(shared)
     try:

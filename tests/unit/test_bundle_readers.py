@@ -112,3 +112,29 @@ def test_a_copy_in_a_shared_store_is_the_services_alone(source, store):
     os.removexattr(store, access.DEFAULT)
     (source / "code.py").write_text("x = 3\n")
     assert freeze(freeze(source, store, ALICE).path, store, BOB).files == 2
+
+
+@pytest.mark.parametrize("lost", ["the list came later", "a backup left the lists out"])
+def test_a_copy_that_others_could_read_is_replaced_when_it_is_used_again(source, store, lost):
+    """As from before there were lists: its mode lets all in, or, where the bits were the mask of a list, the group."""
+    store.mkdir(mode=0o755)
+    handed_down = [Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
+    listed = access.pack([*handed_down, Entry(USER, 7, os.geteuid())])
+    if lost == "the list came later":
+        old = freeze(source, store, ALICE).path
+        assert old.stat().st_mode & 0o005 == 0o005
+    else:
+        os.setxattr(store, access.DEFAULT, listed)
+        old = freeze(source, store, ALICE).path
+        for each in (old, *old.rglob("*")):
+            os.removexattr(each, access.ACCESS)
+    before = old.stat().st_ino
+    os.setxattr(store, access.DEFAULT, listed)
+    again = freeze(source, store, ALICE).path
+    assert again == old
+    assert again.stat().st_ino != before
+    for uid, groups in ((ALICE, set()), (BOB, {again.stat().st_gid, old.parent.stat().st_gid})):
+        with pytest.raises(BadInput, match="not readable"):
+            freeze(again, store, uid, groups)
+    kept = again.stat().st_ino
+    assert freeze(source, store, ALICE).path.stat().st_ino == kept, "a closed one is kept"

@@ -328,10 +328,15 @@ def _exchange(one: Path, other: Path) -> bool:
 def _matches(path: Path, limits: BundleLimits) -> bool:
     """Whether a stored tree is what its name says, and stays so; with nothing beside its sources (a .pyc would be run).
 
+    And is no more open than what is frozen now: one from before the store had a default ACL is everybody's to read.
+
     Its top directory's owner is the owner of all: nobody else can have written below a directory that is 0555.
     """
     try:
         if os.lstat(path).st_uid not in {0, os.geteuid(), os.lstat(path.parent).st_uid}:
+            return False
+        handed_down = access.entries(path.parent, access.DEFAULT)
+        if handed_down and not access.as_closed(path, handed_down):  # who may not enter the top gets no further
             return False
         found, litter = scan(path, limits)
     except (RepairLabError, OSError):
