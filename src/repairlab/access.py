@@ -119,6 +119,26 @@ def let_read(directory: int, uid: int) -> bool:
     return True
 
 
+def catch_up(directory: int, above: str, uid: int) -> bool:
+    """Give a directory of ours what it would have got below the default ACL of `above`; tell whether it lacked that.
+
+    It was made before there was a list, so that its mode says who reads what is put into it. Group first: the mode's
+    bits are still the group's then, and the new group is the one that they are for.
+    """
+    handed_down = [] if entries(directory, DEFAULT) else entries(above, DEFAULT)
+    if not handed_down:
+        return False
+    group = os.stat(above).st_gid
+    if os.fstat(directory).st_gid != group:
+        os.fchown(directory, -1, group)
+    raw = pack(handed_down)
+    os.setxattr(directory, DEFAULT, raw)
+    os.setxattr(directory, ACCESS, raw)
+    if uid != os.geteuid():
+        let_read(directory, uid)
+    return True
+
+
 def as_closed(target: int | str | os.PathLike[str], handed_down: list[Entry]) -> bool:
     """Tell whether a file lets nobody but its owner do more than a default ACL would have let him.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from repairlab import access
-from repairlab.access import GROUP_OBJ, MASK, OTHER, READ, USER, USER_OBJ, WRITE, Entry, Person
+from repairlab.access import ENTER, GROUP_OBJ, MASK, OTHER, READ, USER, USER_OBJ, WRITE, Entry, Person
 from repairlab.spool import Spool, State
 from repairlab.spool.disk import EXPIRED, remove_or_hand_over, remove_tree
 
@@ -118,9 +118,13 @@ def test_a_directory_that_cannot_leave_the_queue_is_dropped_where_it_is(top):
 
 
 def readable(path: Path, uid: int, wanted: int = READ) -> bool:
+    return reads(path, Person(uid, frozenset()), wanted)
+
+
+def reads(path: Path, who: Person, wanted: int = READ) -> bool:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return access.may(Person(uid, frozenset()), fd, wanted)
+        return access.may(who, fd, wanted)
     finally:
         os.close(fd)
 
@@ -172,6 +176,33 @@ def test_a_later_result_of_a_deferred_job_is_its_submitters_too(shared):
         claim.put("result", b"2")
         job = claim.finish()
     assert readable(Path(job.path, "result"), ALICE)
+
+
+def test_a_job_that_was_parked_before_there_was_a_list_is_closed_when_it_is_taken_again(shared):
+    active = shared.path / "active"
+    listed = os.getxattr(active, access.DEFAULT)
+    os.removexattr(active, access.DEFAULT)
+    os.chown(active, -1, BOB)  # as setgid directories gave each submitter what the others handed in
+    active.chmod(0o2750)
+    with next(shared.claims()) as claim:
+        claim.put("before", b"1")
+        there = Path(claim.defer(0, "for the test").path)
+    for path in (there, *there.iterdir()):
+        path.chmod(path.stat().st_mode & 0o7770)
+    bob = Person(BOB, frozenset({BOB}))
+    assert reads(there / "before", bob), "the control"
+    os.chown(active, -1, SERVICE)
+    active.chmod(0o750)
+    os.setxattr(active, access.DEFAULT, listed)
+    with next(shared.claims()) as claim:
+        claim.put("after", b"2")
+        there = Path(claim.finish().path)
+    assert readable(there / "after", ALICE)
+    assert readable(there, ALICE, READ | ENTER)
+    for nobody in (bob, Person(BOB, frozenset())):
+        assert not reads(there / "after", nobody)
+        assert not reads(there, nobody, ENTER), "what was there before is behind the same door"
+    assert reads(there / "after", Person(BOB, frozenset({SERVICE}))), "a reader of results"
 
 
 def test_a_queue_of_one_person_sets_no_list(top):

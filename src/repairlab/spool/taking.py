@@ -359,6 +359,8 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
     facts = read_facts(".", dir_fd=fd) | _owner(tree)
     try:
         foreign = facts["submitter"] != os.geteuid()
+        # Parked before the queue had its list: else what is written from now on is read by whoever could read then.
+        tree.disk.do("parked.access", access.catch_up, fd, tree.state(State.ACTIVE), facts["submitter"])
         tree.disk.replace("parked.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=foreign)
         _privatise_parked(tree, fd)
         claim = Claim(tree, job_id, fd)
