@@ -96,6 +96,16 @@ def test_two_cleanups_do_not_run_at_once(root):
     assert "another cleanup" in json.loads(done.stdout)["error"]["message"]
 
 
+def test_nobody_else_can_hold_the_lock(root):
+    root.mkdir()
+    assert cleanup(root).returncode == 0
+    lock = root / "cleanup.lock"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    lock.chmod(0o640)  # an earlier release made it so
+    assert cleanup(root).returncode == 0
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_run_that_could_not_remove_everything_says_try_again_later(root):
     path = ended(root, NOW - WEEK).path
     handle = os.open(path, os.O_RDONLY)

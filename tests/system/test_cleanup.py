@@ -54,6 +54,14 @@ def test_by_hand_it_removes_what_is_old_and_writes_one_line(machine, aged):
     assert machine.show(WATCHER, "ActiveState")["ActiveState"] == "active"
 
 
+def test_nobody_but_the_service_can_hold_the_lock_of_the_cleanup(machine):
+    machine.run("systemctl", "start", SERVICE)
+    hold = ["flock", "--nonblock", f"{STATE}/cleanup.lock", "true"]
+    assert machine.run(*hold, user="repairlab", check=False).returncode == 0, "the control"
+    for user in ("rita", "alice", "mallory"):
+        assert machine.run(*hold, user=user, check=False).returncode != 0, user
+
+
 def test_what_was_missed_while_the_machine_was_off_is_made_up_for(machine, aged):
     job, _ = aged
     before = len(runs(machine))

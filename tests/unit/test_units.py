@@ -187,8 +187,11 @@ def test_cleanup_runs_on_monday_at_midnight_even_if_the_machine_slept(name):
     assert found["Install.WantedBy"] == ["timers.target"]
 
 
-def test_a_busy_cleanup_is_no_failure():
-    assert all(unit(name)["Service.SuccessExitStatus"] == ["75"] for name in CLEANUPS)
+def test_a_cleanup_that_did_not_clean_up_is_a_failure_and_tried_again():
+    for name in CLEANUPS:
+        assert "Service.SuccessExitStatus" not in unit(name)
+        assert unit(name)["Service.Restart"] == ["on-failure"]
+        assert "75" not in unit(name)["Service.RestartPreventExitStatus"][0].split()
 
 
 def test_the_copies_for_the_user_manager_do_not_drift():

@@ -21,6 +21,7 @@ from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command, run
 
 KINDS = ("processed", "challengers", "bundles", "work", "escalations")
+LOCK_MODE = 0o600
 
 
 @command("cleanup")
@@ -70,7 +71,8 @@ def _alone(root: Path) -> Any:
     def held() -> Iterator[None]:
         path = root / "cleanup.lock"
         try:
-            with FileLock(path, timeout=0):
+            _close(path)
+            with FileLock(path, timeout=0, mode=LOCK_MODE):
                 if os.geteuid() == 0:  # or the service's user, who owns the root, could not open it the next time
                     os.chown(path, root.stat().st_uid, root.stat().st_gid)
                 yield
@@ -78,6 +80,16 @@ def _alone(root: Path) -> Any:
             raise TemporaryFailure(f"another cleanup of {root} is running", fix="wait for it to end") from None
 
     return held()
+
+
+def _close(path: Path) -> None:
+    """Let nobody else open a lock that an earlier release made: who may open it may hold it, for ever."""
+    with suppress(FileNotFoundError, PermissionError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fchmod(fd, LOCK_MODE)
+        finally:
+            os.close(fd)
 
 
 def _instant(text: str | None) -> datetime:
