@@ -23,8 +23,8 @@ from repairlab.errors import Unavailable
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 READ, WRITE, ENTER = 4, 2, 1
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+NOBODY = 0xFFFFFFFF  # no user's uid, and the id of entries that name nobody
 _VERSION = 2
-_NOBODY = 0xFFFFFFFF  # the id of entries that name nobody
 _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
     tag: int
     allowed: int
-    who: int = _NOBODY
+    who: int = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def catch_up(directory: int, above: str, uid: int) -> bool:
     raw = pack(handed_down)
     os.setxattr(directory, DEFAULT, raw)
     os.setxattr(directory, ACCESS, raw)
-    if uid != os.geteuid():
+    if uid not in (os.geteuid(), NOBODY):
         let_read(directory, uid)
     return True
 

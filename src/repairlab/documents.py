@@ -24,13 +24,14 @@ from repairlab.errors import BadInput
 
 MAX_BYTES = 1 << 20  # a handoff is a page, not an archive; a larger one is a mistake or an attack
 MAX_DEPTH = 32
+INSTANT_CHARS = 64  # msgspec takes a fraction of any length, and rounds it
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 HexId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]  # sd-id128(3)
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True, extra_json_schema={"maxLength": INSTANT_CHARS})]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:@+-]*$")]
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
 PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
@@ -91,7 +92,7 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     env: dict[str, Text] = {}
     limits: Limits = Limits()
     priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
-    not_before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    not_before: Instant | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
 
 
@@ -277,11 +278,27 @@ def _names(kind: type[Document]) -> frozenset[str]:
     return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
 
 
+@cache
+def _instants(kind: type[Document]) -> frozenset[str]:
+    """Return the wire names of the fields that hold one instant, or none."""
+    instants = (Instant, Instant | None)
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind) if field.type in instants)
+
+
+def _check_instants(named: dict[str, Any], kind: type[Document]) -> None:
+    for field in _instants(kind) & named.keys():
+        length = len(named[field]) if isinstance(named[field], str) else 0
+        if length > INSTANT_CHARS:
+            message = f"the instant has {length} characters, the bound is {INSTANT_CHARS}"
+            raise BadInput(message, field=field, fix=_fix(kind, field))
+
+
 def convert(value: dict[str, Any], kind: type[D]) -> D:
     """Validate an already parsed object as a `kind`; raise `BadInput` naming the field."""
     known = _names(kind)
     unknown = {key: item for key, item in value.items() if key not in known}
     named = {key: item for key, item in value.items() if key in known and not key.startswith("$")}
+    _check_instants(named, kind)
     try:
         document = msgspec.convert(named, kind, strict=True)
     except msgspec.ValidationError as error:

@@ -1,5 +1,6 @@
 """A queue that several people share: who may read a job, and how another's directories go that we cannot empty."""
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -156,17 +157,20 @@ def test_a_submitter_reads_his_job_wherever_it_goes_and_nobody_else_does(shared)
 
 
 def test_no_file_of_a_job_is_ever_there_before_its_submitter_is_let_in(shared):
+    (shared.path / "handoff-1.json").chmod(0o600)  # as it arrives where the queue hands down a list
     steps = []
 
     def hook(step: str) -> None:
         made = list(Path(shared.path, "active").glob("*/*"))
-        steps.append((step, [readable(path.parent, ALICE) for path in made]))
+        alice = all(readable(path.parent, ALICE) for path in made)
+        steps.append((step, alice, any(readable(path, BOB) for path in (*made, *(path.parent for path in made)))))
 
     watched = Spool(shared.path, hook=hook)
     with next(watched.claims()):
         pass
-    assert any(step == "after claim.access" for step, _ in steps)
-    assert all(all(let_in) for _, let_in in steps)
+    assert any(step == "after claim.access" for step, *_ in steps)
+    assert all(alice for _, alice, _ in steps)
+    assert [step for step, _, bob in steps if bob] == []
 
 
 def test_a_later_result_of_a_deferred_job_is_its_submitters_too(shared):
@@ -225,3 +229,53 @@ def test_our_own_document_needs_no_private_copy_below_a_list(shared):
     for claim in Spool(shared.path, hook=steps.append).claims():
         claim.finish()
     assert steps.count("before claim.private.create") == 1, "alice's only"
+
+
+WIDEST = {
+    "bundle_dir": "/b",
+    "not_before": f"2000-01-01T00:00:00.{'0' * 70_000}Z",
+    "idempotency_key": "\x01" * 50_000,
+    "lineage": "\x01" * 30_000,
+    "priority": 10**18,
+}
+
+
+@pytest.mark.parametrize("widest", [[name] for name in WIDEST] + [list(WIDEST)], ids="+".join)
+def test_a_claim_can_be_read_again_whatever_was_handed_in(shared, widest):
+    """A claim that is cut says nothing of whose the job is, and its document is our own copy by then."""
+    name = os.fsdecode(b"handoff-" + b"\xff\x01" * 120 + b".json")
+    (shared.path / name).write_text(json.dumps({"bundle_dir": "/b"} | {field: WIDEST[field] for field in widest}))
+    os.chown(shared.path / name, BOB, BOB)
+    submitters = []
+    for _ in range(2):
+        for claim in shared.claims():
+            submitters.append(claim.submitter)
+            claim.defer(0, "for the test")
+            os.utime(shared.path / "deferred", (0, 0))
+    told = [job.submitter for job in shared.jobs(State.DEFERRED)]
+    assert sorted(told) == sorted(set(submitters)) == [ALICE, BOB]
+
+
+@pytest.mark.parametrize(
+    "claim", [b"", b"{", b'{"submitter":"0","priority":0}', b'{"submitter":' + b" " * (1 << 17), None]
+)
+def test_a_job_whose_claim_is_lost_is_nobodys_unless_its_id_says_whose(shared, claim):
+    """The document is ours once it is private, so that its owner would make the job the service's."""
+    shared.publish(b'{"bundle_dir":"/own"}')
+    for each in shared.claims():
+        job = each.defer(3600, "for the test")
+        os.unlink(f"{job.path}/claim")
+        if claim is not None:
+            Path(job.path, "claim").write_bytes(claim)
+        os.removexattr(job.path, access.DEFAULT)  # it was parked before there were lists, too
+    told = {job.document(): job.submitter for job in shared.jobs(State.DEFERRED)}
+    assert told == {DOC: access.NOBODY, b'{"bundle_dir":"/own"}': os.geteuid()}
+    taken = [shared.retry(job.id).submitter for job in shared.jobs(State.DEFERRED)]
+    assert sorted(taken) == [os.geteuid(), access.NOBODY]
+
+
+def test_nobody_may_read_what_everybody_may(top):
+    (top / "file").touch(0o640)
+    assert not access.may(access.person(access.NOBODY), os.open(top / "file", os.O_RDONLY), READ)
+    (top / "file").chmod(0o644)
+    assert access.may(access.person(access.NOBODY), os.open(top / "file", os.O_RDONLY), READ)

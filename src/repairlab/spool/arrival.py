@@ -26,6 +26,8 @@ from repairlab.spool.tree import ID_CHARS, Tree, kind_of
 
 PRIORITY = 100
 LINEAGE_CHARS = 128
+KEY_CHARS = 256  # of a key that are kept beside the job; the id is made of all
+NOT_BEFORE_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,7 @@ class Arrival:
         if self.problem:
             st = self.status
             return digest("odd", f"{st.st_dev}.{st.st_ino}.{st.st_ctime_ns}", os.fsencode(self.name))
-        if self.envelope.key is not None:
-            return digest("key", str(self.submitter), self.envelope.key.encode())
-        return digest("bytes", str(self.submitter), self.raw)
+        return _id_of(self.envelope, self.raw, self.submitter)
 
     @property
     def half_written(self) -> bool:
@@ -82,6 +82,17 @@ def digest(kind: str, owner: str, what: bytes) -> str:
     return hashlib.sha256(f"{kind}\0{owner}\0".encode() + what).hexdigest()[:ID_CHARS]
 
 
+def id_of(raw: bytes, submitter: int) -> str:
+    """Return the id of the job that these bytes of this user are."""
+    return _id_of(envelope(raw, submitter), raw, submitter)
+
+
+def _id_of(env: Envelope, raw: bytes, submitter: int) -> str:
+    if env.key is not None:
+        return digest("key", str(submitter), env.key.encode())
+    return digest("bytes", str(submitter), raw)
+
+
 def envelope(raw: bytes, submitter: int) -> Envelope:
     """Return what the queue needs of a document, defaults for all that is not as it should be."""
     try:
@@ -96,7 +107,7 @@ def envelope(raw: bytes, submitter: int) -> Envelope:
     return Envelope(
         priority=max(-PRIORITY, min(PRIORITY, priority)) if type(priority) is int else 0,
         lineage=lineage[:LINEAGE_CHARS] if isinstance(lineage, str) and lineage else f"uid-{submitter}",
-        not_before=not_before if isinstance(not_before, str) else None,
+        not_before=not_before if isinstance(not_before, str) and len(not_before) <= NOT_BEFORE_CHARS else None,
         key=key if isinstance(key, str) and key else None,
     )
 

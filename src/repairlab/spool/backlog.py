@@ -201,7 +201,7 @@ class Backlog:
         if not stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
             return
         events = history.read(f"{path}/{history.NAME}")
-        facts = read_facts(path)
+        facts = read_facts(self._tree, job_id, path)
         lineage, submitter = str(facts.get("lineage")), int(facts["submitter"])
         since = history.epoch(facts.get("arrived"), 0.0)
         entry = Entry(job_id, False, int(facts.get("priority", 0)), lineage, submitter, since)

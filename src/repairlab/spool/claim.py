@@ -39,7 +39,7 @@ class Claim(Submitted):
 
     def __init__(self, tree: Tree, job_id: str, fd: int, facts: dict[str, Any] | None = None) -> None:
         self._tree, self.id, self.fd = tree, job_id, fd
-        self._facts = facts if facts is not None else read_facts(".", dir_fd=fd)
+        self._facts = facts if facts is not None else read_facts(tree, job_id, ".", dir_fd=fd)
         self.history = History(tree.disk, tree.clock, fd, fresh=facts is not None)
         self._decided: Event | None = None
         self._known: Fingerprint | None = None

@@ -17,7 +17,7 @@ from functools import partial
 
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.spool import history, reaper
-from repairlab.spool.arrival import digest, envelope
+from repairlab.spool.arrival import id_of
 from repairlab.spool.claim import Claim
 from repairlab.spool.disk import EXPIRED, read_file, rename_new
 from repairlab.spool.job import read_document, read_facts
@@ -194,19 +194,14 @@ def _check_resting(tree: Tree, state: State, job_id: str, path: str, fd: int, me
 
 def _wrong_id(tree: Tree, job_id: str, fd: int, has_facts: bool) -> str:
     """Say why the document cannot be the one that the id was made of; empty when it can."""
-    facts = read_facts(".", dir_fd=fd)
+    facts = read_facts(tree, job_id, ".", dir_fd=fd)
     try:
         raw = read_document(JOB, tree.policy.max_bytes, dir_fd=fd)
     except BadInput:
         return ""  # the id of what cannot be read comes from an inode that has a new ctime since
-    if not has_facts or _id_of(raw, int(facts["submitter"])) == job_id or facts.get("odd"):
+    if not has_facts or id_of(raw, int(facts["submitter"])) == job_id or facts.get("odd"):
         return ""
     return "the document is not the one that was handed in"
-
-
-def _id_of(raw: bytes, submitter: int) -> str:
-    key = envelope(raw, submitter).key
-    return digest("key", str(submitter), key.encode()) if key is not None else digest("bytes", str(submitter), raw)
 
 
 def _ends_whole(fd: int) -> bool:
@@ -231,13 +226,13 @@ def _write_reason(tree: Tree, job_id: str, state: State, fd: int) -> None:
 
 def _check_duplicates(tree: Tree, job_id: str, path: str, fd: int, mend: bool) -> Iterator[Finding]:
     """A crash just after a producer replaced a duplicate by another document may have filed that one wrongly."""
-    submitter = int(read_facts(".", dir_fd=fd)["submitter"])
+    submitter = int(read_facts(tree, job_id, ".", dir_fd=fd)["submitter"])
     for name in os.listdir(f"{path}/{DUPLICATES}"):
         where = f"{path}/{DUPLICATES}/{name}"
         with suppress(OSError, BadInput):
             owner = os.stat(where, follow_symlinks=False).st_uid
             raw = read_document(where, tree.policy.max_bytes)
-            if job_id not in (_id_of(raw, owner), _id_of(raw, submitter)):
+            if job_id not in (id_of(raw, owner), id_of(raw, submitter)):
                 finding = Finding(
                     "misfiled", where, f"{name} is no duplicate of job {job_id}", "hand it in again", job_id
                 )

@@ -1,6 +1,11 @@
 """job: what can be read of a job without owning it.
 
 A job may move while it is read. Every read goes by path, and where the path is gone the job is looked for once more.
+
+Whose a job is, is in its `claim`. Where that cannot be read (a power cut tears the claim of a job of our own, which is
+not synced) only the id is believed, since it is a digest of the owner's uid: the owner of the document must be the one
+that the id was made of. A document that we made our own proves nothing, and a job that nobody can be shown to have
+handed in is `access.NOBODY`'s, who may read what everybody may.
 """
 
 import os
@@ -11,15 +16,17 @@ from typing import Any
 
 import orjson
 
+from repairlab import access
 from repairlab.errors import BadInput
 from repairlab.spool import history
-from repairlab.spool.arrival import Arrival, envelope
+from repairlab.spool.arrival import KEY_CHARS, Arrival, envelope, id_of
 from repairlab.spool.disk import READ, read_all, read_file
 from repairlab.spool.history import Event
 from repairlab.spool.policy import State
 from repairlab.spool.tree import CLAIM, JOB, REASON, Tree, kind_of
 
-_FACTS_BYTES = 64 << 10
+FACTS_BYTES = 64 << 10  # what is read of a claim
+_FACT_CHARS = 1024  # of one fact that is text
 
 
 def visible(name: str) -> str:
@@ -34,20 +41,30 @@ def facts_of(arrival: Arrival) -> dict[str, Any]:
     facts |= {"priority": env.priority, "arrived": history.rfc3339(arrival.status.st_ctime)}
     if arrival.problem:
         facts["odd"] = arrival.problem
-    return facts | ({"idempotency_key": env.key} if env.key is not None else {})
+    facts |= {"idempotency_key": env.key[:KEY_CHARS]} if env.key is not None else {}
+    return facts | ({"not_before": env.not_before} if env.not_before else {})
 
 
-def read_facts(path: str, *, dir_fd: int | None = None) -> dict[str, Any]:
+def encode_facts(facts: dict[str, Any]) -> bytes:
+    """Return the bytes of a `claim`, which are never more than are read of one: a cut claim says nothing."""
+    short = {name: fact[:_FACT_CHARS] if isinstance(fact, str) else fact for name, fact in facts.items()}
+    raw = orjson.dumps(short)
+    if len(raw) > FACTS_BYTES:
+        raise ValueError(f"a claim of {len(raw)} bytes could not be read again")
+    return raw
+
+
+def read_facts(tree: Tree, job_id: str, path: str, *, dir_fd: int | None = None) -> dict[str, Any]:
     """Return the facts of the job directory `path`; what a crash left unwritten is read from the document."""
     with suppress(OSError, orjson.JSONDecodeError):
-        facts = orjson.loads(read_file(f"{path}/{CLAIM}", _FACTS_BYTES, dir_fd=dir_fd))
+        facts = orjson.loads(read_file(f"{path}/{CLAIM}", FACTS_BYTES, dir_fd=dir_fd))
         if isinstance(facts, dict) and all(type(facts.get(key)) is int for key in ("submitter", "priority")):
             return facts
-    try:
-        submitter = os.stat(f"{path}/{JOB}", dir_fd=dir_fd, follow_symlinks=False).st_uid
-        raw = read_file(f"{path}/{JOB}", _FACTS_BYTES, dir_fd=dir_fd)
-    except OSError:
-        submitter, raw = os.geteuid(), b""
+    submitter, raw = access.NOBODY, b""
+    with suppress(OSError):
+        raw = read_file(f"{path}/{JOB}", tree.policy.max_bytes, dir_fd=dir_fd)
+        owner = os.stat(f"{path}/{JOB}", dir_fd=dir_fd, follow_symlinks=False).st_uid
+        submitter = owner if id_of(raw, owner) == job_id else access.NOBODY
     env = envelope(raw, submitter)
     return {"name": JOB, "submitter": submitter, "lineage": env.lineage, "priority": env.priority}
 
@@ -115,7 +132,7 @@ class Job(Submitted):
     def facts(self) -> dict[str, Any]:
         """What is known of the submission: name, submitter, lineage, priority, arrived."""
         if self._facts is None:
-            self._facts = read_facts(self.path)
+            self._facts = read_facts(self._tree, self.id, self.path)
         return self._facts
 
     def _follow(self) -> None:
@@ -138,7 +155,7 @@ class Job(Submitted):
         """Return why the job was rejected or given up, None for others."""
         self._follow()
         try:
-            value = orjson.loads(read_file(f"{self.path}/{REASON}", _FACTS_BYTES))
+            value = orjson.loads(read_file(f"{self.path}/{REASON}", FACTS_BYTES))
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return None
         return value if isinstance(value, dict) else None

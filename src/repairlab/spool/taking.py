@@ -26,15 +26,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import orjson
-
 from repairlab import access
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.arrival import Arrival, is_foreign, lease, look
 from repairlab.spool.claim import Claim
 from repairlab.spool.disk import DIRECTORY, rename_new, trouble
 from repairlab.spool.history import rfc3339
-from repairlab.spool.job import facts_of, read_document, read_facts
+from repairlab.spool.job import encode_facts, facts_of, read_document, read_facts
 from repairlab.spool.policy import State
 from repairlab.spool.tree import CLAIM, DUPLICATES, JOB, Tree, exists_at, lock, same_file
 
@@ -148,10 +146,7 @@ def _through_gate(tree: Tree, arrival: Arrival) -> Taken:
 
 
 def _claim_in(tree: Tree, arrival: Arrival, job_id: str, fd: int) -> Taken:
-    facts = facts_of(arrival) | _owner(tree)
-    if arrival.envelope.not_before:
-        facts["not_before"] = arrival.envelope.not_before
-    taken = _enter(tree, arrival, job_id, fd, facts)
+    taken = _enter(tree, arrival, job_id, fd, facts_of(arrival) | _owner(tree))
     if taken.claim is None:
         _close_gate(tree, tree.at(State.ACTIVE, job_id), fd)
     return taken
@@ -166,7 +161,7 @@ def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, 
         tree.disk.do("claim.access", access.let_read, fd, arrival.submitter)
     try:
         # Once the document is our own copy nothing but this tells whose it was, and the id is made of that.
-        tree.disk.write("claim.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=is_foreign(arrival.status))
+        tree.disk.write("claim.facts", CLAIM, encode_facts(facts), dir_fd=fd, sync=is_foreign(arrival.status))
     except (FileExistsError, FileNotFoundError):
         return BUSY
     for _, place in tree.resting(job_id):
@@ -356,12 +351,12 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
     except FileExistsError:
         os.close(fd)
         return BUSY  # a duplicate's claimer holds the gate for the moment
-    facts = read_facts(".", dir_fd=fd) | _owner(tree)
+    facts = read_facts(tree, job_id, ".", dir_fd=fd) | _owner(tree)
     try:
         foreign = facts["submitter"] != os.geteuid()
         # Parked before the queue had its list: else what is written from now on is read by whoever could read then.
         tree.disk.do("parked.access", access.catch_up, fd, tree.state(State.ACTIVE), facts["submitter"])
-        tree.disk.replace("parked.facts", CLAIM, orjson.dumps(facts), dir_fd=fd, sync=foreign)
+        tree.disk.replace("parked.facts", CLAIM, encode_facts(facts), dir_fd=fd, sync=foreign)
         _privatise_parked(tree, fd)
         claim = Claim(tree, job_id, fd)
         _note_manual_move(claim, path)
