@@ -138,3 +138,21 @@ def test_a_copy_that_others_could_read_is_replaced_when_it_is_used_again(source,
             freeze(again, store, uid, groups)
     kept = again.stat().st_ino
     assert freeze(source, store, ALICE).path.stat().st_ino == kept, "a closed one is kept"
+
+
+def test_a_copy_that_loses_its_list_is_not_thrown_open_to_all_submitters(source, store):
+    store.mkdir(mode=0o755)
+    os.chown(store, -1, TEAM)
+    store.chmod(0o2770)
+    handed_down = [Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
+    os.setxattr(store, access.DEFAULT, access.pack([*handed_down, Entry(USER, 7, 54399)]))
+    frozen = freeze(source, store, ALICE).path
+    (store / "control").touch(mode=0o660)
+    member = Person(BOB, frozenset({TEAM}))
+    for path in (store / "control", frozen, *frozen.rglob("*")):
+        os.removexattr(path, access.ACCESS)
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            assert access.may(member, fd, access.READ) == (path.name == "control"), path
+        finally:
+            os.close(fd)

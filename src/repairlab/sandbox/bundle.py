@@ -199,6 +199,10 @@ def _staging(store: Path) -> Iterator[Path]:
     staged = store / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
     staged.mkdir(mode=0o700)
     try:
+        if access.entries(store, access.DEFAULT):
+            # Who restores a backup without its lists makes the bits of their masks rights of the group, which a setgid
+            # store makes that of all submitters: let it be a group that is nobody else's.
+            os.chown(staged, -1, os.getegid())
         yield staged
     finally:
         remove_tree(staged)
