@@ -59,7 +59,7 @@ def test_another_person_is_refused_with_field_and_fix(source, store):
     with pytest.raises(BadInput) as caught:
         freeze(source, store, BOB)
     assert caught.value.field == "bundle_dir"
-    assert f"belongs to uid {ALICE}" in caught.value.message
+    assert f"not readable for uid {BOB}" in caught.value.message
     assert "repairlab submit" in caught.value.fix
     assert not store.exists() or not list(store.iterdir())
 
@@ -74,7 +74,8 @@ def test_one_closed_part_closes_the_bundle(source, store, closed):
     open_up(source)
     part = source / closed
     part.chmod(part.stat().st_mode & 0o770)
-    with pytest.raises(BadInput, match=f"belongs to uid {ALICE} and is not readable for uid {BOB}"):
+    whose = "" if closed in ("..", ".") else f"belongs to uid {ALICE} and is "  # which he sees in a directory's listing
+    with pytest.raises(BadInput, match=f"{whose}not readable for uid {BOB}"):
         freeze(source, store, BOB)
     # Control: nothing but that is amiss.
     assert freeze(source, store, ALICE).files == 2
@@ -156,3 +157,69 @@ def test_a_copy_that_loses_its_list_is_not_thrown_open_to_all_submitters(source,
             assert access.may(member, fd, access.READ) == (path.name == "control"), path
         finally:
             os.close(fd)
+
+
+def answer(source, store):
+    with pytest.raises(BadInput) as caught:
+        freeze(source, store, BOB)
+    return str(caught.value).replace(str(source), "SOURCE")
+
+
+def test_what_he_may_not_see_is_answered_like_what_is_not_there(source, store, top):
+    """Or the service would tell him what is in directories that he cannot list."""
+    (source / "out").symlink_to("/etc")
+    (source / "loop").symlink_to("loop")
+    closed, missing = source.parent, top / "in/home-of-nobody"
+    there = [closed, source, *(source / name for name in ("pkg", "code.py", "out", "loop")), top / "in/file"]
+    (top / "in/file").touch()
+    answers = {
+        answer(path, store) for path in (*there, missing, missing / "pkg", closed / "missing", source / "missing")
+    }
+    assert len(answers) == 1
+    assert str(ALICE) not in answers.pop()
+    assert "outside the roots" in answer(top / "elsewhere", store), "what is written so can be told so"
+
+
+class Asked:
+    """A person who does something when he is asked for: the moment between opening a directory and using it."""
+
+    groups = frozenset()
+
+    def __init__(self, uid, act):
+        self._uid, self._act = uid, act
+
+    @property
+    def uid(self):
+        self._act()
+        return self._uid
+
+
+@pytest.mark.parametrize("race", [True, False])
+def test_a_path_that_is_swapped_after_it_was_opened_leads_to_nothing_else(source, store, top, race):
+    """His own directory is opened and asked about; a moment later its path leads to a copy that is not for him."""
+    frozen = freeze(source, store, ALICE).path
+    for each in (frozen, *frozen.rglob("*")):
+        each.chmod(0o500 if each.is_dir() else 0o400)
+    mine, link = top / "in/mine", top / "in/link"
+    mine.mkdir()
+    (mine / "code.py").write_text("x = 'of bob'\n")
+    link.symlink_to(frozen)
+
+    def swap():
+        if race and not mine.is_symlink():
+            mine.rename(top / "in/away")
+            link.rename(mine)
+
+    got = snapshot(mine, roots=[top / "in", store], store=store, reader=Asked(BOB, swap))
+    assert mine.is_symlink() is race
+    assert got.path != frozen
+    assert (got.path / "code.py").read_text() == "x = 'of bob'\n"
+    with pytest.raises(BadInput):  # the control: the link alone is refused
+        freeze(mine if race else link, store, BOB)
+
+
+def test_a_chain_of_links_without_end_is_refused(source, store, top):
+    for number in range(1500):
+        (top / f"in/{number}").symlink_to(f"{number + 1}")
+    with pytest.raises(BadInput, match="too many links"):
+        freeze(top / "in/0", store, BOB)

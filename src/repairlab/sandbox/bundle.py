@@ -33,6 +33,7 @@ from pathlib import Path
 
 from repairlab import access
 from repairlab.errors import Forbidden, RepairLabError, TemporaryFailure
+from repairlab.sandbox.reach import opened
 from repairlab.sandbox.tree import (
     DIRECTORY,
     TEMPORARY,
@@ -42,11 +43,11 @@ from repairlab.sandbox.tree import (
     Walk,
     check_reader,
     content_digest,
+    digests,
     hash_files,
     hash_manifest,
     manifest,
     refused,
-    scan,
     tree_hash,
 )
 
@@ -110,10 +111,10 @@ def snapshot(
     BadInput for what `reader` may not read.
     """
     limits = limits or BundleLimits()
-    with _opened(source, roots, reader) as fd:
+    with opened(source, roots, reader) as (fd, real):
         walk = Walk(fd, limits, reader)
         with _storing(store):
-            if frozen := _already_frozen(source, store, walk):
+            if frozen := _already_frozen(real, store, walk):
                 return frozen
             store.mkdir(mode=0o755, parents=True, exist_ok=True)
             modes = _modes(store)
@@ -121,48 +122,6 @@ def snapshot(
                 sha256 = _copy(walk, staged, modes)
                 path = _install(staged, store / f"{sha256}{modes.name}", limits)
     return Snapshot(path, sha256, walk.files, walk.bytes)
-
-
-@contextlib.contextmanager
-def _opened(source: Path, roots: Sequence[Path], reader: access.Person | None) -> Iterator[int]:
-    """Open the directory `source`, reached from one of the roots without following anything on the way."""
-    if "\0" in str(source) or not source.is_absolute():
-        raise refused(f"{str(source)!r} is not an absolute path", "write the path from / on")
-    # Not strict: what lies outside is refused in the same words whether it exists or not, so nobody learns which.
-    real = Path(os.path.realpath(source))
-    for root in roots:
-        base = root.resolve()
-        if real != base and real.is_relative_to(base):
-            fd = _descend(base, real.relative_to(base).parts, source, reader)
-            break
-    else:
-        shown = ", ".join(str(root) for root in roots) or "none is configured"
-        raise refused(f"{source} is outside the roots ({shown})", "use `repairlab submit DIR`, or add to bundles.roots")
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _descend(base: Path, parts: Sequence[str], source: Path, reader: access.Person | None) -> int:
-    fd = -1
-    try:
-        fd = os.open(base, DIRECTORY)
-        for part in parts:
-            above, fd = fd, -1
-            try:
-                fd = os.open(part, DIRECTORY, dir_fd=above)
-            finally:
-                os.close(above)
-            check_reader(reader, fd, str(source), access.ENTER)
-    except OSError as error:
-        if error.errno in TEMPORARY:
-            raise TemporaryFailure(f"{source}: {error.strerror}") from None
-        raise refused(f"{source} cannot be opened: {error.strerror}", "name a directory that we may read") from None
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 @contextlib.contextmanager
@@ -178,15 +137,20 @@ def _storing(store: Path) -> Iterator[None]:
         raise
 
 
-def _already_frozen(source: Path, store: Path, walk: Walk) -> Snapshot | None:
-    """A source that is an entry of the store itself, unharmed, is its own snapshot."""
-    real = source.resolve()
-    if real.parent != store.resolve() or not _matches(real, walk.limits):
+def _already_frozen(real: Path, store: Path, walk: Walk) -> Snapshot | None:
+    """A source that is an entry of the store itself, unharmed, is its own snapshot.
+
+    What was opened is proved, and the name only then: it may have been given to another tree meanwhile, one that the
+    reader was not asked about.
+    """
+    if real.parent != store.resolve():
         return None
-    check_reader(walk.reader, walk.root, str(source), access.READ | access.ENTER)  # of a frozen tree the top says all
-    _touch(real)
-    sizes = [os.lstat(real / name).st_size for name in manifest(real, walk.limits)]
-    return Snapshot(store / real.name, _digest(real), len(sizes), sum(sizes))
+    proof = _proof(walk.root, real, walk.limits)
+    if proof is None or not os.path.samestat(os.lstat(real), os.fstat(walk.root)):
+        return None
+    check_reader(walk.reader, walk.root, str(real), access.READ | access.ENTER)  # of a frozen tree the top says all
+    _touch(walk.root)
+    return Snapshot(store / real.name, _digest(real), proof.files, proof.bytes)
 
 
 def _digest(entry: Path) -> str:
@@ -330,28 +294,41 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _matches(path: Path, limits: BundleLimits) -> bool:
-    """Whether a stored tree is what its name says, and stays so; with nothing beside its sources (a .pyc would be run).
+    """Whether a stored tree is what its name says, and stays so."""
+    try:
+        fd = os.open(path, DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return _proof(fd, path, limits) is not None
+    finally:
+        os.close(fd)
+
+
+def _proof(fd: int, path: Path, limits: BundleLimits) -> Walk | None:
+    """Return the walk that proves a tree to be what `path` says; nothing lies beside its sources (a .pyc would be run).
 
     And is no more open than what is frozen now: one from before the store had a default ACL is everybody's to read.
 
     Its top directory's owner is the owner of all: nobody else can have written below a directory that is 0555.
     """
     try:
-        if os.lstat(path).st_uid not in {0, os.geteuid(), os.lstat(path.parent).st_uid}:
-            return False
+        if os.fstat(fd).st_uid not in {0, os.geteuid(), os.lstat(path.parent).st_uid}:
+            return None
         handed_down = access.entries(path.parent, access.DEFAULT)
-        if handed_down and not access.as_closed(path, handed_down):  # who may not enter the top gets no further
-            return False
-        found, litter = scan(path, limits)
+        if handed_down and not access.as_closed(fd, handed_down):  # who may not enter the top gets no further
+            return None
+        walk = Walk(fd, limits)
+        found = digests(walk)
     except (RepairLabError, OSError):
-        return False
-    return not litter and hash_manifest(found) == _digest(path)
+        return None
+    return walk if not walk.litter and hash_manifest(found) == _digest(path) else None
 
 
-def _touch(path: Path) -> None:
+def _touch(entry: int | Path) -> None:
     """Let its time to live start again; what is the service's own is touched by the service when it takes the job."""
     with contextlib.suppress(PermissionError):
-        os.utime(path)
+        os.utime(entry)
 
 
 def remove_tree(path: Path) -> None:

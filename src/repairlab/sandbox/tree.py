@@ -272,24 +272,23 @@ def _kind(mode: int) -> str:
 
 def manifest(path: Path, limits: BundleLimits | None = None) -> Manifest:
     """Return every source of the directory at `path` with kind and content digest; raise `BadInput` as `walk` does."""
-    return scan(path, limits)[0]
-
-
-def scan(path: Path, limits: BundleLimits | None = None) -> tuple[Manifest, bool]:
-    """Return the manifest, and whether the directory holds anything that is no source."""
-    found: Manifest = {}
     fd = os.open(path, DIRECTORY)
     try:
-        walk = Walk(fd, limits or BundleLimits())
-        for source in walk:
-            digest = hashlib.sha256(source.target.encode())
-            if source.kind != "l":
-                for piece in walk.read(source):
-                    digest.update(piece)
-            found[source.path] = (source.kind, digest.hexdigest())
+        return digests(Walk(fd, limits or BundleLimits()))
     finally:
         os.close(fd)
-    return found, walk.litter
+
+
+def digests(walk: Walk) -> Manifest:
+    """Return the manifest of what `walk` finds."""
+    found: Manifest = {}
+    for source in walk:
+        digest = hashlib.sha256(source.target.encode())
+        if source.kind != "l":
+            for piece in walk.read(source):
+                digest.update(piece)
+        found[source.path] = (source.kind, digest.hexdigest())
+    return found
 
 
 def hash_manifest(found: Mapping[str, tuple[Kind, str]]) -> str:
