@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,17 @@ def test_a_job_that_was_parked_before_there_was_a_list_is_closed_when_it_is_take
         assert not reads(there / "after", nobody)
         assert not reads(there, nobody, ENTER), "what was there before is behind the same door"
     assert reads(there / "after", Person(BOB, frozenset({SERVICE}))), "a reader of results"
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o644, ["handoff-1.json"]), (0o640, [])])
+def test_a_document_that_others_could_read_while_it_waited_is_told_of(shared, mode, told):
+    (shared.path / "handoff-1.json").chmod(mode)
+    with closing(shared.backlog()) as backlog:
+        backlog.hint("handoff-1.json")
+        with backlog.take() as claim:
+            pass
+        assert [incident.name for incident in backlog.events if incident.kind == "exposed"] == told
+        assert all(incident.job_id == claim.id for incident in backlog.events)
 
 
 def test_a_queue_of_one_person_sets_no_list(top):

@@ -38,7 +38,7 @@ _RECHECK_S = 60.0  # a stepped wall clock is noticed so soon by jobs that wait f
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that `take` settled or gave up by itself, for the journal: `duplicate` or `stuck`."""
+    """Something that `take` settled or gave up by itself, for the journal: `duplicate`, `stuck`, `exposed`."""
 
     kind: str
     name: str
@@ -135,6 +135,8 @@ class Backlog:
             self._order.wait(entry, self._tree.clock.boottime() + self._tree.policy.recovery_base_s)
             raise
         if taken.claim:
+            if taken.exposed:
+                self.events.append(Incident("exposed", entry.name, taken.claim.id))
             self._order.served(entry)
             return self._not_too_early(taken.claim)
         self._settle(entry, taken)

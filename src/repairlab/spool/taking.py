@@ -57,7 +57,8 @@ class Seen:
 class Taken:
     """What came of trying to take a job: a claim, or why there is none.
 
-    `retry_s` is set when trying again later can help. `duplicate_of` and `stuck` name what happened for good.
+    `retry_s` is set when trying again later can help. `duplicate_of` and `stuck` name what happened for good. `exposed`
+    says that in a shared queue others could read the document while it waited.
     """
 
     claim: Claim | None = None
@@ -65,6 +66,7 @@ class Taken:
     seen: Seen | None = None
     duplicate_of: str | None = None
     stuck: str = ""
+    exposed: bool = False
     inode: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -155,10 +157,11 @@ def _claim_in(tree: Tree, arrival: Arrival, job_id: str, fd: int) -> Taken:
 def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, Any]) -> Taken:
     if exists_at(fd, JOB):
         return BUSY  # not our directory: a job moved in before our flock, and its owner died
+    shared = False
     if arrival.submitter != os.geteuid():
         # Before the first file: entries are handed down at creation, and a job without them cannot be told from one
         # that nobody else has a part in.
-        tree.disk.do("claim.access", access.let_read, fd, arrival.submitter)
+        shared = tree.disk.do("claim.access", access.let_read, fd, arrival.submitter)
     try:
         # Once the document is our own copy nothing but this tells whose it was, and the id is made of that.
         tree.disk.write("claim.facts", CLAIM, encode_facts(facts), dir_fd=fd, sync=is_foreign(arrival.status))
@@ -175,7 +178,8 @@ def _enter(tree: Tree, arrival: Arrival, job_id: str, fd: int, facts: dict[str, 
         return Taken(retry_s=WRITING_S)
     if is_foreign(arrival.status) and not arrival.problem:
         _privatise_or_put_back(tree, arrival, fd)
-    return Taken(claim=Claim(tree, job_id, fd, facts))
+    exposed = shared and bool(arrival.status.st_mode & stat.S_IROTH)
+    return Taken(claim=Claim(tree, job_id, fd, facts), exposed=exposed)
 
 
 def _owner(tree: Tree) -> dict[str, Any]:

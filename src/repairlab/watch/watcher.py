@@ -192,6 +192,9 @@ class Watcher:
             incident = self._backlog.events.popleft()
             if incident.kind == "duplicate":
                 journal.event(Event.JOB_DUPLICATE, f"{incident.name} was handed in before", JOB_ID=incident.job_id)
+            elif incident.kind == "exposed":
+                message = f"{incident.name} could be read by every submitter while it waited, as its mode said"
+                journal.say(message, priority=Priority.WARNING, JOB_ID=incident.job_id)
             else:
                 message = f"{incident.name} is {incident.kind}: {incident.reason}"
                 journal.event(Event.SPOOL_DAMAGED, message, priority=Priority.WARNING)
