@@ -122,21 +122,30 @@ def let_read(directory: int, uid: int) -> bool:
 def catch_up(directory: int, above: str, uid: int) -> bool:
     """Give a directory of ours what it would have got below the default ACL of `above`; tell whether it lacked that.
 
-    It was made before there was a list, so that its mode says who reads what is put into it. Group first: the mode's
-    bits are still the group's then, and the new group is the one that they are for.
+    It was made before there was a list, so that its mode says who reads what is put into it. Its group may be that of
+    all submitters and stays (the unit's filter has no chown(2)): it gets nothing, the group of `above` by name instead.
     """
     handed_down = [] if entries(directory, DEFAULT) else entries(above, DEFAULT)
     if not handed_down:
         return False
     group = os.stat(above).st_gid
     if os.fstat(directory).st_gid != group:
-        os.fchown(directory, -1, group)
+        handed_down = _by_name(handed_down, group)
     raw = pack(handed_down)
     os.setxattr(directory, DEFAULT, raw)
     os.setxattr(directory, ACCESS, raw)
-    if uid not in (os.geteuid(), NOBODY):
+    if uid not in (os.geteuid(), NOBODY):  # whose job it is may have been lost with its claim
         let_read(directory, uid)
     return True
+
+
+def _by_name(listed: list[Entry], group: int) -> list[Entry]:
+    """Return the list with what the file's own group may given to `group`, and nothing to the file's own."""
+    own = next(entry.allowed for entry in listed if entry.tag == GROUP_OBJ)
+    kept = [entry for entry in listed if entry.tag != GROUP_OBJ and (entry.tag, entry.who) != (GROUP, group)]
+    if not any(entry.tag == MASK for entry in kept):
+        kept.append(Entry(MASK, READ | ENTER))
+    return [*kept, Entry(GROUP_OBJ, 0), Entry(GROUP, own, group)]
 
 
 def as_closed(target: int | str | os.PathLike[str], handed_down: list[Entry]) -> bool:

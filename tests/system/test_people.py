@@ -148,39 +148,6 @@ def test_a_plain_copy_is_private_whatever_the_umask(machine, umask):
     machine.run("rm", "-r", path, bundle, user="alice")
 
 
-@pytest.mark.usefixtures("_watcher_rests")
-def test_what_sets_its_modes_itself_is_readable_for_others_and_told_of(machine):
-    """cp -p and install chmod what they have made: nothing can close that but whoever made it."""
-    ways = {
-        "cp": "cp",
-        "preserved": "cp -p",
-        "archived": "cp -a",
-        "installed": "install",
-        "with-mode": "install -m 644",
-    }
-    paths = {way: f"{QUEUE}/handoff-{way}.json" for way in ways}
-    for way, path in paths.items():
-        source = f"/home/alice/{way}.json"
-        machine.run(
-            "sh", "-c", f"umask 022; echo '{{\"{way}\": 1}}' >{source}; {ways[way]} {source} {path}", user="alice"
-        )
-        assert may(machine, "bob", "cat", path) == (way != "cp"), way
-    assert repairlab(machine, "alice", "submit", f"{EXAMPLES}/invoices").returncode == 0
-    submitted = {str(path) for path in machine.at(QUEUE).glob("handoff*.json")} - {
-        str(machine.at(p)) for p in paths.values()
-    }
-    assert len(submitted) == 1
-    assert not may(machine, "bob", "cat", inside(machine, machine.at(submitted.pop())))
-    machine.run("systemctl", "start", WATCHER)
-    ended = {way: end(machine, f"handoff-{way}.json").name for way in ways}
-    told = {
-        entry.get("JOB_ID")
-        for entry in machine.journal("-u", WATCHER, "-p", "warning")
-        if "while it waited" in entry["MESSAGE"]
-    }
-    assert told == {ended[way] for way in ways if way != "cp"}
-
-
 def test_a_source_that_hides_from_the_group_is_refused_with_the_fix(machine):
     """The creation mode becomes the mask of the list: 0600 leaves the service nothing."""
     name = "handoff-hidden.json"

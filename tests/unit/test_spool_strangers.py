@@ -208,6 +208,7 @@ def test_a_job_that_was_parked_before_there_was_a_list_is_closed_when_it_is_take
         assert not reads(there / "after", nobody)
         assert not reads(there, nobody, ENTER), "what was there before is behind the same door"
     assert reads(there / "after", Person(BOB, frozenset({SERVICE}))), "a reader of results"
+    assert there.stat().st_gid == BOB, "the unit's filter has no chown"
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o644, ["handoff-1.json"]), (0o640, [])])

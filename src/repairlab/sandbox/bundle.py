@@ -95,7 +95,8 @@ def _modes(store: Path) -> _Modes:
     if not access.entries(store, access.DEFAULT):
         return _Modes(0o555, 0o444, 0o555, name)
     # Below a default ACL the group's bits are the mask. With `w` in it the store's owner can remove a submitter's copy.
-    return _Modes(0o570 if foreign else 0o550, 0o440, 0o550, name)
+    # The owner himself needs none, and a mask that is nothing opens nothing when a backup loses the list.
+    return _Modes(0o570, 0o440, 0o550, name) if foreign else _Modes(0o500, 0o400, 0o500, name)
 
 
 def snapshot(
@@ -163,10 +164,6 @@ def _staging(store: Path) -> Iterator[Path]:
     staged = store / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
     staged.mkdir(mode=0o700)
     try:
-        if access.entries(store, access.DEFAULT):
-            # Who restores a backup without its lists makes the bits of their masks rights of the group, which a setgid
-            # store makes that of all submitters: let it be a group that is nobody else's.
-            os.chown(staged, -1, os.getegid())
         yield staged
     finally:
         remove_tree(staged)
