@@ -86,7 +86,8 @@ def test_the_watchers_jobs_run_in_units_and_nothing_is_left_of_them(machine):
     machine.until(lambda: not units(machine))
     assert "repairlab-sandbox" not in machine.run("ls", "/tmp", "/var/tmp", "/run/systemd/propagate").stdout
     assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
-    assert machine.journal("PRIORITY=6", SYSLOG_IDENTIFIER="repairlab-sandbox") == [], "a line for each sandbox"
+    told = [entry for entry in machine.journal(SYSLOG_IDENTIFIER="systemd") if "sandbox@" in entry.get("UNIT", "")]
+    assert told == [], "a line for each start and end"
 
 
 def units(machine: Lab) -> list[str]:
@@ -99,6 +100,17 @@ def test_nobody_but_the_service_starts_a_sandbox(machine, user):
     told = machine.run("/usr/bin/python3", "-c", CONNECT, "0", user=user, check=False)
     assert "Permission denied" in told.stderr
     assert "connected" in machine.run("/usr/bin/python3", "-c", CONNECT, "0", user="repairlab").stdout, "the control"
+
+
+def test_what_a_sandbox_says_of_itself_is_in_the_journal(machine):
+    """Without an order it ends; here it is told to start what is no order, and complains."""
+    send = "import array, os, socket, sys\n" + CONNECT.split("\n", 2)[2].partition("print")[0]
+    send += "rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [1, 2]))]\n"
+    send += "connection.sendmsg([b'{}'], rights)\nconnection.recv(1)"
+    machine.run("/usr/bin/python3", "-c", send, user="repairlab", check=False)
+    machine.until(
+        lambda: any("KeyError" in e["MESSAGE"] for e in machine.journal(SYSLOG_IDENTIFIER="repairlab-sandbox"))
+    )
 
 
 def test_a_sandbox_ends_with_the_agent_that_asked_for_it(machine):

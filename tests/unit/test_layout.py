@@ -20,6 +20,7 @@ SHIM_LINES = 15
 # Inside a spool only repairlab.spool renames and unlinks. These move files elsewhere, each in a directory of its own.
 MOVES_ELSEWHERE = {
     "repairlab.sandbox.bundle": "its content-addressed store, result files, and workers' own directories",
+    "repairlab.sandbox.meter": "what a sandbox has left in its own work directory",
     "repairlab.operate.configuring": "the configuration file that it writes",
     "repairlab.operate.pruning": "bundles out of their store, under cleanup's own lock",
     "repairlab.repair.agent": "the result files in the directory that --out names",

@@ -21,6 +21,10 @@ def interpret(program, number, *arguments, audit=0xC000003E):
             (value,) = struct.unpack_from("=I", data, k)
             at += 1
             continue
+        if code == seccomp.AND:
+            value &= k
+            at += 1
+            continue
         tests = {
             seccomp.JUMP_EQUAL: value == k,
             seccomp.JUMP_AT_LEAST: value >= k,
@@ -35,9 +39,25 @@ ANY = [1 << 40, 0xFFFFFFFF << 32]  # what the kernel does not look at, or what i
 
 @pytest.fixture(params=ARCHITECTURES, ids=["x86_64", "aarch64"])
 def decide(request):
+    return deciding(request.param)
+
+
+@pytest.fixture(params=ARCHITECTURES, ids=["x86_64", "aarch64"])
+def decide_alone(request):
+    """Of the filter for what no namespace confines."""
+    return deciding(request.param, namespaces=False)
+
+
+@pytest.fixture(params=ARCHITECTURES, ids=["x86_64", "aarch64"])
+def decide_spared(request):
+    """Of the filter that keeps signals from process 77."""
+    return deciding(request.param, spared=77)
+
+
+def deciding(architecture, **options):
     """The decision of the filter of an architecture: `decide(seccomp.MMAP, …)` is allow or the number of an error."""
-    machine, column, audit = request.param
-    program = seccomp.program(machine)
+    machine, column, audit = architecture
+    program = seccomp.program(machine, **options)
     assert len(program) // 8 < 4096  # BPF_MAXINSNS
 
     def decide(call, *arguments):
@@ -109,3 +129,31 @@ def test_memory_is_never_writable_and_executable(decide, above):
 def test_the_personality_stays_what_it_is(decide):
     assert decide(seccomp.PERSONALITY, 0) == decide(seccomp.PERSONALITY, 0xFFFFFFFF) == "allow"
     assert decide(seccomp.PERSONALITY, 0x0400000) == errno.EPERM  # READ_IMPLIES_EXEC
+
+
+def test_one_process_gets_no_signal_however_it_is_meant(decide_spared):
+    others = [1, 76, 78, 0, -76 & 0xFFFFFFFF]
+    for name, call in seccomp.SIGNALS.items():
+        for whom in (77, -77 & 0xFFFFFFFF, 0xFFFFFFFF):
+            assert decide_spared(call, whom, 1) == errno.EPERM, name
+        assert {decide_spared(call, whom, 1) for whom in others} == {"allow"}, name
+    for name in ("tgkill", "rt_tgsigqueueinfo"):
+        assert decide_spared(seccomp.SIGNALS[name], 1, 77) == errno.EPERM
+    for call, refused, allowed in (
+        (seccomp.FCNTL, (8, 15), (0, 1, 2, 3, 4, 9, 1030)),
+        (seccomp.IOCTL, (0x8901, 0x8902), (0x5401, 0x8903, 0x541B)),
+    ):
+        assert {decide_spared(call, 3, command) for command in refused} == {errno.EPERM}
+        assert {decide_spared(call, 3, command) for command in allowed} == {"allow"}
+
+
+def test_without_namespaces_no_socket_leads_out_and_no_file_changes_hands(decide_alone):
+    column = decide_alone.column
+    assert {decide_alone(seccomp.SOCKET, family, 1, 0) for family in range(50)} == {errno.EAFNOSUPPORT}
+    assert decide_alone(seccomp.SOCKETPAIR, 1, 1 | 0o2000000, 0) == "allow"
+    for family, kind in ((1, 2), (1, 5), (2, 1)):
+        assert decide_alone(seccomp.SOCKETPAIR, family, kind, 0) == errno.EAFNOSUPPORT
+    for calls, told in ((seccomp.OF_THE_USER, errno.EPERM), (seccomp.PRETENDED, 0)):
+        assert {decide_alone(numbers) for numbers in calls.values() if numbers[column] >= 0} == {told}
+    assert decide_alone(seccomp.PRCTL, 1, 0) == errno.EPERM
+    assert decide_alone(seccomp.PRCTL, 4, 0) == "allow"

@@ -15,17 +15,18 @@ from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
-from repairlab.errors import RepairLabError
+from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
 from repairlab.repair import server
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.localization import TestRun
 from repairlab.repair.source import Edit
-from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, StreamTimeout
+from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, StreamTimeout, Why
 
 # What search and verification tell pytest: nothing is written, the order is the file's, no process is started.
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
+LOST_S = 1.0  # how long after its stream a sandbox that was ended from outside may take to be gone
 MAX_TESTS = 20_000
 MAX_NAMES = 1 << 23  # characters in the names of all tests
 MAX_CPU_S = 86400.0
@@ -111,7 +112,7 @@ class Setup:
     def start(self, files: Mapping[str, bytes] | None, wall_s: float) -> tuple[Confined, str]:
         """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
         limits = dataclasses.replace(self.limits, wall_s=wall_s, cpu_s=int(wall_s) + 10)
-        confined = self.sandbox.start(server.program(), python=self.python, limits=limits, name="<repairlab server>")
+        confined = self._sandbox(limits)
         try:
             request = {"op": "tree", "path": self.bundle.import_paths, "env": self.env}
             root = ask(confined, request, Unpacked, 30, self.bundle.entries(files)).root
@@ -119,6 +120,17 @@ class Setup:
             confined.__exit__(None, None, None)
             raise
         return confined, root
+
+    def _sandbox(self, limits: SandboxLimits) -> Confined:
+        """Start the server; an interpreter that was named and starts nothing, where ours does, is a bad one."""
+        try:
+            return self.sandbox.start(server.program(), python=self.python, limits=limits, name="<repairlab server>")
+        except (TemporaryFailure, Unavailable) as error:
+            if self.python is None:
+                raise
+            with self.sandbox.start("", limits=limits):
+                fix = "name a Python 3.8 or newer, or leave python out"
+                raise BadInput(f"{self.python} starts no Python: {error.message}", field="python", fix=fix) from None
 
 
 class Answer(msgspec.Struct):
@@ -145,6 +157,9 @@ def ask(
             confined.stream.send_files(entries)
         return msgspec.json.decode(confined.stream.recv(timeout), type=kind)
     except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        if (ended := confined.wait(LOST_S)) is not None and ended.why is Why.LOST:
+            fix = "see `journalctl -u 'repairlab-sandbox@*'`"
+            raise RepairLabError("the sandbox was ended by somebody outside", fix=fix) from None
         tail = confined.stderr_tail().decode("utf-8", "replace").strip()[-500:]
         raise ServerLost(f"{type(error).__name__}: {error} {tail}".strip()) from None
 

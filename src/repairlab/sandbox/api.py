@@ -110,6 +110,8 @@ class Why(StrEnum):
     MEMORY = "memory_mb"
     INODES = "inodes"
     DISK = "tmpfs_mb"
+    PROCESSES = "processes"
+    LOST = "lost"  # by somebody outside: its keeper cannot say how
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,13 +88,15 @@ class SandboxKeeper:
         try:
             self._watch(self._members.fileno())
         finally:
-            self._outcome = self._members.end()
-            self._drain()
-            self._members.close()
-            with self._lock:
-                for fd in (self._output, self._wake):
-                    os.close(fd)
-                self.ended.set()
+            try:
+                self._outcome = self._members.end()
+                self._drain()
+                self._members.close()
+            finally:  # nobody waits for ever
+                with self._lock:
+                    for fd in (self._output, self._wake):
+                        os.close(fd)
+                    self.ended.set()
 
     def _watch(self, handle: int) -> None:
         """Return when the process has ended or has to be ended."""

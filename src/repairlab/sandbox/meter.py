@@ -1,8 +1,9 @@
 """meter: what all processes of one sandbox hold together, for the shim that keeps them.
 
-Memory is the control group's own sum where this process is alone in its group: exact, whoever shares what, and nothing
-hides from it. Else it is the sum over the processes that descend from this one. A file system with a size of its own
-bounds its files; where the sandbox writes to a disk its files are counted, each half second.
+Memory is the control group's own sum where this process is alone in its group, less what the files of its file systems
+take: exact, whoever shares what. Else it is the sum over the processes that descend from this one, which sees no shared
+mapping that nobody has touched of late; their number is looked at too. A file system with a size of its own bounds its
+files; where the sandbox writes to a disk its files are counted each half second, but for those without a name.
 
 Both are opened before the shim confines itself.
 """
@@ -11,34 +12,43 @@ import os
 import re
 from collections.abc import Sequence
 
-from repairlab.sandbox.processes import below, beyond
+from repairlab.sandbox.processes import below, beyond, tasks
 
 CGROUPS = "/sys/fs/cgroup"
 LOOK_S = 0.5
+SIZED, SIZED_FILES = 1 << 30, 1 << 20  # a file system beyond that has the size that its disk or the machine gave it
 BLOCK = 512
-# Lines of memory.stat: what the processes hold. Files of a tmpfs are bounded by its size, cached files can be dropped.
-HELD = re.compile(rb"^(?:anon|total_rss) (\d+)$", re.MULTILINE)
+# Of memory.stat, version 1 and 2: private memory, and shared memory with the files of a tmpfs. What of a disk is cached
+# can be dropped. Version 1 has a line `shmem` as well, of the group without those below it.
+HELD_1 = re.compile(rb"^(?:total_rss|total_shmem) (\d+)$", re.MULTILINE)
+HELD_2 = re.compile(rb"^(?:anon|shmem) (\d+)$", re.MULTILINE)
 KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class Memory:
-    """The memory of this process's control group, or of its descendants."""
+    """The memory of this process's control group, or of its descendants; where these are seen, their number too."""
 
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
+    def __init__(self, bound: int, directories: Sequence[str], processes: int) -> None:
+        self._bound, self._processes = bound, processes
+        self._spaces = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in directories if _sized(path)]
         directory = _group()
         self._stat = _open(f"{directory}/memory.stat") if directory else -1
+        self._held = HELD_1 if self._stat >= 0 and _number(self._stat, HELD_1) else HELD_2
         events = ("memory.events", "memory.oom_control")  # version 2, version 1
         found = [_open(f"{directory}/{name}") for name in events] if directory else []
         self._events = max(found, default=-1)
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._killed = self._kills()
 
-    def exceeded(self) -> bool:
-        """Whether all together hold more than they may, or the kernel has had to end one of them."""
+    def exceeded(self) -> str | None:
+        """Return what there is too much of, if the kernel has not had to end something for it already."""
         if self._stat >= 0:
-            return _number(self._stat, HELD) > self._bound or self.overrun()
-        return beyond(below(self._proc, os.getpid()), self._bound)
+            held = _number(self._stat, self._held) - sum(map(_used, self._spaces))
+            return "memory_mb" if held > self._bound or self.overrun() else None
+        members = below(self._proc, os.getpid())[1:]
+        if tasks(members) > self._processes:
+            return "processes"
+        return "memory_mb" if beyond(members, self._bound) else None
 
     def overrun(self) -> bool:
         """Whether the kernel has ended a process for want of memory since the start."""
@@ -58,7 +68,8 @@ class Disk:
 
     def _bounded(self, path: str) -> bool:
         space = os.statvfs(path)
-        return space.f_blocks * space.f_frsize <= 2 * self._bytes and 0 < space.f_files <= 2 * self._inodes
+        size = space.f_blocks * space.f_frsize
+        return _sized(path) and size <= self._bytes and space.f_files <= self._inodes
 
     def exceeded(self, now: float) -> bool:
         """Whether there are more files or bytes than there may be; looked at each half second."""
@@ -81,11 +92,41 @@ class Disk:
                             pending.append(entry.path)
                         if size > self._bytes or count > self._inodes:
                             return False
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # gone meanwhile
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue  # gone meanwhile; or closed by its maker, who cannot put anything in either
             except OSError:
-                return False  # closed, or deeper than a path can say: what cannot be counted does not fit
+                return False  # deeper than a path can say: what cannot be counted does not fit
         return True
+
+
+def sized(paths: Sequence[str]) -> list[str]:
+    """Return the paths without those directories that no file system of their own bounds."""
+    return [path for path in paths if not os.path.isdir(path) or path == "/dev/pts" or _sized(path)]
+
+
+def _sized(path: str) -> bool:
+    """Whether this is a directory on a file system of a size that somebody has set."""
+    if not os.path.isdir(path):
+        return False
+    space = os.statvfs(path)
+    return space.f_blocks * space.f_frsize <= SIZED and 0 < space.f_files <= SIZED_FILES
+
+
+def _used(directory: int) -> int:
+    space = os.fstatvfs(directory)
+    return (space.f_blocks - space.f_bfree) * space.f_frsize
+
+
+def empty(top: str) -> None:
+    """Remove what is in a directory, once nothing untrusted runs any more; what cannot be removed stays."""
+    import shutil
+
+    for name in os.listdir(top):
+        path = os.path.join(top, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
 
 
 def _group() -> str | None:
@@ -116,5 +157,4 @@ def _open(path: str) -> int:
 
 
 def _number(fd: int, line: "re.Pattern[bytes]") -> int:
-    found = line.search(os.pread(fd, 1 << 16, 0))
-    return int(found[1]) if found else 0
+    return sum(map(int, line.findall(os.pread(fd, 1 << 16, 0))))

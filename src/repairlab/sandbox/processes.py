@@ -32,6 +32,15 @@ def below(proc: int, pid: int) -> list[Member]:
     return found
 
 
+def tasks(members: Iterable[Member]) -> int:
+    """Return how many processes and threads the members are."""
+    count = 0
+    for proc, pid in members:
+        with contextlib.suppress(OSError):
+            count += os.stat(f"{pid}/task", dir_fd=proc).st_nlink - 2
+    return count
+
+
 def resident(proc: int, pid: int) -> int:
     """Return the resident bytes of a process, 0 if it is gone."""
     with contextlib.suppress(OSError, IndexError, ValueError):

@@ -54,8 +54,15 @@ DENIED = {
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),
+    "shmdt": (67, 197),
     "semget": (64, 190),
+    "semctl": (66, 191),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
     "msgget": (68, 186),
+    "msgctl": (71, 187),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
@@ -104,6 +111,48 @@ DENIED = {
     "lookup_dcookie": (212, 18),
 }
 X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "ustat": 136, "sysfs": 139}
+# Where no namespace hides what else the user has: names in directories that may not be listed, queues, and what
+# landlock does not guard, owners and attributes of files. -1: this architecture has no such call.
+OF_THE_USER = {
+    "inotify_add_watch": (254, 27),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "chown": (92, -1),
+    "lchown": (94, -1),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+}
+# Likewise; but copying a file sets its mode and times, so these say that they have done it.
+PRETENDED = {
+    "chmod": (90, -1),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "utime": (132, -1),
+    "utimes": (235, -1),
+    "futimesat": (261, -1),
+    "utimensat": (280, 88),
+}
+PRCTL, SET_PARENT_DEATH_SIGNAL = (157, 167), 1
+# Calls that name a process by their first argument, or by their first two; commands that let a file's events signal it.
+SIGNALS = {
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "pidfd_open": (434, 434),
+    "tgkill": (234, 131),
+    "rt_tgsigqueueinfo": (297, 240),
+}
+FCNTL, SET_OWNER = (72, 25), (8, 15)  # F_SETOWN, F_SETOWN_EX
+IOCTL, SET_GROUP = (16, 29), (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 # What a process may do to any other of its user, signals and traces apart: only to itself (0) here. Lowering another's
 # hard limits kills it.
 TO_ITSELF = {
@@ -175,6 +224,22 @@ def _whom(process: int) -> bytes:
     )
 
 
+def _none_of(index: int, values: Sequence[int]) -> bytes:
+    """Refuse where an argument is one of `values`, go on otherwise."""
+    tests = b"".join(_step(JUMP_EQUAL, value, len(values) - 1 - at, 0) for at, value in enumerate(values[:-1]))
+    return _argument(index) + tests + _step(JUMP_EQUAL, values[-1], 0, 1) + _end(errno.EPERM)
+
+
+def _spared(process: int) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Yield what keeps signals from a process of the same user: to it, to its group, to everybody."""
+    whom = (process, -process & 0xFFFFFFFF, 0xFFFFFFFF)
+    for name, numbers in SIGNALS.items():
+        twice = name.startswith(("tg", "rt_tg"))
+        yield numbers, _none_of(0, whom) + (_none_of(1, whom) if twice else b"") + _end()
+    yield FCNTL, _none_of(1, SET_OWNER) + _end()
+    yield IOCTL, _none_of(1, SET_GROUP) + _end()
+
+
 def _map() -> bytes:
     """Refuse a mapping that is writable and executable at once."""
     writable = _step(JUMP_BITS, PROT_WRITE, 0, 1) + _end(errno.EPERM) + _end()
@@ -191,10 +256,11 @@ def supported() -> bool:
     return platform.machine() in ARCHITECTURES
 
 
-def program(machine: str = "", *, sockets: bool = True) -> bytes:
+def program(machine: str = "", *, namespaces: bool = True, spared: int = 0) -> bytes:
     """Return the filter for `machine` (default: this one), empty for an architecture that is not known.
 
-    Without `sockets`, for what no network namespace confines: connected pairs of streams and no other socket.
+    Without `namespaces`, for what nothing else separates from its user's files and processes: no sockets but connected
+    pairs of streams, no attributes of files. `spared` is a process that gets no signals from what is filtered.
     """
     known = ARCHITECTURES.get(machine or os.uname().machine)
     if known is None:
@@ -211,15 +277,20 @@ def program(machine: str = "", *, sockets: bool = True) -> bytes:
         steps += [_refuse(number, errno.EPERM) for number in X86_ONLY.values()]
     steps += [_refuse(numbers[column], errno.ENOSYS) for numbers in AS_IF_OLDER.values()]
     steps += [_refuse(numbers[column], errno.EPERM) for numbers in DENIED.values()]
-    steps += [_when(numbers[column], decision) for numbers, decision in _decisions(sockets)]
+    decisions = [*_decisions(namespaces), *(_spared(spared) if spared else ())]
+    steps += [_when(numbers[column], decision) for numbers, decision in decisions if numbers[column] >= 0]
     return b"".join([*steps, _end()])
 
 
-def _decisions(sockets: bool) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _decisions(namespaces: bool) -> Iterator[tuple[tuple[int, int], bytes]]:
     """Yield the calls whose arguments decide."""
     yield CLONE, _clone()
-    yield SOCKET, _socket() if sockets else _end(errno.EAFNOSUPPORT)
-    yield SOCKETPAIR, _argument(0) + (_one_of([AF_UNIX], errno.EAFNOSUPPORT) if sockets else _streams())
+    yield SOCKET, _socket() if namespaces else _end(errno.EAFNOSUPPORT)
+    yield SOCKETPAIR, _argument(0) + (_one_of([AF_UNIX], errno.EAFNOSUPPORT) if namespaces else _streams())
+    if not namespaces:
+        yield from ((numbers, _end(errno.EPERM)) for numbers in OF_THE_USER.values())
+        yield from ((numbers, _step(RETURN, ERRNO)) for numbers in PRETENDED.values())
+        yield PRCTL, _none_of(0, [SET_PARENT_DEATH_SIGNAL]) + _end()
     yield PERSONALITY, _argument(0) + _one_of(PERSONALITIES, errno.EPERM)
     yield from ((numbers, _argument(0) + _one_of([0], errno.EPERM)) for numbers in TO_ITSELF.values())
     yield SETPRIORITY, _whom(PRIO_PROCESS)

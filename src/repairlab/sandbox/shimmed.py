@@ -32,7 +32,6 @@ from repairlab.sandbox.api import (
     Ended,
     SandboxLimits,
     SandboxSettings,
-    Stream,
     StreamError,
     Why,
     boot,
@@ -48,6 +47,7 @@ SYSTEM_SOCKET = "/run/repairlab/sandbox.sock"
 START_S, END_S = 20.0, 30.0
 STREAM = 3  # the number of the stream in the confined process
 WORK = "/work"
+NPROC_ROOM = 32
 WRITABLE = (WORK, "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  the unit's own
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 TERMINALS = ("/dev/tty", "/dev/ptmx", "/dev/pts")
@@ -64,6 +64,7 @@ class Shimmed:
 
     tier = ""
     namespaces = True
+    shown: tuple[str, ...] = ("/",)  # what interpreters may bring along, beside the system's directories
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
@@ -80,36 +81,24 @@ class Shimmed:
     ) -> Confined:
         """Start a fresh sandbox; see `api.Sandbox`."""
         limits = limits or SandboxLimits.from_settings(self._settings, wall_s=60.0)
-        python = os.path.normpath(python or sys.executable)
-        shown = interpreter.mounts(python, allowed=self._allowed)
-        service, places = self._begin(shown)
+        inside = {"parent": 0, "limits": self._rlimits(limits), "env": dict(env or {}), "name": name}
+        chosen = os.path.normpath(python or sys.executable)
+        shown = interpreter.mounts(chosen, allowed=self._allowed)
+        if hidden := [mount.path for mount in shown if not mount.path.startswith(self.shown)]:
+            raise _unseen(hidden[0], named=python is not None)
         order = {
-            "argv": boot_argv(python, STREAM),
-            "sockets": self.namespaces,
+            "argv": boot_argv(chosen, STREAM),
+            "namespaces": self.namespaces,
+            "processes": limits.processes,
             "memory_mb": limits.memory_mb,
             "tmpfs_mb": limits.tmpfs_mb,
             "inodes": limits.inodes,
-            **places,
         }
-        inside = {"parent": 0, "limits": self._rlimits(limits), "env": dict(env or {}), "name": name}
         try:
-            stream, output = service.send(order)
-        except BaseException:
-            service.end()
-            service.close()
-            raise
-        try:
-            service.started()
-            boot(stream, inside, START_S)
-            stream.send(program.encode() if isinstance(program, str) else program)
-        except BaseException as error:
-            service.end()
-            service.close()
-            stream.close()
-            raise _failure(self.tier, output, error) from None
-        keeper = SandboxKeeper(output, service, limits)
-        keeper.watch()
-        return Confined(stream, keeper)
+            service, places = self._begin(shown)
+            return service.hand_over({**order, **places}, inside, _bytes(program), limits)
+        except OSError as error:  # of descriptors, memory, processes or the disk there are none left
+            raise _busy(error.strerror or str(error)) from error
 
     def _rlimits(self, limits: SandboxLimits) -> dict[str, int]:
         return {**rlimits(limits), "NPROC": limits.processes + 1}  # the shim has the same user
@@ -122,20 +111,14 @@ class Shimmed:
 class Systemd(Shimmed):
     """A unit of the service manager for each sandbox."""
 
+    shown = ("/opt/",)
+
     def __init__(self, settings: SandboxSettings, path: str) -> None:
         super().__init__(settings)
         self._path = path
         self.tier = "systemd" if path == SYSTEM_SOCKET else "systemd-user"
 
-    def _begin(self, shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
-        for mount in shown:
-            if not mount.path.startswith("/opt/"):
-                raise BadInput(
-                    f"{mount.path} cannot be seen in repairlab-sandbox@.service, which shows /usr and /opt",
-                    field="python",
-                    fix="name an interpreter below /usr or /opt, or set sandbox.tier to bubblewrap",
-                )
-
+    def _begin(self, _shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
         control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control.settimeout(START_S)
         try:
@@ -146,7 +129,7 @@ class Systemd(Shimmed):
         # A user's manager cannot mount a /proc that hides other users' processes: there it stays closed.
         read = [*READABLE, "/proc"] if self.tier == "systemd" else READABLE
         places = {"work": WORK, "read": read, "write": [*WRITABLE, *DEVICES, *TERMINALS]}
-        return _Service(control), {"env": {**FIXED_ENV, "HOME": WORK}, **places}
+        return _Service(self.tier, control), {"env": {**FIXED_ENV, "HOME": WORK}, "owned": False, **places}
 
     def _refused(self, error: OSError) -> RepairLabError:
         if error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.EINTR):
@@ -175,9 +158,11 @@ class Landlocked(Shimmed):
         return ""
 
     def _rlimits(self, limits: SandboxLimits) -> dict[str, int]:
-        return {**rlimits(limits), "NPROC": limits.processes + 1 + _tasks(os.geteuid())}
+        # Counted over all that the user has, now and later: so it is wide, and the shim looks at the number.
+        return {**rlimits(limits), "NPROC": _tasks(os.geteuid()) + NPROC_ROOM * limits.processes}
 
     def _begin(self, shown: Sequence[interpreter.Mount]) -> "tuple[_Service, Places]":
+        work = tempfile.mkdtemp(prefix="repairlab-work-")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(START_S)
         source = str(Path(repairlab.__file__).resolve().parents[1])
@@ -191,40 +176,63 @@ class Landlocked(Shimmed):
                 cwd="/",
                 start_new_session=True,
             )
-        work = tempfile.mkdtemp(prefix="repairlab-work-")
         read = [*interpreter.SYSTEM, *(mount.path for mount in shown), *ETC, *DEVICES]
         places = {"work": work, "read": read, "write": [work, *DEVICES]}
-        return _Service(ours, process, work), {"env": {**FIXED_ENV, "HOME": work, "TMPDIR": work}, **places}
+        env = {**FIXED_ENV, "HOME": work, "TMPDIR": work}
+        return _Service(self.tier, ours, process, work), {"env": env, "owned": True, **places}
 
 
 class _Service:
     """The connection to a shim, and what of it is ours to clear away; as a keeper's members."""
 
     def __init__(
-        self, control: socket.socket, process: "subprocess.Popen[bytes] | None" = None, work: str | None = None
+        self,
+        tier: str,
+        control: socket.socket,
+        process: "subprocess.Popen[bytes] | None" = None,
+        work: str | None = None,
     ) -> None:
+        self._tier = tier
         self._control = control
         self._process = process
         self._work = work
 
-    def send(self, order: Mapping[str, Any]) -> tuple[Stream, int]:
-        """Give the order and the far ends of a stream and a pipe; return the near ones."""
-        stream, theirs = socket_pair()
-        output, writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(output, False)
+    def hand_over(
+        self, order: Mapping[str, Any], inside: Mapping[str, object], program: bytes, limits: SandboxLimits
+    ) -> Confined:
+        """Give the order, boot the inside and return it kept; on any error nothing is left of it."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            undo.callback(self.end)
+            stream, theirs = socket_pair()
+            undo.callback(stream.close)
+            output, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, output)
+            os.set_blocking(writer, True)
+            self._send(order, theirs, writer)
+            try:
+                self._started()
+                boot(stream, inside, START_S)
+                stream.send(program)
+            except StreamError as error:
+                self.end()
+                raise _failure(self._tier, output, error) from None
+            keeper = SandboxKeeper(output, self, limits)
+            keeper.watch()
+            undo.pop_all()
+        return Confined(stream, keeper)
+
+    def _send(self, order: Mapping[str, Any], theirs: socket.socket, writer: int) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), writer]))]
         try:
             self._control.sendmsg([json.dumps(order).encode()], rights, socket.MSG_NOSIGNAL)
         except OSError as error:
-            stream.close()
-            os.close(output)
             raise _busy(error.strerror or "") from None
         finally:
             theirs.close()
             os.close(writer)
-        return stream, output
 
-    def started(self) -> None:
+    def _started(self) -> None:
         """Return when the program's process exists."""
         try:
             told = self._told()
@@ -233,6 +241,8 @@ class _Service:
         if told is None:
             raise _busy("the connection was closed")
         if why := told.get("refused"):
+            if told.get("passing"):
+                raise _busy(str(why))
             raise Unavailable(str(why), field="sandbox.tier", fix="`repairlab doctor` tries every tier")
 
     def _told(self) -> dict[str, Any] | None:
@@ -278,9 +288,9 @@ def _ended(told: Mapping[str, Any] | None) -> Ended:
     try:
         ended = Ended(Why((told or {})["why"]), (told or {})["code"], (told or {})["signal"])
     except (KeyError, ValueError):
-        return Ended(Why.SIGNALLED, None, signal.SIGKILL)
+        return Ended(Why.LOST, None, signal.SIGKILL)
     sound = all(number is None or type(number) is int for number in (ended.code, ended.signal))
-    return ended if sound else Ended(Why.SIGNALLED, None, signal.SIGKILL)
+    return ended if sound else Ended(Why.LOST, None, signal.SIGKILL)
 
 
 def _busy(why: str) -> TemporaryFailure:
@@ -290,14 +300,23 @@ def _busy(why: str) -> TemporaryFailure:
     )
 
 
-def _failure(tier: str, output: int, error: BaseException) -> BaseException:
-    """Return what to raise for an error of the start, with the last words of what was started."""
+def _unseen(path: str, *, named: bool) -> RepairLabError:
+    """Return the error of an interpreter that a unit does not see; `named`: by the handoff, not by us."""
+    message = f"{path} cannot be seen in repairlab-sandbox@.service, which shows /usr and /opt"
+    if named:
+        return BadInput(message, field="python", fix="name an interpreter below /usr or /opt")
+    return Unavailable(message, field="sandbox.tier", fix='install below /usr or /opt, or set it to "bubblewrap"')
+
+
+def _bytes(program: bytes | str) -> bytes:
+    return program.encode() if isinstance(program, str) else program
+
+
+def _failure(tier: str, output: int, error: StreamError) -> TemporaryFailure:
+    """Return what to raise for a program that does not boot, with the last words of what was started."""
     said = b""
     with contextlib.suppress(BlockingIOError):
         said = os.read(output, 1 << 16)
-    os.close(output)
-    if not isinstance(error, StreamError):
-        return error
     words = said.decode(errors="replace").strip() or error.message
     return TemporaryFailure(f"the {tier} sandbox did not start: {words[-500:]}", fix="see the message")
 

@@ -21,7 +21,7 @@ from repairlab import sandbox as box
 HERE = Path(__file__).parent
 PRELUDE = (HERE / "prelude.py").read_text()
 ANSWER_S = 15
-BOUNDS = (box.Why.WALL, box.Why.MEMORY, box.Why.INODES, "tmpfs_mb")
+BOUNDS = (box.Why.WALL, box.Why.MEMORY, box.Why.INODES, box.Why.DISK, box.Why.PROCESSES)
 Parts = dict[str, str | None]
 
 

@@ -20,7 +20,7 @@ CLASSES = {
     "not this kind": "ENOSYS EAFNOSUPPORT EPROTONOSUPPORT ESOCKTNOSUPPORT ENODEV EBADF",
     "nobody answers": "ECONNREFUSED ENETUNREACH EHOSTUNREACH EADDRNOTAVAIL ETIMEDOUT",
     # A bound may be hit, or somebody who looks at it may be quicker.
-    "no more": "EAGAIN ENOSPC EFBIG ENOMEM EMFILE ETOOMANYREFS MemoryError memory_mb tmpfs_mb inodes",
+    "no more": "EAGAIN ENOSPC EFBIG ENOMEM EMFILE ETOOMANYREFS MemoryError memory_mb tmpfs_mb inodes processes",
     "ended": "wall_s SIGKILL",
     "nothing in reach": "sealed",
 }
