@@ -160,12 +160,14 @@ def as_closed(target: int | str | os.PathLike[str], handed_down: list[Entry]) ->
     return all(entry.allowed & ~bounds.get((entry.tag, entry.who), 0) == 0 for entry in others)
 
 
-def may(who: Person, target: int, wanted: int) -> bool:
-    """Tell whether a person may do what is wanted with the open file, as the kernel decides it; an owner always may.
+def may(who: Person, target: int | str | os.PathLike[str], wanted: int) -> bool:
+    """Tell whether a person may do what is wanted with the file, as the kernel decides it; an owner always may.
+
+    By its open descriptor, since by a path it may be another one a moment later.
 
     acl(5), "Access check algorithm". An owner could give himself what his own bits lack.
     """
-    status = os.fstat(target)
+    status = os.stat(target)
     if who.uid in (0, status.st_uid):
         return True
     # Linux does not look at an ACL whose mask is empty: then the mode decides, also for those whom the ACL names.

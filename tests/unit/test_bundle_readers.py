@@ -81,6 +81,15 @@ def test_one_closed_part_closes_the_bundle(source, store, closed):
     assert freeze(source, store, ALICE).files == 2
 
 
+@pytest.mark.parametrize("above", ["in", "."])
+def test_a_root_that_is_closed_to_him_closes_all_that_is_in_it(source, store, top, above):
+    open_up(source)
+    assert freeze(source, store, BOB).files == 2, "the control"
+    (top / above).chmod(0o700)
+    with pytest.raises(BadInput, match=f"not readable for uid {BOB}"):
+        freeze(source, store, BOB)
+
+
 def test_a_directory_of_a_team_is_for_its_members(source, store):
     for each in (source.parent, source, *source.rglob("*")):
         os.chown(each, ALICE, TEAM)

@@ -1,7 +1,7 @@
 """reach: open a producer's directory, in the name of who handed it in.
 
 It lies strictly inside one of the roots, with every symlink in its path resolved, and is reached from the root by
-descriptors, so that a path swapped underneath leads nowhere else. With a `reader` every directory on the way is asked
+descriptors, so that a path swapped underneath leads nowhere else. With a `reader` every directory from / on is asked
 whether that person may enter it, and no answer tells what he could not find out himself.
 
 Diagnostics: `BadInput` with field `bundle_dir`, `TemporaryFailure` for want of descriptors and the like.
@@ -67,6 +67,9 @@ def _descend(base: Path, parts: Sequence[str], source: Path, reader: access.Pers
                 os.close(above)
             if reader is not None and not access.may(reader, fd, access.ENTER):
                 raise _closed(source, reader)
+        # The root and what is above it are the administrator's, who swaps nothing: these may be asked by their paths.
+        if reader is not None and not all(access.may(reader, at, access.ENTER) for at in (base, *base.parents)):
+            raise _closed(source, reader)
     except OSError as error:
         if error.errno in TEMPORARY:
             raise TemporaryFailure(f"{source}: {error.strerror}") from None
