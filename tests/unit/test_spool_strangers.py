@@ -2,48 +2,19 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from strangers import ALICE, BOB, SERVICE, as_user
 
 from repairlab import access
 from repairlab.access import ENTER, GROUP_OBJ, MASK, OTHER, READ, USER, USER_OBJ, WRITE, Entry, Person
 from repairlab.spool import Spool, State
 from repairlab.spool.disk import EXPIRED, remove_or_hand_over, remove_tree
 
-SERVICE, ALICE, BOB = 54399, 54322, 54323
 pytestmark = pytest.mark.root
 DOC = b'{"bundle_dir":"/b"}'
-
-
-@pytest.fixture
-def top():
-    """A directory that everybody may write to and whose owner, the service, may rename what is in it."""
-    path = Path(tempfile.mkdtemp())
-    os.chown(path, SERVICE, SERVICE)
-    path.chmod(0o1777)
-    yield path
-    path.chmod(0o700)
-    remove_tree(str(path))
-
-
-def as_user(uid: int, act: Callable[[], object]) -> None:
-    """Do something as another user, in a child."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def tree_of(uid: int, path: Path, mode: int) -> None:

@@ -6,8 +6,8 @@ would remove. Five kinds, each with its own age limit (an age of exactly the lim
     processed    ended repair jobs, from the instant of their end as their history dates it; directories of other users
                  that were put where handoffs belong
     challengers  challengers that wait or have ended, from their arrival or end; never one that a champion names
-    bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own mtime; of
-                 anything else that somebody put there, the newest mtime in it)
+    bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own time; of
+                 anything else that somebody put there, the newest in it; a time in the future counts for nothing)
     escalations  what is told of units that failed, from when it was written
     work         work directories of jobs at rest, and staging that a crash left in the bundle store
 
@@ -15,17 +15,20 @@ Never: an active, deferred or held job; a bundle that is named by a job that may
 held) or be retried (hard_fail, rejected), by a challenger that is kept or by a champion. "Named" is meant widely: its
 path or its digest anywhere in the document or in the history. A use of a bundle makes it young, so one that is taken
 into use while we look at it is seen to be young after it has been moved aside, and moved back.
+
+What lies here was made by others, as they please. Each entry has an error boundary of its own: what cannot be judged or
+removed is one `Removal` with its `error`, and keeps nothing else.
 """
 
 import os
 import re
 import secrets
-import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +37,7 @@ from repairlab.errors import RepairLabError
 from repairlab.operate import views
 from repairlab.spool import State, leftovers
 from repairlab.spool.disk import EXPIRED, remove_or_hand_over
-from repairlab.spool.upkeep import usage
+from repairlab.spool.measure import changed, statuses, usage
 
 if TYPE_CHECKING:
     from repairlab.spool import Job, Spool
@@ -83,7 +86,8 @@ def plan(place: Place) -> Iterator[Removal]:
     """Yield what a cleanup would remove, kind by kind."""
     doomed = set()
     for removal in (*_processed(place), *_challengers(place)):
-        doomed.add(str(removal.path))
+        if not removal.error:
+            doomed.add(str(removal.path))
         yield removal
     yield from _escalations(place)
     yield from _work(place, doomed)
@@ -94,9 +98,29 @@ def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
     """Remove, and yield what was removed; what could not be, or has come into use since, carries its `error`."""
     needed: list[_Needed] = []  # read when the first bundle's turn comes: the jobs that went with it are gone by then
     for removal in removals:
-        error = _remove(place, removal, needed)
+        error: str | None = removal.error
+        if not error:
+            try:
+                error = _remove(place, removal, needed)
+            except (OSError, RepairLabError) as trouble:
+                error = _told(trouble)
         used = (removal.bytes, removal.inodes) if error is None else (0, 0)
         yield Removal(removal.kind, removal.path, *used, error or "")
+
+
+def _judged(kind: str, path: str, limit: datetime, last: Callable[[], float]) -> Iterator[Removal]:
+    """Yield the entry if `last` happened at the limit or before, with its error if that cannot be told."""
+    try:
+        found = [Removal(kind, Path(path), *usage(path))] if last() <= limit.timestamp() else []
+    except (FileNotFoundError, NotADirectoryError):  # somebody removed it, or it moved while it was read
+        return
+    except (OSError, RepairLabError) as error:
+        found = [Removal(kind, Path(path), 0, 0, _told(error))]
+    yield from found
+
+
+def _told(error: OSError | RepairLabError) -> str:
+    return f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
 
 
 def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
@@ -116,11 +140,10 @@ def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | No
 def _processed(place: Place) -> Iterator[Removal]:
     if place.repair.path.is_dir():
         for old in place.repair.expired(timedelta(days=place.ttl.processed_days), place.now):
-            yield Removal("processed", old.path, old.bytes, old.inodes)
-        for path, used, inodes in leftovers.old_directories(
-            place.repair, timedelta(days=place.ttl.processed_days), place.now
-        ):
-            yield Removal("processed", Path(path), used, inodes)
+            yield Removal("processed", old.path, old.bytes, old.inodes, old.error)
+        limit = place.limit(place.ttl.processed_days)
+        for path in leftovers.directories(place.repair):
+            yield from _judged("processed", path, limit, partial(_put_there, path))
 
 
 def _challengers(place: Place) -> Iterator[Removal]:
@@ -129,9 +152,7 @@ def _challengers(place: Place) -> Iterator[Removal]:
         return
     promoted, limit = _champions(place.root), place.limit(place.ttl.challengers_days)
     for job in place.challengers.jobs(State.WAITING, *views.ENDED):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            if job.since <= limit and not _identities(job) & promoted:
-                yield Removal("challengers", Path(job.path), *usage(job.path))
+        yield from _judged("challengers", job.path, limit, partial(_arrived, job, promoted))
 
 
 def _champions(root: Path) -> set[str]:
@@ -166,14 +187,12 @@ def _remove_arrival(spool: "Spool", name: str) -> str | None:
 
 
 def _escalations(place: Place) -> Iterator[Removal]:
-    limit, entries = place.limit(place.ttl.escalations_days).timestamp(), []
+    limit, entries = place.limit(place.ttl.escalations_days), []
     with suppress(PermissionError):  # a dry run of a person who may not look there
         entries = _entries(config.escalations_dir(place.root))
     for entry in entries:
-        with suppress(FileNotFoundError):
-            told = entry.stat(follow_symlinks=False)
-            if told.st_mtime <= limit and not stat.S_ISDIR(told.st_mode):
-                yield Removal("escalations", Path(entry.path), told.st_blocks * 512, 1)
+        if not entry.is_dir(follow_symlinks=False):
+            yield from _judged("escalations", entry.path, limit, partial(_written, entry.path))
 
 
 def _remove_file(path: Path) -> str | None:
@@ -185,16 +204,16 @@ def _remove_file(path: Path) -> str | None:
 
 
 def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
-    limit = timedelta(days=place.ttl.work_days)
+    limit = place.limit(place.ttl.work_days)
     for spool in place.queues:
-        for path, used, inodes in leftovers.old_work(spool, limit, place.now):
-            if os.path.dirname(path) not in doomed:
-                yield Removal("work", Path(path), used, inodes)
+        for job, path in leftovers.work_directories(spool):
+            if job.path not in doomed:
+                yield from _judged("work", path, limit, partial(_rests, job))
     for entry in _entries(config.bundles_dir(place.root)):
         if entry.name.startswith(EXPIRED) and (os.geteuid() == 0 or _is_empty(entry)):
-            yield Removal("work", Path(entry.path), *usage(entry.path))
-        if entry.name.startswith(STAGING) and _last_use(entry) <= place.limit(place.ttl.work_days).timestamp():
-            yield Removal("work", Path(entry.path), *usage(entry.path))
+            yield from _judged("work", entry.path, limit, lambda: 0.0)
+        if entry.name.startswith(STAGING):
+            yield from _judged("work", entry.path, limit, partial(_last_use, entry.path))
 
 
 def _is_empty(entry: "os.DirEntry[str]") -> bool:
@@ -206,13 +225,15 @@ def _is_empty(entry: "os.DirEntry[str]") -> bool:
 
 
 def _bundles(place: Place, doomed: set[str]) -> Iterator[Removal]:
-    limit = place.limit(place.ttl.bundles_days).timestamp()
-    entries = (entry for entry in _entries(config.bundles_dir(place.root)) if not entry.name.startswith("."))
-    old = [entry for entry in entries if _last_use(entry) <= limit]
-    needed = _Needed(place, doomed) if old else None
-    for entry in old:
-        if needed and not needed.names(entry.name):
-            yield Removal("bundles", Path(entry.path), *usage(entry.path))
+    limit = place.limit(place.ttl.bundles_days)
+    needed: _Needed | None = None
+    for entry in _entries(config.bundles_dir(place.root)):
+        if entry.name.startswith("."):
+            continue
+        for removal in _judged("bundles", entry.path, limit, partial(_last_use, entry.path)):
+            needed = needed or _Needed(place, doomed)
+            if not needed.names(entry.name):
+                yield removal
 
 
 def _entries(directory: Path) -> list["os.DirEntry[str]"]:
@@ -223,18 +244,28 @@ def _entries(directory: Path) -> list["os.DirEntry[str]"]:
         return []
 
 
-def _last_use(entry: "os.DirEntry[str] | Path") -> float:
+def _put_there(path: str) -> float:
+    return os.lstat(path).st_ctime
+
+
+def _written(path: str) -> float:
+    return os.lstat(path).st_mtime
+
+
+def _rests(job: "Job") -> float:
+    return job.since.timestamp()
+
+
+def _arrived(job: "Job", promoted: set[str]) -> float:
+    """Return since when the challenger waits or has ended; one that a champion names is as young as can be."""
+    return float("inf") if _identities(job) & promoted else job.since.timestamp()
+
+
+def _last_use(path: str) -> float:
     """Return the instant of the last use; one that vanishes is as young as can be."""
-    path = os.fspath(entry)
-    try:
-        newest = os.lstat(path).st_mtime
-        if not FROZEN.fullmatch(os.path.basename(path)):
-            for at, _, names in os.walk(path):
-                stamps = (os.lstat(os.path.join(at, name)).st_mtime for name in (*names, "."))
-                newest = max(newest, *stamps)
-    except FileNotFoundError:
-        return float("inf")
-    return newest
+    if FROZEN.fullmatch(os.path.basename(path)):
+        return changed(os.lstat(path))
+    return max(map(changed, statuses(path)), default=float("inf"))
 
 
 def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
@@ -251,10 +282,12 @@ def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> s
         return "it has come into use"
     aside = path.parent / f"{STAGING}cleanup-{secrets.token_hex(8)}"
     try:
-        if _last_use(path) > limit:
+        before = os.lstat(path)
+        if _last_use(str(path)) > limit:
             return "it has come into use"
         os.rename(path, aside)
-        if os.lstat(aside).st_mtime > limit:
+        # Not by its age: a time in the future, which is its owner's to set, would bring it back for ever.
+        if (now := os.lstat(aside)).st_mtime_ns != before.st_mtime_ns or not os.path.samestat(now, before):
             # Frozen again between our two looks. Where a new copy has the name already, the old one goes.
             with suppress(OSError):
                 os.rename(aside, path)
@@ -292,7 +325,7 @@ class _Needed:
             self._digests |= _digests(views.contents(job.path, "attempts.jsonl", MAX_DOCUMENT) or b"")
         named = _document(job).get("bundle_dir")
         if isinstance(named, str) and "\0" not in named:
-            for path, store in ((named, self._store), (os.path.realpath(named), os.path.realpath(self._store))):
+            for path, store in ((named, self._store), (_really(named), os.path.realpath(self._store))):
                 with suppress(ValueError):
                     self._tops |= set(Path(path).relative_to(store).parts[:1])
 
@@ -306,6 +339,13 @@ def _fresh(place: Place, needed: list[_Needed]) -> _Needed:
     if not needed or time.monotonic() - needed[0].read_at > 5.0:
         needed[:] = [_Needed(place)]
     return needed[0]
+
+
+def _really(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except RecursionError:  # a chain of links that no bundle is taken through
+        return path
 
 
 def _digests(raw: bytes) -> set[str]:

@@ -15,11 +15,12 @@ from repairlab.spool.fingerprints import Fingerprint
 from repairlab.spool.fsck import Finding, Stray
 from repairlab.spool.history import Clock, Event
 from repairlab.spool.job import Job
+from repairlab.spool.measure import usage
 from repairlab.spool.order import Entry
 from repairlab.spool.policy import Policy, State
 from repairlab.spool.reaper import Reaped
 from repairlab.spool.spool import Spool
-from repairlab.spool.upkeep import Expired, usage
+from repairlab.spool.upkeep import Expired
 
 __all__ = [
     "Backlog",

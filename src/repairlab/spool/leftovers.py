@@ -1,4 +1,4 @@
-"""leftovers: what a cleanup takes out of a queue one by one: ended jobs that it has chosen, old work directories, and
+"""leftovers: what a cleanup takes out of a queue one by one: ended jobs that it has chosen, work directories, and
 directories that somebody put where arrivals belong.
 
 A work directory is of use to the attempt that made it and to nobody after; a job that has rested for long, parked or
@@ -8,10 +8,9 @@ one rename, so that no claim, retry or release can be moving the job meanwhile.
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 
 from repairlab.spool import upkeep
+from repairlab.spool.job import Job
 from repairlab.spool.operators import trash
 from repairlab.spool.policy import PARKED, TERMINAL
 from repairlab.spool.spool import Spool
@@ -23,29 +22,22 @@ def remove_ended(spool: Spool, path: str) -> str | None:
     return upkeep._remove(spool._tree, path)
 
 
-def old_work(spool: Spool, older_than: timedelta, now: datetime) -> Iterator[tuple[str, int, int]]:
-    """Yield path, bytes and inodes of the work directory of each job at rest since `now - older_than` or longer."""
-    limit = now.astimezone(UTC) - older_than
+def work_directories(spool: Spool) -> Iterator[tuple[Job, str]]:
+    """Yield each job at rest that has a work directory, and that directory's path."""
     for job in spool.jobs(*PARKED, *TERMINAL):
         work = f"{job.path}/{WORK}"
-        try:
-            if os.path.isdir(work) and not os.path.islink(work) and job.since <= limit:
-                yield work, *upkeep.usage(work)
-        except FileNotFoundError:  # the job moved while it was read: it is not at rest
-            continue
+        if os.path.isdir(work) and not os.path.islink(work):
+            yield job, work
 
 
-def old_directories(spool: Spool, older_than: timedelta, now: datetime) -> Iterator[tuple[str, int, int]]:
-    """Yield path, bytes and inodes of each directory with the name of an arrival, put there at `now - older_than`.
+def directories(spool: Spool) -> Iterator[str]:
+    """Yield the path of each directory with the name of an arrival.
 
     A watcher would have rejected what it can move; these are other users', and stay what they are until they go.
     """
-    limit_s = (now.astimezone(UTC) - older_than).timestamp()
     for entry in os.scandir(spool.path):
         if entry.is_dir(follow_symlinks=False) and spool._tree.arrives(entry.name):
-            with suppress(FileNotFoundError):
-                if os.lstat(entry.path).st_ctime <= limit_s:
-                    yield entry.path, *upkeep.usage(entry.path)
+            yield entry.path
 
 
 def remove_work(spool: Spool, path: str) -> str | None:

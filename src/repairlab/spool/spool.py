@@ -160,7 +160,7 @@ class Spool:
             if self._tree.arrives(name):
                 try:
                     yield self._waiting(name)
-                except (FileNotFoundError, Forbidden):
+                except (FileNotFoundError, Forbidden, BlockingIOError):  # the last: its owner holds a lease on it
                     continue
 
     def _waiting(self, name: str) -> Job:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from repairlab.spool.job import Job
+from repairlab.spool.measure import usage
 from repairlab.spool.operators import trash
 from repairlab.spool.policy import TERMINAL, State
 from repairlab.spool.tree import ID, Tree, lock
@@ -44,15 +45,22 @@ def _expired_in(tree: Tree, state: State, day: str, limit: datetime) -> Iterator
         path = f"{directory}/{name}"
         if not ID.fullmatch(name):
             continue
-        if day < limit.date().isoformat() or Job(tree, name, state, path).since <= limit:
-            used, inodes = usage(path)
-            yield Expired(Path(path), used, inodes, name, state)
+        try:
+            if day < limit.date().isoformat() or Job(tree, name, state, path).since <= limit:
+                one = Expired(Path(path), *usage(path), name, state)
+            else:
+                continue
+        except FileNotFoundError:  # it moved while it was read
+            continue
+        except OSError as error:
+            one = Expired(Path(path), 0, 0, name, state, f"{error.strerror}: {error.filename}")
+        yield one
 
 
 def expire(tree: Tree, older_than: timedelta, now: datetime) -> Iterator[Expired]:
     """Remove what `expired` yields, one by one, and empty buckets; safe beside everything else."""
     for one in expired(tree, older_than, now):
-        error = _remove(tree, str(one.path))
+        error = one.error or _remove(tree, str(one.path))
         yield one if error is None else Expired(one.path, 0, 0, one.job_id, one.state, error)
     today = now.astimezone(UTC).date()
     for state in TERMINAL:
@@ -77,16 +85,3 @@ def _remove(tree: Tree, path: str) -> str | None:
     finally:
         os.close(fd)
     return None
-
-
-def usage(path: str) -> tuple[int, int]:
-    """Return the bytes on disk and the inodes of a tree; what vanishes meanwhile is not counted."""
-    used, inodes, todo = 0, 0, [path]
-    while todo:
-        with suppress(FileNotFoundError, PermissionError):
-            here = todo.pop()
-            status = os.lstat(here)
-            used, inodes = used + status.st_blocks * 512, inodes + 1
-            if os.path.isdir(here) and not os.path.islink(here):
-                todo += [entry.path for entry in os.scandir(here)]
-    return used, inodes
