@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+from repairlab.errors import Unavailable
 from repairlab.operate.app import App
 from repairlab.operate.checks import Check, Status
 
@@ -72,17 +73,22 @@ def configuration() -> Iterator[Check]:
 
 
 def sandboxes(app: App) -> Iterator[Check]:
-    """Start every tier; without one that works and is wanted, nothing untrusted will run."""
-    from repairlab.sandbox import probe
+    """Start every tier; where the one that jobs would get does not work, nothing untrusted will run."""
+    from repairlab.sandbox import open_sandbox, probe
 
-    wanted = app.settings.sandbox.tier
-    reports = probe(app.settings.sandbox)
-    for report in reports:
-        needed = report.tier == wanted or (wanted == "auto" and not any(other.ok for other in reports))
+    settings = app.settings.sandbox
+    try:
+        used = open_sandbox(settings).tier.removesuffix("-user")
+    except Unavailable:
+        used = ""  # none at all
+    for report in probe(settings):
         if report.tier == "none":
-            if wanted == "none":
+            if used == "none":
                 fix = 'set tier = "auto" in [sandbox]'
                 yield Check("sandbox", Status.WARN, "untrusted code runs UNCONFINED, with your rights", fix)
-            continue
-        bad = Status.FAIL if needed else Status.WARN
-        yield Check("sandbox", Status.OK if report.ok else bad, f"{report.tier}: {report.why}", report.fix)
+        elif report.ok:
+            yield Check("sandbox", Status.OK, f"{report.tier}: {report.why}", "")
+        elif used in ("", report.tier):
+            yield Check("sandbox", Status.FAIL, f"{report.tier}: {report.why}", report.fix)
+        else:
+            yield Check("sandbox", Status.OK, f"{report.tier}: not here, {report.why}; {used} serves", report.fix)
