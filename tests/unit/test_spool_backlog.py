@@ -1,5 +1,6 @@
 """Which job is next, what it costs to know, and when to look again."""
 
+import fcntl
 import os
 import time
 from contextlib import closing
@@ -270,3 +271,59 @@ def test_pass_that_looks_again_at_all_it_has_no_room_for_is_rare(tmp_path: Path)
             pass
         took_s = time.perf_counter() - began
         assert backlog.next_wakeup() - time.monotonic() > 5 * took_s
+
+
+@pytest.mark.root
+def test_who_holds_locks_on_his_own_jobs_waits_for_them_and_slows_nobody(tmp_path: Path, clock: Hand) -> None:
+    """Who may read a job's directory may lock it; each of a flood of such jobs would be tried 20 times a second."""
+    tries: list[float] = []
+
+    def hook(step: str) -> None:
+        if step == "before parked.lock":
+            tries.append(clock.ahead_s)
+
+    spool = Spool(tmp_path, clock=clock, policy=Policy(settle_s=0), hook=hook)
+    spool.create()
+    publish(spool, *((f"locked{n}", f"l{n % 7}", 0) for n in range(100)))
+    for path in tmp_path.glob("handoff*"):
+        os.chown(path, 54322, 54322)
+    for claim in spool.claims():
+        claim.defer(30, "for the test")
+    locks = [os.open(path, os.O_RDONLY) for path in (tmp_path / "deferred").iterdir()]
+    for fd in locks:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    clock.ahead_s = 31
+    publish(spool, *((f"other{n}", "x", 0) for n in range(5)))
+    for path in tmp_path.glob("handoff*"):
+        os.chown(path, 54323, 54323)
+    tries.clear()
+    with closing(scanned(spool)) as backlog:
+        for number in range(5):
+            with backlog.take() as claim:
+                assert claim.submitter == 54323
+                claim.finish()
+            assert len(tries) <= number + 1, "a try in vain is a turn"
+        while clock.ahead_s < 31 + 120:
+            clock.ahead_s += 0.05
+            backlog.scan()
+            assert backlog.take() is None
+        assert len(tries) < 100 * 15
+        assert max(tries) > 31 + 60, "they are tried again"
+        for fd in locks:
+            os.close(fd)
+        clock.ahead_s += 60
+        assert len(names(backlog)) == 100
+
+
+def test_a_hint_ends_the_pause_of_what_was_in_somebodys_hands(spool: Spool) -> None:
+    path = spool.path / "handoff-1.json"
+    with open(path, "wb", buffering=0) as file, closing(scanned(spool)) as backlog:
+        for _ in range(10):
+            backlog.hint(path.name)
+            assert backlog.take() is None
+        assert backlog.next_wakeup() < time.monotonic() + 0.5
+        file.write(b'{"bundle_dir":"/b"}')
+        file.close()
+        backlog.hint(path.name)
+        with backlog.take() as claim:
+            claim.finish()

@@ -8,6 +8,9 @@ Order: the highest priority; in it the submitter served least recently, in that 
 that the earliest arrival. When the window is full, an entry of a submitter who has less in it replaces one of whoever
 has the most; among one's own, a higher priority or a rarer lineage replaces one of the fullest lineage. What found no
 room is found again by a later pass.
+
+What is in somebody's hands (a lock on a job's directory, which whoever may read it can hold; a file open for writing)
+is tried again after a pause that doubles each time, and costs its submitter his turn: nobody slows the others by that.
 """
 
 import errno
@@ -33,6 +36,7 @@ _EVENTS = 4096
 _TRIES = 64  # entries that one take may find gone or duplicate before it returns
 _INGEST = 32  # hints looked at in one take; the rest in scans
 _DISTRUST = 12  # every so many passes the directory is read even if it seems unchanged
+_PUT_OFF_S = 0.05, 60.0  # the first pause after a try in vain, and the longest
 _RECHECK_S = 60.0  # a stepped wall clock is noticed so soon by jobs that wait for an instant
 
 
@@ -54,6 +58,7 @@ class Backlog:
         self._order = Order(tree.policy.backlog_entries)
         self._hints: dict[str, None] = {}
         self._seen: dict[str, Seen] = {}
+        self._put_off: dict[str, int] = {}  # how often each was tried in vain
         self._stuck: dict[tuple[int, int, int], str] = {}
         self._passes = (Carousel(tree, tree.path, tree.arrives), Carousel(tree, tree.state(State.DEFERRED), is_id))
         self._scanning: Iterator[tuple[bool, str]] | None = None
@@ -135,6 +140,7 @@ class Backlog:
             self._order.wait(entry, self._tree.clock.boottime() + self._tree.policy.recovery_base_s)
             raise
         if taken.claim:
+            self._put_off.pop(entry.name, None)
             if taken.exposed:
                 self.events.append(Incident("exposed", entry.name, taken.claim.id))
             self._order.served(entry)
@@ -151,14 +157,26 @@ class Backlog:
         if taken.retry_s is not None:
             if taken.seen:
                 self._seen[entry.name] = taken.seen
-            self._order.wait(entry, self._tree.clock.boottime() + taken.retry_s)
-        elif taken.duplicate_of:
+            self._order.served(entry)
+            pause_s = max(taken.retry_s, self._pause_s(entry.name))
+            self._order.wait(entry, self._tree.clock.boottime() + pause_s)
+            return
+        self._put_off.pop(entry.name, None)
+        if taken.duplicate_of:
             self.events.append(Incident("duplicate", entry.name, taken.duplicate_of))
         elif taken.stuck:
             self._stuck[taken.inode] = taken.stuck  # told once; the file is left alone until its ctime changes
             if len(self._stuck) > _EVENTS:
                 del self._stuck[next(iter(self._stuck))]
             self.events.append(Incident("stuck", entry.name, reason=taken.stuck))
+
+    def _pause_s(self, name: str) -> float:
+        times = self._put_off.pop(name, 0)
+        self._put_off[name] = times + 1
+        if len(self._put_off) > self._tree.policy.backlog_entries:
+            del self._put_off[next(iter(self._put_off))]
+        first, longest = _PUT_OFF_S
+        return min(first * 2.0 ** min(times, 32), longest)
 
     def _not_too_early(self, claim: Claim) -> Claim | None:
         """Defer, uncounted, a job whose submitter asked for a later instant."""
@@ -175,6 +193,7 @@ class Backlog:
     def _ingest_hint(self) -> None:
         name = next(iter(self._hints))
         del self._hints[name]
+        self._put_off.pop(name, None)
         self._order.remove(name)  # a hint says that something changed: look at once, whatever was planned
         self._ingest(name, self._tree.arrives(name))
 

@@ -13,7 +13,8 @@ An arrival, good or bad, is claimed in these steps; the step after which a claim
 
 Nothing is fsynced except the private copy of another user's document, and whose it was: a claim lost in a power cut is
 an arrival again, or an orphan.
-Costs, beside `look`: mkdir, open, flock, stat, open, write, close, 9 lookups, renameat2, stat.
+Costs, beside `look`: mkdir, open, flock, stat, open, write, close, 9 lookups, renameat2, stat; for another user's also
+getxattr, two setxattr where the queue is shared, and the private copy with its fsyncs.
 """
 
 import errno
