@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -304,6 +306,45 @@ def test_uninstalling_leaves_the_data_and_nothing_else(tmp_path, staged):
     assert "nothing is installed" in again.stderr
     subprocess.run([*script, "--purge"], env=staged.env, capture_output=True, check=True)
     assert not (root / "var/lib/repairlab").exists()
+
+
+@pytest.mark.root
+def test_purging_empties_a_mount_and_passes_over_what_is_mounted_in_it(tmp_path, staged):
+    state = tmp_path / "root/var/lib/repairlab"
+    state.mkdir(parents=True)
+    script = [str(staged.project / "deploy/uninstall"), "--root", str(tmp_path / "root"), "--purge"]
+    with mounted(state):
+        (state / "spool/repair").mkdir(parents=True)
+        (state / "spool/repair/handoff.json").touch()
+        (state / "elsewhere").mkdir()
+        with mounted(state / "elsewhere"):
+            (state / "elsewhere/kept").touch()
+            done = subprocess.run(script, env=staged.env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert [path.name for path in state.rglob("*")] == ["elsewhere", "kept"]
+    subprocess.run(script, env=staged.env, capture_output=True, check=True)
+    assert not state.exists()
+
+
+def test_purging_leaves_the_package_its_data(tmp_path, staged):
+    """And the package leaves an installation from the tree its own."""
+    data = tmp_path / "root/var/lib/repairlab/spool"
+    data.mkdir(parents=True)
+    (tmp_path / "root/usr/lib/repairlab").mkdir(parents=True)
+    (tmp_path / "root/usr/lib/repairlab/units").touch()
+    script = [str(staged.project / "deploy/uninstall"), "--root", str(tmp_path / "root"), "--purge"]
+    done = subprocess.run(script, env=staged.env, capture_output=True, text=True, check=True)
+    assert "the package goes on with the data" in done.stderr
+    assert data.exists()
+
+
+@contextmanager
+def mounted(at: Path) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "none", at], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", at], check=True)
 
 
 @pytest.mark.parametrize(

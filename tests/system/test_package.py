@@ -285,6 +285,36 @@ def test_removing_leaves_the_data_and_purging_takes_it(machine):
     assert machine.run("find", "/etc", "-name", "*repairlab*").stdout == ""
 
 
+def test_purging_empties_a_mount_and_leaves_an_installation_from_the_tree_alone(machine):
+    """The script itself, as dpkg runs it when the package is gone."""
+    machine.purge()
+    wants, manifest = "/etc/systemd/system/multi-user.target.wants", "/usr/local/lib/repairlab/MANIFEST"
+    kept = [f"{STATE}/elsewhere", f"{STATE}/elsewhere/file", f"{wants}/repairlab-mine.service"]
+    prepare = f"""
+mkdir -p {STATE} /etc/repairlab {manifest.rpartition("/")[0]}
+touch {manifest} /etc/repairlab/config.toml
+mount -t tmpfs none {STATE}
+mkdir -p {STATE}/spool/repair {STATE}/elsewhere
+mount -t tmpfs none {STATE}/elsewhere
+touch {STATE}/spool/repair/handoff.json {STATE}/elsewhere/file
+ln -s /usr/local/lib/systemd/system/repairlab-mine.service {wants}/
+ln -s /usr/lib/systemd/system/repairlab-theirs.service {wants}/
+"""
+    look = f"find {STATE} /etc/repairlab {wants} -mindepth 1 -path '*repairlab*' | sort"
+    machine.run("sh", "-ec", prepare)
+    try:
+        before = machine.run("sh", "-c", look).stdout.split()
+        script = (PROJECT / "deploy/debian/repairlab.postrm").read_text()
+        machine.run("sh", "-s", "purge", stdin=script)
+        assert machine.run("sh", "-c", look).stdout.split() == [path for path in before if "theirs" not in path]
+        machine.run("rm", manifest)
+        machine.run("sh", "-s", "purge", stdin=script)
+        assert machine.run("sh", "-c", look).stdout.split() == sorted(kept)
+    finally:
+        machine.run("umount", "-R", STATE)
+        machine.run("rm", "-r", STATE, f"{wants}/repairlab-mine.service", manifest.rpartition("/")[0])
+
+
 def test_a_person_starts_the_packages_units_without_another_installation(machine, carol):
     machine.have()
     told = json.loads(carol("repairlab", "install", "--user", "--json").stdout)
