@@ -87,6 +87,16 @@ def test_the_same_failure_twice_is_one_document_that_does_not_change(machine):
     assert len(machine.written()) == 2
 
 
+def test_failures_that_nobody_can_tell_apart_are_each_written_down(machine):
+    """Without an invocation the second of a boot may be another one than the first."""
+    for status in ("78", "65"):
+        machine.script("systemctl", f"echo Result=exit-code; echo ExecMainCode=1; echo ExecMainStatus={status}")
+        assert machine.run(MONITOR_UNIT="").returncode == 0
+    told = [documents.decode(path.read_bytes(), Escalation) for path in machine.written()]
+    assert [found.exit_status for found in told] == [78, 65]
+    assert {found.boot_id for found in told} == {BOOT}
+
+
 def test_a_persons_unit_is_asked_about_where_it_runs(machine):
     machine.script("systemctl", f'echo "$@" >{machine.bin}/told; exit 1')
     machine.run("--user", f"--boot-id={BOOT}", UNIT)

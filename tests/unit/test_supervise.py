@@ -99,6 +99,15 @@ def test_the_advice_tells_what_lasts_from_what_comes_back():
     assert "something-new" in failure.advice(facts(result="something-new"))
 
 
+@pytest.mark.parametrize("changed", [{"exit_status": 78}, {"result": "signal", "exit_status": None}])
+def test_the_advice_tells_whether_it_is_started_once_more(says, changed):
+    told = shown(OnFailure=f"repairlab-failure@{UNIT}.service repairlab-revive@repairlab-queue-watcher.timer")
+    assert gather(UNIT, {}, [says(told)]).revived
+    assert not gather(UNIT, {}, [says(shown(OnFailure=f"repairlab-failure@{UNIT}.service"))]).revived
+    assert "in an hour, and so on until somebody stops it" in failure.advice(facts(revived=True, **changed))
+    assert "again" not in failure.advice(facts(**changed))
+
+
 def test_the_commands_are_for_the_manager_that_was_asked():
     at = Path("/state/escalations/x.json")
     assert f"systemctl --user reset-failed {UNIT}" in failure.commands(facts(), at, ["systemctl", "--user"])

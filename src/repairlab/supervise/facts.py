@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from repairlab.process import run
 
-SHOWN = ("Result", "NRestarts", "InvocationID", "ExecMainCode", "ExecMainStatus", "ActiveState")
+SHOWN = ("Result", "NRestarts", "InvocationID", "ExecMainCode", "ExecMainStatus", "ActiveState", "OnFailure")
 CODES = {"1": "exited", "2": "killed", "3": "dumped"}  # CLD_EXITED, CLD_KILLED, CLD_DUMPED of <bits/siginfo-consts.h>
+REVIVES = "repairlab-revive@"
 ENDED_BY = 10.0  # seconds; the manager answers in milliseconds, or not at all
 
 
@@ -28,6 +29,7 @@ class Facts:
     signal: str | None
     restarts: int | None
     invocation_id: str | None
+    revived: bool = False  # whether its failure also starts the timer that starts it once more
 
     @property
     def failed(self) -> bool:
@@ -49,6 +51,7 @@ def gather(unit: str, environ: Mapping[str, str], manager: Sequence[str]) -> Fac
         signal=_word(r"[A-Z0-9+-]{1,16}", status) if not status.isdigit() else None,
         restarts=int(shown["NRestarts"]) if shown.get("NRestarts", "").isdigit() else None,
         invocation_id=_word(r"[0-9a-f]{32}", told.get("MONITOR_INVOCATION_ID") or shown.get("InvocationID", "")),
+        revived=REVIVES in shown.get("OnFailure", ""),
     )
 
 

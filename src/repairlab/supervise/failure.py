@@ -4,7 +4,7 @@
 
 Started by systemd (OnFailure=repairlab-failure@%n.service) when a unit is not started again: it failed in a way that
 trying again does not mend, or too often. One document an invocation of the unit that failed:
-<root>/escalations/UNIT-INVOCATION.json, in the format of escalation.schema.json: how it ended, how often it was
+<root>/escalations/UNIT-INVOCATION.json (where nobody tells the invocation, UNIT-INSTANT.json), in the format of escalation.schema.json: how it ended, how often it was
 restarted, what the journal has of its last words, what to do and the commands for it. A document is complete and
 durable before it has its name, is never written a second time, and is open until somebody removes the file;
 repairlab-cleanup does it after cleanup.escalations_days. `repairlab doctor` and `repairlab status` name the open ones.
@@ -46,6 +46,7 @@ ADVICE = {
     "start-limit-hit": "It was started too often in a short time.",
     "resources": "systemd could not set it up: no memory, no processes, or a directory that it may not use.",
 }
+ONCE_MORE = "It is started again, not at once but in an hour, and so on until somebody stops it."
 LASTING = {
     64: "Its command line is wrong: `systemctl cat` shows it.",
     65: "Its input is unusable: the journal below names it.",
@@ -94,7 +95,9 @@ def main(argv: Sequence[str]) -> int:
         raise NegativeAnswer(f"{options.unit} has not failed", fix="there is nothing to write down")
     boot_id = options.boot_id or _this_boot()
     directory = config.escalations_dir((options.root or config.root()).absolute())
-    path = directory / f"{facts.unit}-{facts.invocation_id or boot_id}.json"
+    # Of two failures without an invocation nobody can tell that they are one: each is written down.
+    which = facts.invocation_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    path = directory / f"{facts.unit}-{which}.json"
     if path.exists():
         journal.say(f"{facts.unit}: written down before, in {path}")
         return os.EX_OK
@@ -147,10 +150,11 @@ def _document(facts: "Facts", boot_id: str | None, path: Path, manager: Sequence
 
 def advice(facts: "Facts") -> str:
     """Return what a person makes of it."""
+    once_more = f" {ONCE_MORE}" if facts.revived else ""
     if facts.exit_code == "exited" and facts.exit_status in LASTING:
-        return LASTING[facts.exit_status] + " It was not started again: that would not help. Mend it, then start it."
+        return f"{LASTING[facts.exit_status]} Mend it, then start it.{once_more}"
     often = f"Started again without lasting, times: {facts.restarts}. " if facts.restarts else ""
-    return often + ADVICE.get(facts.result, f"systemd calls it {facts.result}.")
+    return often + ADVICE.get(facts.result, f"systemd calls it {facts.result}.") + once_more
 
 
 def commands(facts: "Facts", path: Path, manager: Sequence[str]) -> list[str]:
