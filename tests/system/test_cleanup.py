@@ -2,10 +2,11 @@
 
 import itertools
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
-from people import EXAMPLES, QUEUE, STATE, WATCHER, drop, end, give
+from people import EXAMPLES, QUEUE, RACE, STATE, WATCHER, drop, end, give, outcome
 
 from repairlab.journal import Event
 
@@ -81,3 +82,37 @@ def test_a_dry_run_of_a_person_removes_nothing(machine, aged):
     assert json.loads(told.stdout)
     assert job.exists()
     assert bundle.exists()
+
+
+def test_root_by_hand_removes_what_others_own_and_is_led_nowhere_else(machine):
+    """While alice swaps a directory for a link to the victim and back, as quickly as she can."""
+    bundle, victim = f"{STATE}/bundles/alice-race", "/srv/victim"
+    machine.run("sh", "-c", f"mkdir -p {victim}/below; touch {victim}/file {victim}/below/file")
+    machine.run("mkdir", bundle, user="alice")
+    machine.run("systemd-run", "--quiet", "--unit=race", "--uid=alice", "python3", "-c", RACE, bundle, victim)
+    machine.until((machine.at(bundle) / "begun").exists)
+    describe = ["find", victim, "-printf", "%P %m %U %y\n"]
+    before = machine.run(*describe).stdout
+    clean = ["repairlab-cleanup", "--now", "2100-01-01T00:00:00Z"]
+    for _ in range(5):
+        assert machine.run(*clean, check=False).returncode in (0, os.EX_TEMPFAIL)
+    machine.run("systemctl", "stop", "race.service")
+    assert machine.run(*describe).stdout == before
+    machine.run(*clean)
+    machine.run(*clean)  # what was handed over while she was in the way
+    assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
+
+
+def test_the_boot_removes_what_hides_from_the_daily_round(machine):
+    """Sticky files and depths that systemd-tmpfiles --clean passes over; and a boot is not failed by any of it."""
+    name = f"{STATE}/bundles/.expired-stubborn"
+    machine.run("mkdir", name, user="alice")
+    machine.run("sh", "-c", f"touch {name}/sticky; chmod 1644 {name}/sticky", user="alice")
+    machine.run("systemctl", "start", "systemd-tmpfiles-clean.service")
+    assert machine.at(name).exists(), "the control: the daily round does not"
+    machine.run("sync")
+    machine.reboot()
+    assert not machine.at(name).exists()
+    assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
+    for user in ("alice", "bob"):
+        assert outcome(end(machine, drop(machine, user, give(machine, user, f"{EXAMPLES}/passing", f"{user}-again"))))

@@ -10,7 +10,6 @@ from people import (
     EXAMPLES,
     HOSTILE,
     QUEUE,
-    RACE,
     STATE,
     WATCHER,
     challengers,
@@ -146,6 +145,26 @@ def test_a_plain_copy_is_private_whatever_the_umask(machine, umask):
         assert not may(machine, user, "cat", path)
         assert not may(machine, user, "cat", f"{bundle}/slug.py")
     machine.run("rm", "-r", path, bundle, user="alice")
+
+
+@pytest.mark.usefixtures("_watcher_rests")
+def test_what_sets_its_modes_itself_is_readable_for_others_and_told_of(machine):
+    """cp -p and install chmod what they have made: nobody can close that but who made it."""
+    ways = {"plain": "cp", "kept": "cp -p", "all": "cp -a", "installed": "install", "shown": "install -m 644"}
+    for way, command in ways.items():
+        source, path = f"/home/alice/{way}.json", f"{QUEUE}/handoff-{way}.json"
+        machine.run(
+            "sh", "-c", f'umask 022; echo \'{{"a":"{way}"}}\' >{source}; {command} {source} {path}', user="alice"
+        )
+        assert may(machine, "bob", "cat", path) == (way != "plain"), way
+    told = repairlab(machine, "alice", "--json", "submit", f"{EXAMPLES}/invoices")
+    submitted = json.loads(told.stdout)["data"]["path"]
+    assert may(machine, "alice", "cat", submitted)
+    assert not may(machine, "bob", "cat", submitted)
+    machine.run("systemctl", "start", WATCHER)
+    ended = {way: end(machine, f"handoff-{way}.json").name for way in ways}
+    warned = machine.journal("-u", WATCHER, "-p", "warning", "--grep", "while it waited")
+    assert {entry["JOB_ID"] for entry in warned} == {ended[way] for way in ways if way != "plain"}
 
 
 def test_a_source_that_hides_from_the_group_is_refused_with_the_fix(machine):
@@ -340,40 +359,6 @@ def test_what_another_user_owns_goes_in_two_steps_and_nothing_else_does(machine)
     machine.until(lambda: not list(machine.at(QUEUE).glob(".expired-*")))
     assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
     assert machine.run("sh", "-c", "find /etc -printf '%p %m %U %s\n' | sort | sha256sum").stdout == before
-
-
-def test_root_by_hand_removes_what_others_own_and_is_led_nowhere_else(machine):
-    """While alice swaps a directory for a link to the victim and back, as quickly as she can."""
-    bundle, victim = f"{STATE}/bundles/alice-race", "/srv/victim"
-    machine.run("sh", "-c", f"mkdir -p {victim}/below; touch {victim}/file {victim}/below/file")
-    machine.run("mkdir", bundle, user="alice")
-    machine.run("systemd-run", "--quiet", "--unit=race", "--uid=alice", "python3", "-c", RACE, bundle, victim)
-    machine.until((machine.at(bundle) / "begun").exists)
-    describe = ["find", victim, "-printf", "%P %m %U %y\n"]
-    before = machine.run(*describe).stdout
-    clean = ["repairlab-cleanup", "--now", "2100-01-01T00:00:00Z"]
-    for _ in range(5):
-        assert machine.run(*clean, check=False).returncode in (0, os.EX_TEMPFAIL)
-    machine.run("systemctl", "stop", "race.service")
-    assert machine.run(*describe).stdout == before
-    machine.run(*clean)
-    machine.run(*clean)  # what was handed over while she was in the way
-    assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
-
-
-def test_the_boot_removes_what_hides_from_the_daily_round(machine):
-    """Sticky files and depths that systemd-tmpfiles --clean passes over; and a boot is not failed by any of it."""
-    name = f"{STATE}/bundles/.expired-stubborn"
-    machine.run("mkdir", name, user="alice")
-    machine.run("sh", "-c", f"touch {name}/sticky; chmod 1644 {name}/sticky", user="alice")
-    machine.run("systemctl", "start", "systemd-tmpfiles-clean.service")
-    assert machine.at(name).exists(), "the control: the daily round does not"
-    machine.run("sync")
-    machine.reboot()
-    assert not machine.at(name).exists()
-    assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
-    for user in ("alice", "bob"):
-        assert outcome(end(machine, drop(machine, user, give(machine, user, f"{EXAMPLES}/passing", f"{user}-again"))))
 
 
 @pytest.mark.usefixtures("_watcher_rests")
