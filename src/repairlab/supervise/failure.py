@@ -4,10 +4,11 @@
 
 Started by systemd (OnFailure=repairlab-failure@%n.service) when a unit is not started again: it failed in a way that
 trying again does not mend, or too often. One document an invocation of the unit that failed:
-<root>/escalations/UNIT-INVOCATION.json (where nobody tells the invocation, UNIT-INSTANT.json), in the format of escalation.schema.json: how it ended, how often it was
-restarted, what the journal has of its last words, what to do and the commands for it. A document is complete and
-durable before it has its name, is never written a second time, and is open until somebody removes the file;
-repairlab-cleanup does it after cleanup.escalations_days. `repairlab doctor` and `repairlab status` name the open ones.
+<root>/escalations/UNIT-INVOCATION.json (where nobody tells the invocation, UNIT-INSTANT.json), in the format of
+escalation.schema.json: how it ended, how often it was restarted, what the journal has of its last words, what to do and
+the commands for it. A document is complete and durable before it has its name, is never written a second time, and is
+open until somebody removes the file; repairlab-cleanup does it after cleanup.escalations_days. `repairlab doctor` and
+`repairlab status` name the open ones.
 
 By hand, about a unit that has not failed, it writes nothing and answers 1.
 
