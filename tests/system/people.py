@@ -22,11 +22,22 @@ os.chdir(sys.argv[1])
 os.symlink("/etc", "etc"), os.symlink("/etc/passwd", "passwd"), os.mkfifo("fifo")
 os.mkdir("closed"), open("closed/file", "w").close(), os.chmod("closed", 0)
 os.mkdir("readonly"), open("readonly/file", "w").close(), os.chmod("readonly", 0o555)
+os.mkdir("listed"), open("listed/file", "w").close(), os.chmod("listed", 0o744)
 open("future", "w").close(), os.utime("future", (4e9, 4e9))
 here = os.getcwd()
 for _ in range(100):
     os.mkdir("deep"), os.chdir("deep")
 os.chdir(here)
+"""
+DEEP = """
+import os, sys
+os.chdir(sys.argv[1])
+here = os.getcwd()
+for name, depth in (("d", 1500), ("d" * 200, 25)):
+    os.mkdir(f"{len(name)}"), os.chdir(f"{len(name)}")
+    for _ in range(depth):
+        os.mkdir(name), os.chdir(name)
+    os.chdir(here)
 """
 RACE = """
 import os, sys

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-from people import EXAMPLES, QUEUE, RACE, STATE, WATCHER, drop, end, give, outcome
+from people import DEEP, EXAMPLES, QUEUE, RACE, STATE, WATCHER, drop, end, give, outcome, years_later
 
 from repairlab.journal import Event
 
@@ -110,9 +110,16 @@ def test_the_boot_removes_what_hides_from_the_daily_round(machine):
     machine.run("sh", "-c", f"touch {name}/sticky; chmod 1644 {name}/sticky", user="alice")
     machine.run("systemctl", "start", "systemd-tmpfiles-clean.service")
     assert machine.at(name).exists(), "the control: the daily round does not"
+    bundles = {user: f"{STATE}/bundles/{user}-last" for user in ("alice", "bob")}
+    for user, bundle in bundles.items():
+        machine.run("mkdir", bundle, user=user)
+    machine.run("python3", "-c", DEEP, bundles["alice"], user="alice")
+    years_later(machine)
+    machine.run("systemctl", "start", SERVICE)  # deeper than any path can say: that fails nothing
+    assert not any(machine.at(bundle).exists() for bundle in bundles.values())
     machine.run("sync")
     machine.reboot()
-    assert not machine.at(name).exists()
+    assert list(machine.at(f"{STATE}/bundles").iterdir()) == []
     assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
     for user in ("alice", "bob"):
         assert outcome(end(machine, drop(machine, user, give(machine, user, f"{EXAMPLES}/passing", f"{user}-again"))))
