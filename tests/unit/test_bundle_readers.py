@@ -151,9 +151,10 @@ def test_a_copy_that_others_could_read_is_replaced_when_it_is_used_again(source,
     assert freeze(source, store, ALICE).path.stat().st_ino == kept, "a closed one is kept"
 
 
-def test_a_copy_that_loses_its_list_is_not_thrown_open_to_all_submitters(source, store):
+@pytest.mark.parametrize("owner", [0, 54399], ids=["the service's own", "a submitter's"])
+def test_a_copy_that_loses_its_list_is_not_thrown_open_to_all_submitters(source, store, owner):
     store.mkdir(mode=0o755)
-    os.chown(store, -1, TEAM)
+    os.chown(store, owner, TEAM)
     store.chmod(0o2770)
     handed_down = [Entry(USER_OBJ, 7), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
     os.setxattr(store, access.DEFAULT, access.pack([*handed_down, Entry(USER, 7, 54399)]))

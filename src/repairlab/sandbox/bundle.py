@@ -8,7 +8,7 @@ is another submitter's is never used, whatever its bytes are now, since its owne
 owner and root put their own copy in its place, by one exchange; a submitter's copies have names of their own.
 
 The service can read more than who hands a bundle in, so a copy that it makes for a `reader` holds only what that person
-may read: every directory from the root down and every file is asked, through its open descriptor.
+may read: every directory from / on and every file is asked, through its open descriptor.
 
 Guarantees: the source lies strictly inside one of the roots, with every symlink in its path resolved, and is reached
 from the root by descriptors, so that a path swapped underneath leads nowhere else. Only regular files and symlinks
@@ -164,6 +164,10 @@ def _staging(store: Path) -> Iterator[Path]:
     staged = store / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
     staged.mkdir(mode=0o700)
     try:
+        if os.stat(store).st_uid != os.geteuid() and access.entries(store, access.DEFAULT):
+            # The store's owner needs the mask of a list here. A backup may lose the list, and then these bits are what
+            # the group may do, which a setgid store makes that of all submitters.
+            os.chown(staged, -1, os.getegid())
         yield staged
     finally:
         remove_tree(staged)
