@@ -63,6 +63,20 @@ def test_nobody_but_the_service_can_hold_the_lock_of_the_cleanup(machine):
         assert machine.run(*hold, user=user, check=False).returncode != 0, user
 
 
+def test_a_cleanup_that_finds_the_lock_held_fails_and_is_tried_again(machine):
+    hold = ["flock", "--nonblock", f"{STATE}/cleanup.lock"]
+    machine.run("systemctl", "reset-failed", SERVICE, check=False)  # starts are counted, those of other tests too
+    machine.run("systemctl", "start", SERVICE)
+    machine.run("systemd-run", "--quiet", "--unit=holds", *hold, "sleep", "infinity")
+    machine.until(lambda: machine.run(*hold, "true", check=False).returncode)
+    machine.run("systemctl", "start", "--no-block", SERVICE)
+    waits = {"SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "75"}
+    machine.until(lambda: machine.show(SERVICE, *waits) == waits)
+    machine.run("systemctl", "stop", "holds.service", SERVICE)
+    machine.run("systemctl", "reset-failed", SERVICE, check=False)
+    machine.run("systemctl", "start", SERVICE)
+
+
 def test_what_was_missed_while_the_machine_was_off_is_made_up_for(machine, aged):
     job, _ = aged
     before = len(runs(machine))
