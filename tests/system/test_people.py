@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from people import (
@@ -37,10 +38,16 @@ def _quick(machine):
 
 
 @pytest.fixture(scope="module")
-def jobs(machine):
-    """A repaired job of alice's and one of bob's, by name."""
-    ended = {}
+def ended() -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture
+def jobs(machine, ended):
+    """A repaired job of alice's and one of bob's, by name; made anew after a test that let years go by."""
     for user in ("alice", "bob"):
+        if user in ended and ended[user].exists():
+            continue
         bundle = give(machine, user, f"{EXAMPLES}/invoices", f"{user}-invoices")
         ended[user] = end(machine, drop(machine, user, bundle, lineage=f"of-{user}"))
         assert outcome(ended[user]) == "ok"
@@ -164,7 +171,8 @@ def test_what_sets_its_modes_itself_is_readable_for_others_and_told_of(machine):
     machine.run("systemctl", "start", WATCHER)
     ended = {way: end(machine, f"handoff-{way}.json").name for way in ways}
     warned = machine.journal("-u", WATCHER, "-p", "warning", "--grep", "while it waited")
-    assert {entry["JOB_ID"] for entry in warned} == {ended[way] for way in ways if way != "plain"}
+    told_of = {entry["JOB_ID"] for entry in warned} & set(ended.values())
+    assert told_of == {ended[way] for way in ways if way != "plain"}
 
 
 def test_a_source_that_hides_from_the_group_is_refused_with_the_fix(machine):

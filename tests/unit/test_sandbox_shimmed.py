@@ -10,7 +10,7 @@ from repairlab import sandbox as box
 from repairlab.errors import TemporaryFailure
 from repairlab.sandbox import shimmed
 
-KILLED = box.Ended(box.Why.SIGNALLED, None, 9)
+KILLED = box.Ended(box.Why.LOST, None, 9)
 NONSENSE = [b"\0\0\0\x20" + b'{"forged": 1}', b"[" * 60_000, b"17", b'[["why"]]', b"\xff\xfe{", b'{"why": "sunshine"}']
 NONSENSE += [
     b'{"why": "exited"}',
@@ -24,7 +24,7 @@ def service():
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(5)
     with ours, theirs:
-        yield shimmed._Service(ours), theirs
+        yield shimmed._Service("systemd", ours), theirs
 
 
 @pytest.mark.parametrize("said", NONSENSE)
@@ -40,7 +40,7 @@ def test_a_first_word_that_makes_no_sense_is_none(service, said):
     service, shim = service
     shim.send(said)
     with pytest.raises(TemporaryFailure):
-        service.started()
+        service._started()
 
 
 def test_a_last_word_is_believed(service):
