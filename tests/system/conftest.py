@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # lab.py, beside this file
 
 from lab import Lab, impossible
-from people import SOURCE
+from people import SOURCE, WATCHER
 from strict import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
@@ -124,3 +124,13 @@ def machine(new_machine) -> Iterator[Lab]:
     with new_machine() as lab:
         lab.run("systemctl", "enable", "--now", "repairlab-queue-watcher.service", "repairlab-cleanup.timer")
         yield lab
+
+
+@pytest.fixture(scope="module")
+def _prompt(machine) -> None:
+    """A foreign file, which a service without CAP_LEASE may not lease, is left alone for less than the usual 2 s."""
+    machine.run("mkdir", "-p", f"/etc/systemd/system/{WATCHER}.d")
+    drop_in = f"/etc/systemd/system/{WATCHER}.d/00-quick.conf"
+    machine.run("tee", drop_in, stdin="[Service]\nEnvironment=REPAIRLAB_QUEUE_SETTLE_S=0.2\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", WATCHER)

@@ -10,6 +10,7 @@ from people import DEEP, EXAMPLES, QUEUE, RACE, STATE, WATCHER, drop, end, give,
 
 from repairlab.journal import Event
 
+pytestmark = pytest.mark.usefixtures("_prompt")
 TIMER, SERVICE = "repairlab-cleanup.timer", "repairlab-cleanup.service"
 _numbers = itertools.count(1)
 STAMP = f"/var/lib/systemd/timers/stamp-{TIMER}"

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from lab import Lab
 from people import EXAMPLES, QUEUE, STATE, WATCHER, active, challengers, drop, end, found, give, outcome, slow
 
 from repairlab.journal import Event
 
+pytestmark = pytest.mark.usefixtures("_prompt")
 JOBS = 5
 CONFIG = "/etc/repairlab/config.toml"
 
