@@ -26,6 +26,7 @@ from people import (
 
 from repairlab.journal import Event
 
+pytestmark = pytest.mark.usefixtures("_prompt")
 DROP_IN = f"/etc/systemd/system/{WATCHER}.d/test.conf"
 CONFIG = "/etc/repairlab/config.toml"
 
