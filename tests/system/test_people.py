@@ -27,14 +27,9 @@ from people import (
 
 from repairlab.sandbox.bundle import tree_hash
 
+pytestmark = pytest.mark.usefixtures("_prompt", "_counted_anew")
+
 PEOPLE = ("alice", "bob", "rita", "mallory")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick(machine):
-    """A foreign file, which a service without CAP_LEASE may not lease, is left alone for less than the usual 2 s."""
-    machine.run("tee", "/etc/repairlab/config.toml", stdin="[queue]\nsettle_s = 0.2\n")
-    machine.run("systemctl", "restart", WATCHER)
 
 
 @pytest.fixture(scope="module")
