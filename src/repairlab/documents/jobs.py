@@ -1,0 +1,76 @@
+"""jobs: what waits in a queue: the handoff that asks for a repair, the challenger that was made of it."""
+
+from typing import Annotated
+
+import msgspec
+
+from repairlab.documents.repairs import Strategy
+from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text
+
+
+class HandoffMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the producer measured before it gave up."""
+
+    correctness: Share | None = None
+    fitness: float | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt may use; absent means the configured default. `wall_s` seconds, `memory_mb` MiB."""
+
+    wall_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
+    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1 << 20)] | None = None
+
+
+class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
+    """Failing Python code with its tests, asking to be repaired.
+
+    `bundle_dir` is the only required field. `tests` and `editable` are paths or globs relative to it. `priority` 0 is
+    normal, higher is sooner. `ts` is seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
+    """
+
+    bundle_dir: PathText
+    schema: Annotated[str, msgspec.Meta(pattern=r"^handoff/1$")] = "handoff/1"
+    ts: float | None = None
+    source: Text | None = None
+    spec_path: PathText | None = None
+    epoch: Count | None = None
+    impl_style: Text | None = None
+    reason: Text | None = None
+    metrics: HandoffMetrics | None = None
+    lineage: Name | None = None
+    tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    editable: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    python: PathText | None = None
+    env: dict[str, Text] = msgspec.field(default_factory=dict)
+    limits: Limits = Limits()
+    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    not_before: Instant | None = None
+    idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+
+
+class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
+    """A verified repair on its way into the tournament.
+
+    `bundle_dir` is the frozen snapshot that the patch applies to (hash `parent_sha256`); `bundle_sha256` is the hash
+    after `patch`, a unified diff with `a/` and `b/` prefixes, has been applied. `meta_repair` is true exactly when a
+    repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job.
+    """
+
+    ts: float
+    source: str
+    bundle_dir: PathText
+    spec_path: PathText | None
+    lineage: Name
+    original_epoch: Count | None
+    original_fitness: float | None
+    repair_strategy: Strategy
+    repair_pattern_id: str | None
+    repair_attempts: Count
+    repair_details: Text
+    bundle_sha256: Sha256
+    parent_sha256: Sha256
+    meta_repair: bool
+    patch: Annotated[str, msgspec.Meta(max_length=1 << 24)]
+    idempotency_key: str
+    schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"

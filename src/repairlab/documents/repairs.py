@@ -1,0 +1,80 @@
+"""repairs: what one attempt at a repair says of itself."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from repairlab.documents.wire import Count, Document, Seconds, Sha256, Text
+
+
+class Strategy(StrEnum):
+    """How a repair was found; `exhausted` when none was."""
+
+    NOOP = "noop"
+    PATTERN_TRANSPLANT = "pattern_transplant"
+    SIGNATURE_ADAPTER = "signature_adapter"
+    HEURISTIC_MICROFIX = "heuristic_microfix"
+    MULTI_EDIT = "multi_edit"
+    LLM_PATCH = "llm_patch"
+    EXHAUSTED = "exhausted"
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One plausible patch of the N-best list; `diff` is its file name in the output directory."""
+
+    diff: str
+    strategy: Strategy
+    transformation: str
+    file: str
+    line: Count
+    score: float
+    passed: Count = 0
+    tests: Count = 0
+
+
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that fault localization suspects; `suspiciousness` is Ochiai's, 0 to 1."""
+
+    file: str
+    line: Count
+    suspiciousness: float
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the wall time of one attempt went, in seconds of the monotonic clock."""
+
+    sandbox_s: Seconds = 0.0
+    baseline_s: Seconds = 0.0
+    localize_s: Seconds = 0.0
+    search_s: Seconds = 0.0
+    verify_s: Seconds = 0.0
+    total_s: Seconds = 0.0
+
+
+class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
+    """What one run of the agent found; exactly one object on its stdout.
+
+    `ok` says that the tests pass after (or, for `noop`, before) what the agent did, in a fresh sandbox. `attempts` is
+    the number of candidates tried. `bundle_sha256` is the bundle as the patch leaves it, `parent_sha256` as it came.
+    """
+
+    ok: bool
+    attempts: Count
+    strategy: Strategy
+    pattern_id: str | None
+    details: Text
+    bundle_sha256: Sha256
+    parent_sha256: Sha256
+    schema: Annotated[str, msgspec.Meta(pattern=r"^telemetry/1$")] = "telemetry/1"
+    version: str = ""
+    effort: Count = 1
+    reason: str | None = None  # a named outcome where not ok: exhausted, deadline, no_tests, collection_error, ...
+    candidates_per_s: float = 0.0
+    tests: Count = 0
+    failing: list[str] = msgspec.field(default_factory=list)
+    localization: list[Suspect] = msgspec.field(default_factory=list)
+    timings: Timings = Timings()
+    candidates: list[Candidate] = msgspec.field(default_factory=list)
+    sandbox: str = ""
+    python: str = ""
