@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from repairlab.documents import Telemetry, decode
+from repairlab.documents import Strategy, Telemetry, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / "bin/repairlab-agent"
@@ -81,6 +81,13 @@ def test_two_bugs_in_three_modules_are_repaired_with_one_patch(tmp_path):
     before = state(bundle)
     telemetry, out = attempt(bundle, tmp_path, limits={"wall_s": 60})
     assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
+    told = {run.strategy: run for run in telemetry.strategies}
+    assert list(told) == [strategy for strategy in Strategy if strategy != "exhausted"]
+    assert sum(run.tried for run in telemetry.strategies) == telemetry.attempts
+    assert (told["noop"].why, told["pattern_transplant"].why) == ("tests fail", "none known")
+    assert told["heuristic_microfix"].tried > 0 < told["multi_edit"].plausible
+    assert (told["multi_edit"].why, told["llm_patch"].why) == ("found", "not reached")
+    assert sum(run.wall_s for run in telemetry.strategies) <= telemetry.timings.total_s
     assert len(telemetry.failing) == 2
     assert {
         line.split(b"\t")[0] for line in (out / "patch.diff").read_bytes().splitlines() if line.startswith(b"+++")
@@ -96,6 +103,7 @@ def test_two_bugs_in_three_modules_are_repaired_with_one_patch(tmp_path):
 def test_a_passing_bundle_is_noop_with_an_empty_patch(tmp_path):
     telemetry, out = attempt(ROOT / "examples/passing", tmp_path)
     assert (telemetry.ok, telemetry.strategy, telemetry.attempts) == (True, "noop", 0)
+    assert [run.why for run in telemetry.strategies] == ["found"] + ["not reached"] * 5
     assert (out / "patch.diff").read_bytes() == b""
     assert telemetry.bundle_sha256 == telemetry.parent_sha256
 

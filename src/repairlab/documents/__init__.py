@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from repairlab.documents.jobs import Challenger, Handoff, HandoffMetrics, Limits
-from repairlab.documents.repairs import Candidate, Strategy, Suspect, Telemetry, Timings
+from repairlab.documents.repairs import Candidate, Strategy, StrategyRun, Suspect, Telemetry, Timings
 from repairlab.documents.supervision import Escalation, JournalLine
 from repairlab.documents.wire import MAX_BYTES, MAX_DEPTH, Document, convert, decode, encode, parse
 
@@ -32,6 +32,7 @@ __all__ = [
     "JournalLine",
     "Limits",
     "Strategy",
+    "StrategyRun",
     "Suspect",
     "Telemetry",
     "Timings",

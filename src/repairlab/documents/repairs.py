@@ -31,6 +31,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: float
     passed: Count = 0
     tests: Count = 0
+    pattern_id: str | None = None
+
+
+class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What one strategy cost and brought: candidates tried, plausible ones, wall time.
+
+    `why` says how it ended (found, exhausted, deadline, interrupted, tests fail, tests pass) or why it had nothing to
+    try (none known, not configured, not reached, and other reasons in words).
+    """
+
+    strategy: Strategy
+    tried: Count
+    plausible: Count
+    wall_s: Seconds
+    why: str
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +90,7 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     failing: list[str] = msgspec.field(default_factory=list)
     localization: list[Suspect] = msgspec.field(default_factory=list)
     timings: Timings = Timings()
+    strategies: list[StrategyRun] = msgspec.field(default_factory=list)
     candidates: list[Candidate] = msgspec.field(default_factory=list)
     sandbox: str = ""
     python: str = ""

@@ -26,6 +26,7 @@ from repairlab.repair.localization import Line, TestRun, suspicious
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
 from repairlab.repair.source import UNPARSABLE
+from repairlab.repair.stages import FOUND, Ledger, Proposer
 from repairlab.repair.validation import (
     Baseline,
     BaselineTest,
@@ -93,6 +94,7 @@ class Attempt:
         self.chosen: Plausible | None = None
         self.whole: list[int] = []
         self.timings: dict[str, float] = {}
+        self.ledger = Ledger()
 
     def run(self) -> None:
         """Attempt the repair; the result is in the attributes."""
@@ -133,6 +135,7 @@ class Attempt:
             self._timed("sandbox_s", began)
             types = self._baseline(server, ids)
             if any(test.failing for test in self.tests):
+                self.ledger.close(Strategy.NOOP, "tests fail")
                 self._search(server, types)
                 if self.search is not None and not self.search.plausible:
                     raise Stop(self.search.reason, self._summary())
@@ -260,7 +263,12 @@ class Attempt:
         project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
         usual = sum(test.cpu_s for test in self.tests)
         reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
-        self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart)
+        self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart, self.ledger)
+        self.search.before = [
+            Proposer(Strategy.PATTERN_TRANSPLANT, tuple),
+            Proposer(Strategy.SIGNATURE_ADAPTER, tuple),
+        ]
+        self.search.after = [Proposer(Strategy.LLM_PATCH, tuple, "not configured")]
         began = time.monotonic()
         try:
             self.search.run(prepared(server))
@@ -271,6 +279,7 @@ class Attempt:
         verification = self._verified({})
         if not verification.ok:
             raise Stop("tests_flaky", f"all tests pass here, but: {verification.why}")
+        self.ledger.close(Strategy.NOOP, FOUND)
         self.strategy, self.details, self.ok = Strategy.NOOP, "all tests pass as they are", True
 
     def _confirm_patch(self) -> None:
@@ -281,8 +290,7 @@ class Attempt:
                 raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
             verification = self._verified(self.bundle.patched(patch.edits))
             if verification.ok:
-                single = len(patch.changes) == 1
-                self.strategy = Strategy.HEURISTIC_MICROFIX if single else Strategy.MULTI_EDIT
+                self.strategy = patch.strategy
                 self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
                 self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
                 return

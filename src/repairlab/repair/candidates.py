@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from repairlab.documents import Strategy
 from repairlab.repair.localization import Line
 from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
@@ -30,6 +31,8 @@ class Change:
     family: str
     note: str
     score: float
+    strategy: Strategy = Strategy.HEURISTIC_MICROFIX
+    pattern_id: str | None = None
 
     @property
     def key(self) -> tuple[Edit, ...]:

@@ -4,9 +4,10 @@ A single edit comes before several, then the higher score; nothing else helped i
 the same characters in the same way are one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from repairlab.documents import Strategy
 from repairlab.repair.candidates import Change
 from repairlab.repair.source import Edit
 
@@ -27,9 +28,24 @@ class Plausible:
         return tuple(sorted(edit for change in self.changes for edit in change.edits))
 
     @property
+    def strategy(self) -> Strategy:
+        """What made the only change, or `multi_edit`."""
+        return strategy_of(self.changes)
+
+    @property
+    def pattern_id(self) -> str | None:
+        """The pattern that a change was made from, if any was."""
+        return next((change.pattern_id for change in self.changes if change.pattern_id), None)
+
+    @property
     def note(self) -> str:
         """The names of the transformations."""
         return " + ".join(change.note for change in self.changes)
+
+
+def strategy_of(changes: Sequence[Change]) -> Strategy:
+    """Return the strategy that a set of changes is charged to."""
+    return changes[0].strategy if len(changes) == 1 else Strategy.MULTI_EDIT
 
 
 def ranked(found: Iterable[Plausible]) -> list[Plausible]:

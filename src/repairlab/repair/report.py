@@ -5,7 +5,7 @@ import time
 from functools import cache
 from importlib import metadata
 
-from repairlab.documents import Candidate, Strategy, Suspect, Telemetry, Timings
+from repairlab.documents import Candidate, Suspect, Telemetry, Timings
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.diff import unified
 from repairlab.repair.ranking import SHOWN, Plausible
@@ -53,7 +53,7 @@ class Report:
             ok=attempt.ok,
             attempts=tried,
             strategy=attempt.strategy,
-            pattern_id=None,
+            pattern_id=attempt.chosen.pattern_id if attempt.chosen else None,
             details=attempt.details[:8000],
             bundle_sha256=attempt.bundle.sha256(changed),
             parent_sha256=parent,
@@ -65,6 +65,7 @@ class Report:
             failing=[test.id[:NAME_SHOWN] for test in attempt.tests if test.failing][:TESTS_SHOWN],
             localization=self._localization(),
             timings=self._timings(),
+            strategies=attempt.ledger.told(),
             candidates=[self._candidate(number, patch) for number, patch in enumerate(self.patches, 1)],
             sandbox=attempt.setup.sandbox.tier,
             python=attempt.setup.python or sys.executable,
@@ -82,10 +83,10 @@ class Report:
 
     def _candidate(self, number: int, patch: Plausible) -> Candidate:
         first = patch.changes[-1]
-        strategy = Strategy.HEURISTIC_MICROFIX if len(patch.changes) == 1 else Strategy.MULTI_EDIT
         return Candidate(
             diff=f"candidates/{number:02}.diff",
-            strategy=strategy,
+            strategy=patch.strategy,
+            pattern_id=patch.pattern_id,
             transformation=patch.note,
             file=first.line[0],
             line=first.line[1],

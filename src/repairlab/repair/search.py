@@ -12,11 +12,14 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
+from repairlab.documents import Strategy
 from repairlab.repair.candidates import Change, generate
 from repairlab.repair.localization import Line, TestRun, suspicious
-from repairlab.repair.ranking import Plausible
+from repairlab.repair.ranking import Plausible, strategy_of
 from repairlab.repair.source import Edit, overlapping
+from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, PROPOSED, Ledger, Proposer
 from repairlab.repair.transformations import Project
 from repairlab.repair.validation import OutOfTime, Server, ServerLost, Setup, Verdict
 
@@ -70,6 +73,9 @@ class Search:
     effort: int
     deadline: float
     start_server: Callable[[], Server]
+    ledger: Ledger = field(default_factory=Ledger)
+    before: Sequence[Proposer] = ()
+    after: Sequence[Proposer] = ()
     plausible: list[Plausible] = field(default_factory=list)
     tried: int = 0
     lost: int = 0
@@ -85,23 +91,55 @@ class Search:
     _spent_again: float = 0.0
     _again: list["Job"] = field(default_factory=list)
     _root: list[Change] = field(default_factory=list)
+    _bundle: State = field(init=False)
     _stop_at: float = float("inf")
+
+    def __post_init__(self) -> None:
+        self._bundle = State((), 1.0, frozenset(self.ground.order[: self.ground.failing]))
 
     def run(self, server: Server) -> None:
         """Search until the deadline, exhaustion, or long enough after the first plausible patch."""
         began = time.monotonic()
-        root = State((), 1.0, frozenset(self.ground.order[: self.ground.failing]))
-        root.candidates = self._root = self._candidates(root)
-        self._push(root)
         try:
-            for phase in (self._next, self._next_pair):
-                server = self._drain(server, phase)
-                if self._over():
-                    return
+            for proposer in self.before:
+                server = self._propose(server, proposer)
+            server = self._compose(server)
+            for proposer in self.after:
+                server = self._propose(server, proposer)
         except ServerLost:
             self.reason = "tests_unruly"
         finally:
+            self.ledger.end(self.reason)
             self.seconds = time.monotonic() - began
+
+    def _propose(self, server: Server, proposer: Proposer) -> Server:
+        """Try what a strategy names by itself, each candidate upon the bundle as it came."""
+        if self._over():
+            return server
+        self.ledger.open(proposer.strategy)
+        changes = islice(proposer.propose(), PROPOSED * self.effort)
+        jobs = ((self._bundle, change, 1.0) for change in changes if self._fresh(self._bundle, change))
+        server = self._drain(server, lambda: next(jobs, None))
+        self.ledger.close(proposer.strategy, self._ended(), proposer.none)
+        return server
+
+    def _compose(self, server: Server) -> Server:
+        """Try single edits, and what can be built upon those that repair in part."""
+        if self._over():
+            return server
+        self.ledger.open(Strategy.HEURISTIC_MICROFIX, Strategy.MULTI_EDIT)
+        self._bundle.candidates = self._root = self._candidates(self._bundle)
+        self._push(self._bundle)
+        server = self._drain(server, self._next)
+        self.ledger.close(Strategy.HEURISTIC_MICROFIX, self._ended())
+        if not self._over():
+            server = self._drain(server, self._next_pair)
+        self.ledger.close(Strategy.MULTI_EDIT, self._ended())
+        return server
+
+    def _ended(self) -> str:
+        """Say why a stage is over."""
+        return (DEADLINE if self.reason == "deadline" else FOUND_BEFORE) if self._over() else EXHAUSTED
 
     @property
     def _tasters(self) -> int:
@@ -226,10 +264,12 @@ class Search:
         self.tried += 1
         self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         changes = (*state.changes, change)
+        passed = verdict.verdict == "passed" and not verdict.lost
+        self.ledger.charge(strategy_of(changes), tried=1, plausible=int(passed))
         score = state.weight * change.score
         if verdict.lost:
             self.lost += 1
-        elif verdict.verdict == "passed":
+        elif passed:
             self._found(Plausible(changes, score, self.tried))
         elif verdict.verdict == "hang":
             larger = next((factor for factor in MORE_TIME if factor > scale), None)
