@@ -1,144 +1,127 @@
 #!/usr/bin/env python3
-"""repair: how many tasks the agent repairs, how fast, and whether its patches say what the reference says.
+"""repair: how many tasks the agent repairs, how fast, what its patches are worth, and why it misses what it misses.
 
-    bench/repair.py --bundles DIR [--wall 20] [--only NAME …] [--every K] [--seed N] [--json FILE]
+    bench/repair.py --bundles DIR [--wall 20] [--effort 1] [--seed 0] [--only NAME …] [--every K] [--jobs N]
+                    [--no-probe] [--json FILE] [--against OLD.json]
 
 DIR holds one directory a task: bundle/, handoff_*.json, judge/test_full.py and judge/reference.py, where no repairer
-looks (../shared/bench/make_bundles.py makes them from a JSONL file). For each task the real bin/repairlab-agent runs;
-the first patch (and each of the others shown) is applied with git, then the judge's tests run on it inside the
-sandbox. Prints a table with the machine; misses by cause.
+looks (../shared/bench/make_bundles.py makes them from a JSONL file; with its --tests example, the judge's tests are
+ones that the search never saw). For each task the real bin/repairlab-agent runs. Each patch that it shows is applied
+with git; the judge's tests run on it in a sandbox, then the patch and the reference run on inputs that no test has.
 
-    plausible   the agent says ok
-    judged      top-1 passes the judge's tests
-    same        top-1 is the reference, but for formatting (a floor under "correct": equal code is surely right)
-    listed      one of the shown patches passes the judge
+    plausible   the agent says ok            (patched: … and changed something)
+    judged      the patch passes the judge's tests
+    agrees      … and returns what the reference returns on the generated inputs
+    same        the patch is the reference, but for formatting
+    listed      one of the shown patches passes the judge and agrees
+
+Each miss gets its cause: `space`, the reference's edit is not among the candidates; `time`, it is, and its turn did not
+come; `rank`, another patch was taken for it; `false reject`, validation kills the reference's own edit. Tasks are in
+two halves by the hash of their names: who tunes on one sees on the other what it is worth.
 """
 
 import argparse
 import ast
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
 
-from repairlab import config
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.validation import ARGUMENTS, PlainRun, Setup, ask
-from repairlab.sandbox import SandboxLimits, open_sandbox
-from repairlab.sandbox.tree import BundleLimits
+import figures
+from agreement import disagreement
+from trials import attempt, half, patched, pytest_run
 
-
-def attempt(task: Path, wall_s: float, out: Path) -> dict:
-    """Run the agent on one task; return its telemetry."""
-    handoff = json.loads(next(task.glob("handoff_*.json")).read_text())
-    handoff["limits"] = {"wall_s": wall_s}
-    (out / "handoff.json").write_text(json.dumps(handoff))
-    command = [sys.executable, ROOT / "bin/repairlab-agent", "--handoff", out / "handoff.json", "--out", out]
-    begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, check=False)
-    telemetry = json.loads(done.stdout) if done.stdout else {"ok": False, "reason": f"exit {done.returncode}"}
-    return telemetry | {"wall_s": time.monotonic() - begun, "stderr": done.stderr.decode()[-500:]}
-
-
-def patched(task: Path, diff: Path) -> Path:
-    """Return a copy of the bundle with the patch applied by git."""
-    copy = Path(tempfile.mkdtemp()) / "bundle"
-    shutil.copytree(task / "bundle", copy)
-    subprocess.run(["git", "apply", "-p1", diff], cwd=copy, check=True, env={**os.environ, "GIT_DIR": "/nonexistent"})
-    return copy
-
-
-def judged(task: Path, copy: Path) -> bool:
-    """Run the judge's tests, and nothing else, in a fresh sandbox."""
-    shutil.rmtree(copy / "tests", ignore_errors=True)
-    shutil.copy(task / "judge/test_full.py", copy / "test_full.py")
-    settings = config.load()
-    bundle = Bundle.read(copy, tests=[], editable=[], limits=BundleLimits())
-    limits = SandboxLimits.from_settings(settings.sandbox, wall_s=30)
-    confined, _ = Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}).start(None, 30)
-    with confined:
-        run = ask(confined, {"op": "pytest", "arguments": list(ARGUMENTS), "limit_s": 20}, PlainRun, 30)
-    return run.exit == 0
-
-
-def same(task: Path, copy: Path) -> bool:
-    """True where the patched module is the reference, but for formatting and comments."""
-    texts = [(copy / "tool/tool.py").read_text(), (task / "judge/reference.py").read_text()]
-    return len({ast.dump(ast.parse(text)) for text in texts}) == 1
-
-
-def one(task: Path, wall_s: float) -> dict:
-    """Attempt and judge one task."""
-    out = Path(tempfile.mkdtemp())
-    found = attempt(task, wall_s, out)
-    row = {
-        key: found.get(key) for key in ("ok", "reason", "attempts", "candidates_per_s", "wall_s", "timings", "details")
-    }
-    row["task"], row["stderr"] = task.name, found["stderr"]
-    verdicts = []
-    for number, candidate in enumerate(found.get("candidates", []), 1):
-        copy = patched(task, out / candidate["diff"])
-        if number == 1:
-            row["same"] = same(task, copy)
-        verdicts.append(judged(task, copy))
-        shutil.rmtree(copy.parent)
-    row["judged"] = bool(found["ok"] and verdicts and verdicts[0])
-    row["listed"] = any(verdicts)
-    shutil.rmtree(out)
-    return row
+KEPT = ("ok", "reason", "strategy", "attempts", "candidates_per_s", "wall_s", "timings", "details", "stderr")
+MODULE = "tool/tool.py"
 
 
 def main() -> int:
-    """Run the benchmark and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundles", type=Path, required=True)
-    parser.add_argument("--wall", type=float, default=20.0)
-    parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--every", type=int, default=1, help="take each K-th task only")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    """Run the benchmark and print the tables."""
+    options = arguments().parse_args()
     tasks = sorted(path for path in options.bundles.iterdir() if not options.only or path.name in options.only)
-    rows = []
-    for task in tasks[:: options.every]:
-        rows.append(one(task, options.wall))
-        row = rows[-1]
-        mark = "same" if row.get("same") else "judged" if row["judged"] else "WRONG" if row["ok"] else row["reason"]
-        said = (row["details"] or row["stderr"])[:100]
-        print(f"{row['task']:14} {mark:20} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {said}", flush=True)
-    table(rows, options)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = []
+        for row in pool.map(lambda task: one(task, options), tasks[:: options.every]):
+            rows.append(row)
+            print(line(row), flush=True)
+    print(figures.report(rows, f"wall {options.wall:g} s, effort {options.effort}, seed {options.seed}"))
+    if options.against:
+        print(figures.compared(json.loads(options.against.read_text()), rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
-    return 0
+    return 1 if any(row["cause"] == "false reject" for row in rows) else 0
 
 
-def table(rows: list[dict], options: argparse.Namespace) -> None:
-    """Print the totals."""
-    total = len(rows)
-    speeds = [row["candidates_per_s"] for row in rows if row["candidates_per_s"]]
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    print(f"\n{total} tasks, wall {options.wall:g} s, seed 0; {machine}")
-    for name, key in (("plausible", "ok"), ("judged", "judged"), ("same", "same"), ("listed", "listed")):
-        count = sum(bool(row.get(key)) for row in rows)
-        print(f"| {name:10} | {count:3} | {count / total:6.1%} |")
-    solved = [row["wall_s"] for row in rows if row["ok"]]
-    if solved:
-        print(f"| median wall of the repaired | {statistics.median(solved):.2f} s |")
-    if speeds:
-        print(f"| median candidates per second | {statistics.median(speeds):.0f} |")
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if not row["ok"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    print("misses:", reasons)
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", type=Path, required=True)
+    parser.add_argument("--wall", type=float, default=20.0, help="seconds that an attempt may take")
+    parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs that patch and reference are compared on")
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--every", type=int, default=1, help="take each K-th task only")
+    parser.add_argument("--jobs", type=int, default=1, help="tasks at once; more than one spoils the times")
+    parser.add_argument("--no-probe", action="store_true", help="do not look for the causes of misses")
+    parser.add_argument("--probe-all", action="store_true", help="feed every reference edit through the validation")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", type=Path, help="an earlier --json: print what was gained and lost")
+    return parser
+
+
+def one(task: Path, options: argparse.Namespace) -> dict:
+    """Attempt and judge one task."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place)
+        handoff = json.loads(next(task.glob("handoff_*.json")).read_text())
+        found = attempt({**handoff, "bundle_dir": str((task / "bundle").resolve())}, out, options.wall, options.effort)
+        shown = [judged(task, out / each["diff"], options.seed) for each in found.get("candidates", [])]
+    row = {key: found.get(key) for key in KEPT} | {"task": task.name, "half": half(task.name), "shown": shown}
+    row["patched"] = bool(found["ok"] and found.get("strategy") != "noop")
+    first = shown[0] if row["patched"] and shown else {}
+    row |= {key: bool(first.get(key)) for key in ("judged", "agrees", "same")}
+    row["listed"] = row["patched"] and any(each["agrees"] for each in shown)
+    row["cause"] = row["place"] = None
+    if options.probe_all or (not options.no_probe and not row["agrees"] and found.get("strategy") != "noop"):
+        investigate(row, task, options.wall)
+    return row
+
+
+def judged(task: Path, diff: Path, seed: int) -> dict:
+    """Say of one patch whether it passes the judge, agrees with the reference, and is the reference."""
+    with patched(task / "bundle", diff) as copy:
+        texts = [(copy / MODULE).read_text(), (task / "judge/reference.py").read_text()]
+        same = len({ast.dump(ast.parse(text)) for text in texts}) == 1
+        for test in (copy / "tests").iterdir():
+            test.unlink()
+        (copy / "tests/test_full.py").write_text((task / "judge/test_full.py").read_text())
+        passes = pytest_run(copy).exit == 0
+        why = "" if same or not passes else disagreement(task, copy, seed)
+    return {"judged": passes, "agrees": passes and not why, "same": same, "differs": why}
+
+
+def investigate(row: dict, task: Path, wall_s: float) -> None:
+    """Add the cause of a miss, and where the reference's edit stood among the candidates."""
+    from probe import probe
+
+    found = probe(task / "bundle", {MODULE: (task / "judge/reference.py").read_text()}, max(60.0, 2 * wall_s))
+    row["place"], row["parts"], row["rejected"] = found.place, found.parts, found.rejected
+    if not row["agrees"] or found.rejected:
+        row["cause"] = figures.cause(row)
+
+
+def line(row: dict) -> str:
+    """Return what one line can say of a task."""
+    names = (key for key in ("same", "agrees", "judged") if row[key])
+    mark = next(names, "noop" if row["strategy"] == "noop" else "WRONG" if row["ok"] else row["reason"])
+    said = next((each["differs"] for each in row["shown"] if each["differs"]), row["details"] or row["stderr"] or "")
+    cause = f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or ''}] " if row["cause"] else ""
+    return (
+        f"{row['task']:14} {mark or '':12} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {cause}{said[:110]}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""bench/figures: the tables of the repair benches: shares, halves, misses by cause, what changed since last time."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from machine import machine, table
+
+SHARES = (
+    ("plausible", "ok", None),
+    ("patched", "patched", None),
+    ("top-1 passes the judge", "judged", None),
+    ("top-1 passes and agrees", "agrees", None),
+    ("… of the patched", "agrees", "patched"),
+    ("top-1 is the reference", "same", None),
+    ("one of those shown agrees", "listed", None),
+    ("… of the patched", "listed", "patched"),
+)
+WATCHED = ("ok", "agrees", "listed")
+
+
+def cause(row: dict) -> str:
+    """Return why a case was missed; `place` is that of the reference's edit among the candidates."""
+    if row.get("rejected"):
+        return "false reject"
+    if row["ok"]:
+        return "rank" if row["place"] else "space"
+    if row["reason"] in ("exhausted", "deadline", "interrupted"):
+        return "time" if row["place"] and row["reason"] != "exhausted" else "space"
+    return str(row["reason"])
+
+
+def report(rows: Sequence[dict], title: str, shares: Sequence[tuple[str, str, str | None]] = SHARES) -> str:
+    """Return the tables of one run."""
+    head = ["", "all", "", "half A", "half B"]
+    groups = [rows, [row for row in rows if row["half"] == "A"], [row for row in rows if row["half"] == "B"]]
+    body = []
+    for name, key, of in shares:
+        counts = [counted(group, key, of) for group in groups]
+        cells = [f"{part / whole:.1%}" if whole else "-" for part, whole in counts]
+        body.append([name, f"{counts[0][0]} of {counts[0][1]}", *cells])
+    return "\n".join(
+        ["", f"{len(rows)} cases, {title}; {machine(Path.cwd())}", table(head, body), *speeds(rows), misses(rows)]
+    )
+
+
+def counted(rows: Sequence[dict], key: str, of: str | None) -> tuple[int, int]:
+    """Return how many of those rows that have `of` have `key`, and how many they are."""
+    those = [row for row in rows if of is None or row.get(of)]
+    return sum(bool(row.get(key)) for row in those), len(those)
+
+
+def speeds(rows: Sequence[dict]) -> list[str]:
+    """Return the lines on attempts and times, as far as there is anything to tell."""
+    patched = [row for row in rows if row["patched"]]
+    told: list[tuple[str, list[dict], Callable[[dict], float | None], str]] = [
+        ("median candidates tried, of the patched", patched, lambda row: row["attempts"], ".0f"),
+        ("median seconds to the first plausible patch", patched, lambda row: timing(row, "first_s"), ".2f"),
+        ("median seconds of search, of the patched", patched, lambda row: timing(row, "search_s"), ".2f"),
+        ("median wall seconds, of the patched", patched, lambda row: row["wall_s"], ".2f"),
+        ("median candidates per second", list(rows), lambda row: row["candidates_per_s"], ".0f"),
+    ]
+    lines = []
+    for name, those, value, form in told:
+        values = [found for row in those if (found := value(row))]
+        if values:
+            lines.append(f"{name}: {statistics.median(values):{form}}")
+    return lines
+
+
+def timing(row: dict, name: str) -> float | None:
+    return (row["timings"] or {}).get(name)
+
+
+def misses(rows: Sequence[dict]) -> str:
+    """Return the count of each cause, with the names of its cases."""
+    causes = Counter(row["cause"] for row in rows if row["cause"])
+    lines = [
+        f"  {name:14} {count:3}  {' '.join(row['task'] for row in rows if row['cause'] == name)}"
+        for name, count in sorted(causes.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return "\n".join(["misses by cause:", *(lines or ["  none"])])
+
+
+def compared(old: Sequence[dict], new: Sequence[dict]) -> str:
+    """Return which cases were gained and lost since `old`, among those that both runs have."""
+    before = {row["task"]: row for row in old}
+    lines = ["against the earlier run:"]
+    for key in WATCHED:
+        both = [row for row in new if row["task"] in before]
+        gained = [row["task"] for row in both if row.get(key) and not before[row["task"]].get(key)]
+        lost = [row["task"] for row in both if not row.get(key) and before[row["task"]].get(key)]
+        lines.append(f"  {key:8} +{len(gained)} {' '.join(gained)}  -{len(lost)} {' '.join(lost)}")
+    both_patched = [row for row in new if row["patched"] and before.get(row["task"], {}).get("patched")]
+    ratios = [
+        row["attempts"] / before[row["task"]]["attempts"] for row in both_patched if before[row["task"]]["attempts"]
+    ]
+    if ratios:
+        lines.append(f"  candidates tried where both patch: {statistics.geometric_mean(ratios):.2f} times the earlier")
+    return "\n".join(lines)

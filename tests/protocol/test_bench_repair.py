@@ -1,0 +1,75 @@
+"""bench/repair.py judges as it says: on a small task with a judge that overlooks something."""
+
+from pathlib import Path
+
+import pytest
+from agreement import disagreement
+from probe import probe
+from trials import patched, pytest_run
+
+BUGGY = """def largest(values, floor):
+    best = floor
+    for value in values:
+        if value < best:
+            best = value
+    return best
+"""
+REFERENCE = BUGGY.replace("<", ">")
+SHALLOW = BUGGY.replace("    return best", "    return max(values)")  # forgets `floor`
+JUDGE = """from tool.tool import largest
+
+
+def test_it():
+    assert largest([1, 5, 2], 0) == 5
+    assert largest([4, 3], 1) == 4
+"""
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("task")
+    files = {
+        "bundle/tool/__init__.py": "",
+        "bundle/tool/tool.py": BUGGY,
+        "bundle/tests/test_tool.py": JUDGE,
+        "judge/test_full.py": JUDGE,
+        "judge/reference.py": REFERENCE,
+    }
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    return place
+
+
+def changed(task: Path, tmp_path: Path, text: str) -> Path:
+    diff = tmp_path / "empty.diff"
+    diff.write_bytes(b"")
+    with patched(task / "bundle", diff) as copy:
+        target = tmp_path / "copy"
+        copy.rename(target)
+    (target / "tool/tool.py").write_text(text)
+    return target
+
+
+def test_a_patch_that_passes_the_judge_and_is_wrong_elsewhere_is_told_by_an_input(task, tmp_path):
+    copy = changed(task, tmp_path, SHALLOW)
+    assert pytest_run(copy).exit == 0
+    told = disagreement(task, copy, seed=0)
+    assert told.startswith("largest(")
+    assert told == disagreement(task, copy, seed=0)
+
+
+def test_a_patch_that_says_the_same_in_other_words_agrees(task, tmp_path):
+    copy = changed(task, tmp_path, "def largest(values, floor):\n    return max([floor, *values])\n")
+    assert disagreement(task, copy, seed=0) == ""
+
+
+def test_the_probe_finds_the_reference_among_the_candidates_and_sees_it_pass(task):
+    found = probe(task / "bundle", {"tool/tool.py": REFERENCE}, 60)
+    assert found.place is not None
+    assert found.rejected == ""
+
+
+def test_the_probe_says_so_when_validation_kills_what_it_is_given(task):
+    found = probe(task / "bundle", {"tool/tool.py": BUGGY.replace("= floor", "= floor - 1")}, 60)
+    assert "1 failed" in found.rejected

@@ -1,0 +1,49 @@
+"""The repair benches' tables: the cause of a miss, the halves, what was gained and lost."""
+
+import figures
+import pytest
+from trials import half
+
+
+def row(task: str = "t", **fields: object) -> dict:
+    base = {"task": task, "half": "A", "ok": True, "patched": True, "judged": True, "agrees": True, "same": False}
+    base |= {"listed": True, "attempts": 10, "candidates_per_s": 100.0, "wall_s": 1.0, "timings": None, "cause": None}
+    return base | {"reason": None, "place": None, "rejected": ""} | fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"ok": False, "reason": "exhausted"}, "space"),
+        ({"ok": False, "reason": "deadline"}, "space"),
+        ({"ok": False, "reason": "deadline", "place": 900}, "time"),
+        ({"agrees": False, "place": 7}, "rank"),
+        ({"agrees": False}, "space"),
+        ({"ok": False, "reason": "exhausted", "place": 3, "rejected": "1 tried (1 failed)"}, "false reject"),
+        ({"ok": False, "reason": "collection_error"}, "collection_error"),
+    ],
+)
+def test_a_miss_has_the_cause_that_the_probe_found(fields, cause):
+    assert figures.cause(row(**fields)) == cause
+
+
+def test_shares_are_told_for_all_and_for_each_half():
+    rows = [row("a"), row("b", half="B", agrees=False, judged=False, cause="rank"), row("c", half="B", patched=False)]
+    told = figures.report(rows, "wall 1 s")
+    (line,) = (each for each in told.splitlines() if each.startswith("| top-1 passes and agrees"))
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["2 of 3", "66.7%", "100.0%", "50.0%"]
+    assert "rank             1  b" in told
+
+
+def test_what_an_earlier_run_had_and_this_one_lacks_is_named_as_lost():
+    told = figures.compared(
+        [row("a"), row("b", agrees=False)], [row("a", agrees=False), row("b", attempts=20), row("c")]
+    )
+    assert "agrees   +1 b  -1 a" in told
+    assert "1.41 times" in told
+
+
+def test_a_name_alone_decides_the_half_of_a_case():
+    halves = [half(f"case {number}") for number in range(100)]
+    assert halves == [half(f"case {number}") for number in range(100)]
+    assert 30 < halves.count("A") < 70
