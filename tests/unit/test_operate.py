@@ -1,7 +1,9 @@
 """The parts of the operator's command line that need no spool: commands, ids, reports, classes."""
 
 import io
+import os
 import re
+import subprocess
 import sys
 from datetime import UTC, datetime
 
@@ -51,6 +53,22 @@ def test_what_the_system_refuses_becomes_an_error_with_a_fix(error, kind):
     with pytest.raises(kind, match="/x") as caught, app.kindly():
         raise error
     assert caught.value.fix
+
+
+def test_who_meets_a_lease_is_told_to_wait_and_not_to_free_anything(tmp_path):
+    path = tmp_path / "leased"
+    path.touch()
+    # A child's: the break of a lease signals its holder, who would be this process.
+    lease = "import fcntl, sys; file = open(sys.argv[1], 'r+b'); fcntl.fcntl(file, fcntl.F_SETSIG, 23)"
+    lease += "; fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", lease, path], **pipes) as holder:
+        holder.stdout.readline()
+        with pytest.raises(TemporaryFailure, match="leased") as caught, app.kindly():
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        holder.communicate()
+    assert "the kernel ends within a minute" in caught.value.fix
+    assert "free" not in caught.value.fix
 
 
 def test_other_errors_of_the_system_stay_bugs():

@@ -170,7 +170,10 @@ def kindly() -> Iterator[None]:
         if error.errno not in TRANSIENT:
             raise
         where = f": {error.filename}" if error.filename else ""
-        raise TemporaryFailure(f"{error.strerror}{where}", fix="free some and try again") from error
+        # fcntl(2), "Leases": our open has told the holder to let go, and EAGAIN says that it has not yet.
+        leased = error.errno == errno.EAGAIN and error.filename is not None
+        fix = "a program has a lease on it, which the kernel ends within a minute; then try again"
+        raise TemporaryFailure(f"{error.strerror}{where}", fix=fix if leased else "free some and try again") from error
 
 
 def run(program: click.Command, name: str, called: str, argv: Sequence[str]) -> int:
