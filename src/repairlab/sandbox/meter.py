@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from repairlab.sandbox.processes import below, beyond, tasks
 
-CGROUPS = "/sys/fs/cgroup"
+CGROUPS, MEMBERSHIP = "/sys/fs/cgroup", "/proc/self/cgroup"
 LOOK_S = 0.5
 SIZED, SIZED_FILES = 1 << 30, 1 << 20  # a file system beyond that has the size that its disk or the machine gave it
 BLOCK = 512
@@ -31,12 +31,9 @@ class Memory:
     def __init__(self, bound: int, directories: Sequence[str], processes: int) -> None:
         self._bound, self._processes = bound, processes
         self._spaces = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in directories if _sized(path)]
-        directory = _group()
+        directory, self._held, events = _group() or (None, HELD_2, "")
         self._stat = _open(f"{directory}/memory.stat") if directory else -1
-        self._held = HELD_1 if self._stat >= 0 and _number(self._stat, HELD_1) else HELD_2
-        events = ("memory.events", "memory.oom_control")  # version 2, version 1
-        found = [_open(f"{directory}/{name}") for name in events] if directory else []
-        self._events = max(found, default=-1)
+        self._events = _open(f"{directory}/{events}") if directory else -1
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._killed = self._kills()
 
@@ -129,15 +126,25 @@ def empty(top: str) -> None:
             os.unlink(path)
 
 
-def _group() -> str | None:
-    """Return the control group that accounts for this process's memory and for nobody else's; None where it cannot."""
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
+def _group(
+    cgroups: str = CGROUPS, membership: str = "/proc/self/cgroup"
+) -> "tuple[str, re.Pattern[bytes], str] | None":
+    """Return the control group that accounts for this process's memory and for nobody else's; None where it cannot.
+
+    With it what of its memory.stat is held, and the file that counts what the kernel has ended: cgroups(7), the line of
+    version 2 names no controllers.
+    """
+    with open(membership, encoding="utf-8") as file:
         groups = [line.rstrip("\n").split(":", 2) for line in file]
-    for _, controllers, path in sorted(groups, key=lambda group: "memory" not in group[1]):
-        for mounted in (f"{CGROUPS}/memory", CGROUPS):
-            at = f"{mounted}{path}"
-            if ("memory" in controllers.split(",") or not controllers) and _alone(at):
-                return at
+    for _, controllers, path in groups:
+        if "memory" in controllers.split(","):
+            found = f"{cgroups}/memory{path}", HELD_1, "memory.oom_control"
+        elif not controllers:
+            found = f"{cgroups}{path}", HELD_2, "memory.events"
+        else:
+            continue
+        if _alone(found[0]):
+            return found
     return None
 
 
