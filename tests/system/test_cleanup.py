@@ -66,7 +66,7 @@ def test_nobody_but_the_service_can_hold_the_lock_of_the_cleanup(machine):
 
 def test_a_cleanup_that_finds_the_lock_held_fails_and_is_tried_again(machine):
     hold = ["flock", "--nonblock", f"{STATE}/cleanup.lock"]
-    machine.run("systemctl", "reset-failed", SERVICE, check=False)  # starts are counted, those of other tests too
+    machine.run("systemctl", "reset-failed", SERVICE, check=False)  # starts by hand count, those of other tests too
     machine.run("systemctl", "start", SERVICE)
     machine.run("systemd-run", "--quiet", "--unit=holds", *hold, "sleep", "infinity")
     machine.until(lambda: machine.run(*hold, "true", check=False).returncode)

@@ -74,6 +74,14 @@ def test_a_storm_of_restarts_is_given_up_however_they_are_spaced(directory):
 
 
 @pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
+def test_a_cleanup_that_never_succeeds_is_given_up_and_a_person_may_start_it_some_times_before(directory):
+    found = settings(directory / "repairlab-cleanup.service")
+    burst, interval_s = int(found["Unit.StartLimitBurst"][0]), seconds(found["Unit.StartLimitIntervalSec"][0])
+    assert burst * seconds(found["Service.RestartSec"][0]) < interval_s - 10 * 60, "each try may take a while"
+    assert burst >= 6, "systemd counts the starts by hand too"
+
+
+@pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
 def test_the_one_more_chance_of_a_watcher_comes_when_its_start_limit_is_over(directory):
     timer = settings(directory / "repairlab-revive@.timer")
     limit = settings(directory / "repairlab-queue-watcher.service.d/override.conf")["Unit.StartLimitIntervalSec"][0]
