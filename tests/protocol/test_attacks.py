@@ -24,11 +24,12 @@ from repairlab.sandbox import bubblewrap
 
 ATTACKS = Path(__file__).parents[1] / "attacks"
 SUITE = ATTACKS / "suite"
+pytestmark = pytest.mark.timeout(180)  # the first of them runs all attacks of a tier
 SETTINGS = SimpleNamespace(tier="bubblewrap", memory_mb=256, processes=24, tmpfs_mb=4, open_files=64, file_mb=8)
 
 
 def suite(tier, *argv):
-    done = subprocess.run([sys.executable, SUITE, tier, *argv], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, SUITE, tier, *argv], capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -16,6 +16,7 @@ import re
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,7 +74,7 @@ def run(name: str, root: Path, only: str) -> dict[str, object]:
     """Run the attacks whose name or program has `only` in it."""
     tier = box.open_sandbox(SimpleNamespace(tier=name, **SETTINGS))
     attacks = {}
-    with Victims(tier, LIMITS, root) as victims:
+    with Victims(tier, replace(LIMITS, wall_s=600), root) as victims:  # an attack on one that is gone proves nothing
         for case in CASES:
             if only in case.name or only in case.attack:
                 if victims.control and case.root and os.geteuid() != 0:
