@@ -2,7 +2,7 @@
 # setup.sh: from a machine with nothing but a shell to a running RepairLab.
 #
 #   ./setup.sh demo         install what is missing, check it, repair a failing project before your eyes
-#   ./setup.sh test [ARG…]  run all tests (pytest takes the ARGs)
+#   ./setup.sh test [ARG…]  run all tests, several at a time (pytest takes the ARGs; -n 0 runs one after the other)
 #   ./setup.sh check        run the linters alone
 #   ./setup.sh venv         only make .venv, with everything that the tests need
 #
@@ -179,7 +179,10 @@ demo() {
 tests() {
     install_packages test
     make_venv dev
-    exec "$PY" -m pytest "$@"
+    # Many tests wait for a machine or a back-off: one process more than there are cores, but no herd of machines.
+    side_by_side=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1))
+    [ "$side_by_side" -le 6 ] || side_by_side=6
+    exec "$PY" -m pytest -n "$side_by_side" --dist loadfile --no-loadscope-reorder "$@"
 }
 
 check() {

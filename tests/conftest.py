@@ -3,16 +3,22 @@
 A test that leaves a process running fails, whoever started it: the test run is a child subreaper, so that even a
 daemon that forked twice comes back as our child when its parent goes. Processes that the kernel is about to kill
 (PDEATHSIG, a closed control socket) get a grace time; what outlives it is killed and named.
+
+The tests run in one process, or in several side by side (pytest -n N --dist loadfile, as `setup.sh test` does): each of
+them takes whole files, so that a module's fixtures are made once, and the files that wait for machines come first.
 """
 
 import ctypes
 import os
 import select
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import filelock
 import hypothesis
 import pytest
 
@@ -30,13 +36,15 @@ FIXED = {
     "XDG_CONFIG_HOME": f"{NOWHERE}/config",
     "XDG_STATE_HOME": f"{NOWHERE}/state",
 }
-OUTER = dict(os.environ)
+OUTER = pytest.StashKey[dict[str, str]]()
 FOREIGN = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 FOREIGN += ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONPATH")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Fix the environment before anything is imported; children inherit it."""
+    # One of several processes was started in the environment that the first of them has fixed already.
+    config.stash[OUTER] = getattr(config, "workerinput", {}).get("outer") or dict(os.environ)
     for name in [*FOREIGN, *(name for name in os.environ if name.startswith("REPAIRLAB_"))]:
         os.environ.pop(name, None)
     os.environ.update(FIXED)
@@ -52,6 +60,26 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("suite")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process that runs a part of the tests what environment they all were started in."""
+    node.workerinput["outer"] = node.config.stash[OUTER]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, let those that wait begin and those that compute fill the gaps; the order else stays random."""
+    if hasattr(config, "workerinput"):
+        tiers = ("system", "protocol")
+        items.sort(key=lambda item: tiers.index(tier) if (tier := item.path.parent.name) in tiers else len(tiers))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what tests have measured, from whichever process."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.nodeid}: {name} {value}")
 
 
 def children() -> set[int]:
@@ -125,10 +153,35 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def outer_environment() -> dict[str, str]:
+def outer_environment(request) -> dict[str, str]:
     """The environment that the tests were started in, for the tools that fetch packages by the machine's settings."""
-    kept = {name: value for name, value in OUTER.items() if not name.startswith(("REPAIRLAB_", "PYTEST_"))}
+    outer = request.config.stash[OUTER]
+    kept = {name: value for name, value in outer.items() if not name.startswith(("REPAIRLAB_", "PYTEST_"))}
     return {name: value for name, value in kept.items() if name not in {*FOREIGN, "PYTHONWARNINGS", "VIRTUAL_ENV"}}
+
+
+@pytest.fixture(scope="session")
+def run_directory(request, tmp_path_factory) -> Path:
+    """The directory of the whole test run (--basetemp), whatever number of processes it has."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
+@pytest.fixture(scope="session")
+def made_once(run_directory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Have a directory made once a test run, by whichever process asks first; the others wait for it."""
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        place, made = run_directory / name, run_directory / f"{name}.made"
+        with filelock.FileLock(f"{place}.lock"):
+            if not made.exists():
+                shutil.rmtree(place, ignore_errors=True)  # what somebody who failed has left
+                place.mkdir()
+                make(place)
+                made.touch()
+        return place
+
+    return once
 
 
 @pytest.fixture(autouse=True)

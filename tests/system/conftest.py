@@ -42,52 +42,63 @@ def _possible() -> None:
 @pytest.fixture(scope="session")
 def packaging(request, _possible, tmp_path_factory, outer_environment) -> Iterator[Callable[[], Path]]:
     """What waits for the Debian package; its build goes on beside the installation that all others wait for."""
-    if not any(item.path.name == "test_package.py" for item in request.session.items):
-        yield lambda: pytest.fail("only test_package.py uses the package")
-        return
     out = tmp_path_factory.mktemp("deb")
     quick = {"DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}  # xz takes ten seconds
-    with (out / "log").open("wb") as log:
-        build = subprocess.Popen(
-            [PROJECT / "deploy/deb", out],
-            env=outer_environment | quick,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    builds = []
+
+    def begin() -> None:
+        with (out / "log").open("wb") as log:
+            build = subprocess.Popen(
+                [PROJECT / "deploy/deb", out],
+                env=outer_environment | quick,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        builds.append(build)
 
     def package() -> Path:
+        if not builds:
+            begin()
+        [build] = builds
         said = f"{build.wait()}\n{(out / 'log').read_text(errors='replace')}"
         assert build.returncode == 0, said
         assert "building in a namespace without a network" in said
         [deb] = out.glob("*.deb")
         return deb
 
+    # One of several processes sees the tests of all: whether these are its own it learns when they begin.
+    alone = not hasattr(request.config, "workerinput")
+    if alone and any(item.path.name == "test_package.py" for item in request.session.items):
+        begin()
     yield package
-    if build.poll() is None:  # nobody waited for it
-        os.killpg(build.pid, signal.SIGKILL)
-        build.wait()
+    for build in builds:
+        if build.poll() is None:  # nobody waited for it
+            os.killpg(build.pid, signal.SIGKILL)
+            build.wait()
 
 
 @pytest.fixture(scope="session")
-def staged(_possible, packaging, tmp_path_factory, outer_environment) -> Path:
+def staged(_possible, packaging, made_once, outer_environment) -> Path:
     """A root directory with the project's sources, and installed from them by `deploy/install --root`."""
-    root = tmp_path_factory.mktemp("staged")
-    root.chmod(0o755)  # it becomes somebody's "/"
-    project = root / SOURCE.lstrip("/")
-    project.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for part in PARTS:
-        if (PROJECT / part).is_dir():
-            shutil.copytree(PROJECT / part, project / part, ignore=ignore)
-        else:
-            shutil.copy2(PROJECT / part, project / part)
-    argv = [project / "deploy/install", "--root", root]
-    done = subprocess.run(argv, env=outer_environment, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def stage(root: Path) -> None:
+        root.chmod(0o755)  # it becomes somebody's "/"
+        project = root / SOURCE.lstrip("/")
+        project.mkdir(parents=True)
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        for part in PARTS:
+            if (PROJECT / part).is_dir():
+                shutil.copytree(PROJECT / part, project / part, ignore=ignore)
+            else:
+                shutil.copy2(PROJECT / part, project / part)
+        argv = [project / "deploy/install", "--root", root]
+        done = subprocess.run(argv, env=outer_environment, cwd="/", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return made_once("staged", stage)
 
 
 def furnish(lab: Lab, staged: Path) -> None:

@@ -67,12 +67,12 @@ if inside.landlock_abi() < inside.SCOPE_ABI:
 
 
 @pytest.fixture(scope="module")
-def documents(attacked, tmp_path_factory):
+def documents(attacked, run_directory):
     """What the runs said, by their names; they wait more than they work, so all at once."""
     with ThreadPoolExecutor(len(RUNS)) as pool:
         said = {name: pool.submit(run, attacked) for name, run in RUNS.items()}
     for name, text in said.items():
-        (tmp_path_factory.getbasetemp() / f"attacks-{name}.json").write_text(text.result())
+        (run_directory / f"attacks-{name}.json").write_text(text.result())
     return {name: json.loads(text.result()) for name, text in said.items()}
 
 
