@@ -22,7 +22,7 @@ from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import project_of
-from repairlab.repair.localization import Line, TestRun, suspicious
+from repairlab.repair.localization import Line, TestRun, raised, suspicious
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
 from repairlab.repair.source import UNPARSABLE
@@ -261,6 +261,7 @@ class Attempt:
         if not self.suspicion:
             raise Stop("nothing_editable", "the failing tests run no line of a file that may be edited")
         project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
+        project.raised = raised(self.tests)
         usual = sum(test.cpu_s for test in self.tests)
         reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
         self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart, self.ledger)

@@ -5,6 +5,7 @@ in so far as failing tests run it and passing tests do not. Lines of the failing
 innermost most); in a test that never ends, so do the lines that it ran over and over.
 """
 
+import builtins
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -64,6 +65,18 @@ def suspicious(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[L
                 if hits >= LOOP_HITS:
                     _raise(scores, line, CRASH_BONUS / 2)
     return scores
+
+
+def raised(runs: Iterable[TestRun]) -> dict[Line, str]:
+    """Return the built-in exception, if it is one, that failing tests raised through a line (the first's, if many)."""
+    found: dict[Line, str] = {}
+    for run in runs:
+        name = run.message.partition(":")[0]
+        kind = getattr(builtins, name, None) if name.isidentifier() else None
+        if run.failing and isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError:
+            for line in run.crash:
+                found.setdefault(line, name)
+    return found
 
 
 def _raise(scores: dict[Line, float], line: Line, share: float) -> None:

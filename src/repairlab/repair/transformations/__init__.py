@@ -6,7 +6,20 @@ and yields `Draft`s; none reads a file, runs anything or keeps state. A new fami
 
 from collections.abc import Callable, Iterator
 
-from repairlab.repair.transformations import calls, conditions, constants, names, operators, statements, terms
+from repairlab.repair.transformations import (
+    branching,
+    calls,
+    conditions,
+    constants,
+    guards,
+    insertions,
+    names,
+    objects,
+    operators,
+    placement,
+    statements,
+    terms,
+)
 from repairlab.repair.transformations.site import Draft, Project, Scope, Site
 
 __all__ = ["FAMILIES", "Draft", "Project", "Scope", "Site", "drafts"]
@@ -41,6 +54,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "conditions": (
         conditions.condition,
         conditions.junction,
+        conditions.prefixed,
         conditions.comprehension,
         conditions.ternary,
         conditions.chain,
@@ -58,6 +72,17 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
         statements.comprehended,
         statements.mutable_default,
     ),
+    "branching": (
+        branching.loosened,
+        branching.otherwise,
+        branching.chained,
+        branching.twins,
+        branching.turned,
+    ),
+    "guards": (guards.before, guards.around),
+    "insertions": (insertions.inserted, insertions.attributes, insertions.results, insertions.bare),
+    "objects": (objects.own,),
+    "placement": (placement.into_body, placement.in_front, placement.protected),
     "terms": (terms.added, terms.value, terms.borrowed),
 }
 

@@ -6,6 +6,7 @@
 import ast
 from collections.abc import Iterator
 
+from repairlab.repair.transformations.ingredients import asks, negated, pool
 from repairlab.repair.transformations.site import COMPREHENSIONS, Draft, Site, precedence
 
 
@@ -104,6 +105,27 @@ def atoms_of(name: str, kind: str) -> tuple[str, ...]:
     if kind == "NoneType":
         return (f"{name} is None", f"{name} is not None")
     return (f"{name}", f"not {name}", f"{name} is not None", f"{name} % 2 == 0", f"{name} % 2 == 1", f"{name} > 0")
+
+
+def prefixed(site: Site) -> Iterator[Draft]:
+    """A condition that asks first whether what it uses is there; or joined with its own form for something else."""
+    node = site.node
+    if not isinstance(node, ast.expr) or node.lineno != node.end_lineno:
+        return
+    weight = _tested(site, node)
+    if not weight or (isinstance(site.parent, ast.BoolOp) and not isinstance(node, ast.Compare)):
+        return
+    text = site.text(node)
+    tight_and, tight_or = site.tight(node, 4), site.tight(node, 3)
+    asked = [ask for ask in asks(site, node) if ask != text]
+    for rank, ask in enumerate(asked[: 8 * site.width]):
+        yield from site.put(node, f"{ask} and {tight_and}", 0.2 * weight / (1 + rank / 3), "condition strengthened")
+        yield from site.put(node, f"{negated(ask)} or {tight_or}", 0.15 * weight / (1 + rank / 3), "condition weakened")
+    own = pool(site)
+    forms = [*own.mirrored(text), *own.substituted(node, 10 * site.width)]
+    for rank, form in enumerate(dict.fromkeys(forms)):
+        yield from site.put(node, f"{tight_or} or {form}", 0.15 * weight / (1 + rank / 3), "condition weakened")
+        yield from site.put(node, f"{tight_and} and {form}", 0.12 * weight / (1 + rank / 3), "condition strengthened")
 
 
 def comprehension(site: Site) -> Iterator[Draft]:

@@ -53,7 +53,7 @@ class Project:
     """What all files of a bundle offer: names, attributes and literals, commonest first.
 
     `hints` are the literals of tests and docstrings; `types` what the locals of a function, by (path, its first line,
-    name), were when the tests ran.
+    name), were when the tests ran; `raised` the built-in exceptions that failing tests raised through a (path, line).
     """
 
     attributes: Mapping[str, int] = field(default_factory=dict)
@@ -62,6 +62,7 @@ class Project:
     hints: frozenset[str] = frozenset()
     types: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
     width: int = 1
+    raised: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     @cached_property
     def any_types(self) -> dict[tuple[str, str], str]:
