@@ -67,6 +67,11 @@ def escalations_dir(at: Path) -> Path:
     return at / "escalations"
 
 
+def patterns_dir(at: Path) -> Path:
+    """Return the library of patterns of the state directory `at`."""
+    return at / "patterns"
+
+
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
     """Return the configuration file of whoever asks: the machine's for root and the service, else the person's own."""
     environ = os.environ if environ is None else environ

@@ -6,6 +6,7 @@ returns, because constructors do not validate. Unknown fields are kept (`unknown
 
 wire         bytes ↔ documents
 jobs         Handoff, Challenger
+patterns     Pattern and its parts
 repairs      Telemetry and its parts
 supervision  Escalation
 
@@ -16,6 +17,17 @@ import msgspec
 import orjson
 
 from repairlab.documents.jobs import Challenger, Handoff, HandoffMetrics, Limits
+from repairlab.documents.patterns import (
+    EditPattern,
+    FunctionPattern,
+    HoleKind,
+    Parameter,
+    ParameterKind,
+    Pattern,
+    PatternKind,
+    PatternQuality,
+    pattern_id,
+)
 from repairlab.documents.repairs import Candidate, Strategy, StrategyRun, Suspect, Telemetry, Timings
 from repairlab.documents.supervision import Escalation, JournalLine
 from repairlab.documents.wire import MAX_BYTES, MAX_DEPTH, Document, convert, decode, encode, parse
@@ -26,11 +38,19 @@ __all__ = [
     "Candidate",
     "Challenger",
     "Document",
+    "EditPattern",
     "Escalation",
+    "FunctionPattern",
     "Handoff",
     "HandoffMetrics",
+    "HoleKind",
     "JournalLine",
     "Limits",
+    "Parameter",
+    "ParameterKind",
+    "Pattern",
+    "PatternKind",
+    "PatternQuality",
     "Strategy",
     "StrategyRun",
     "Suspect",
@@ -40,10 +60,11 @@ __all__ = [
     "decode",
     "encode",
     "parse",
+    "pattern_id",
     "schemas",
 ]
 
-KINDS: tuple[type[Document], ...] = (Handoff, Telemetry, Challenger, Escalation)
+KINDS: tuple[type[Document], ...] = (Handoff, Telemetry, Challenger, Escalation, Pattern)
 
 
 def schemas() -> dict[str, bytes]:

@@ -38,7 +38,7 @@ class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
     """What one strategy cost and brought: candidates tried, plausible ones, wall time.
 
     `why` says how it ended (found, exhausted, deadline, interrupted, tests fail, tests pass) or why it had nothing to
-    try (none known, not configured, not reached, and other reasons in words).
+    try (none known, not configured, not reached, and other reasons in words); `details` what else there is to know.
     """
 
     strategy: Strategy
@@ -46,6 +46,7 @@ class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
     plausible: Count
     wall_s: Seconds
     why: str
+    details: Text = ""
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):

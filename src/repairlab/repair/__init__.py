@@ -5,6 +5,9 @@ source            one Python file as text with byte-exact edits
 localization      which lines the failing tests blame
 transformations/  what an edit may do, a family a file
 candidates        the stream of candidates for one state of the bundle, best first
+strategies        what is asked for candidates before and after the search's own edits
+stages            the order of strategies, and the account of each
+patterns/         repairs made of what earlier repairs taught
 search            which candidate is tried when, and what is built upon
 validation        the agent's end of the server in the sandbox
 server/           the sandbox's end: one program, standard library only

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from repairlab import config
 from repairlab.config import Settings
 from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
@@ -26,7 +27,8 @@ from repairlab.repair.localization import Line, TestRun, raised, suspicious
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
 from repairlab.repair.source import UNPARSABLE
-from repairlab.repair.stages import FOUND, Ledger, Proposer
+from repairlab.repair.stages import FOUND, Ledger
+from repairlab.repair.strategies import Strategies
 from repairlab.repair.validation import (
     Baseline,
     BaselineTest,
@@ -68,6 +70,7 @@ class Attempt:
 
     def __init__(self, handoff: Handoff, settings: Settings, *, effort: int) -> None:
         self.began = time.monotonic()
+        self.settings = settings
         self.effort = effort
         wall = handoff.limits.wall_s or settings.agent.wall_s
         self.wall_s = min(wall, 86400.0)
@@ -265,11 +268,8 @@ class Attempt:
         usual = sum(test.cpu_s for test in self.tests)
         reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
         self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart, self.ledger)
-        self.search.before = [
-            Proposer(Strategy.PATTERN_TRANSPLANT, tuple),
-            Proposer(Strategy.SIGNATURE_ADAPTER, tuple),
-        ]
-        self.search.after = [Proposer(Strategy.LLM_PATCH, tuple, "not configured")]
+        strategies = Strategies(config.root(), self.settings, self.bundle, self.suspicion, project)
+        self.search.before, self.search.after = strategies.before, strategies.after
         began = time.monotonic()
         try:
             self.search.run(prepared(server))

@@ -91,11 +91,11 @@ def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], pro
 
 
 def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, top: float) -> Iterator[Change]:
-    for node, function in _nodes(source):
-        blame = _blame(source, node, function, suspicion, top)
+    for node, function in located(source):
+        blame = blame_of(source, node, function, suspicion, top)
         if not blame:
             continue
-        site = Site(source, node, _scope(source, function), project)
+        site = Site(source, node, scope_of(source, function), project)
         line = (source.path, getattr(node, "lineno", 1))
         for family, draft in drafts(site):
             if draft.prior > 0 and not _empty(source, draft):
@@ -108,7 +108,7 @@ def _empty(source: Source, draft: Draft) -> bool:
     return all(source.text[start:end] == text for start, end, text in draft.edits)
 
 
-def _nodes(source: Source) -> Iterator[tuple[ast.AST, Function | None]]:
+def located(source: Source) -> Iterator[tuple[ast.AST, Function | None]]:
     """Yield each node with the function that it stands in, in the order of the text."""
     stack: list[tuple[ast.AST, Function | None]] = [(source.tree, None)]
     while stack:
@@ -128,14 +128,15 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
                 yield child
 
 
-def _scope(source: Source, function: Function | None) -> Scope:
+def scope_of(source: Source, function: Function | None) -> Scope:
+    """Return the names that a function (None: the module) can use; made once."""
     known: dict[Function | None, Scope] = source.__dict__.setdefault("_scopes", {})
     if function not in known:
         known[function] = Scope(source, function)
     return known[function]
 
 
-def _blame(
+def blame_of(
     source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], top: float
 ) -> float:
     """Return the suspiciousness of a node: of its own line or of the statement that it is part of."""

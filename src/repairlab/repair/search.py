@@ -121,6 +121,7 @@ class Search:
         jobs = ((self._bundle, change, 1.0) for change in changes if self._fresh(self._bundle, change))
         server = self._drain(server, lambda: next(jobs, None))
         self.ledger.close(proposer.strategy, self._ended(), proposer.none)
+        self.ledger.accounts[proposer.strategy].details = proposer.details[:4000]
         return server
 
     def _compose(self, server: Server) -> Server:

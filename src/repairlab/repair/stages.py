@@ -26,6 +26,7 @@ class Proposer:
     strategy: Strategy
     propose: Callable[[], Iterable[Change]]
     none: str = NONE
+    details: str = ""
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Account:
     plausible: int = 0
     wall_s: float = 0.0
     why: str = NOT_REACHED
+    details: str = ""
 
 
 @dataclass
@@ -82,6 +84,7 @@ class Ledger:
                 plausible=account.plausible,
                 wall_s=round(account.wall_s, 4),
                 why=account.why,
+                details=account.details,
             )
             for strategy, account in self.accounts.items()
         ]

@@ -1,0 +1,57 @@
+"""strategies: what is asked for candidates before and after the search's own, with what each needs to know.
+
+pattern_transplant  generalised edits of the pattern library
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from repairlab.config import Settings, patterns_dir
+from repairlab.documents import Strategy
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.candidates import Change
+from repairlab.repair.localization import Line
+from repairlab.repair.patterns import Library, applied
+from repairlab.repair.stages import Proposer
+from repairlab.repair.transformations import Project
+
+
+@dataclass
+class Strategies:
+    """The strategies of one attempt beside the search's own edits; `root` is the state directory."""
+
+    root: Path
+    settings: Settings
+    bundle: Bundle
+    suspicion: Mapping[Line, float]
+    project: Project
+    proposers: dict[Strategy, Proposer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.proposers = {
+            Strategy.PATTERN_TRANSPLANT: Proposer(Strategy.PATTERN_TRANSPLANT, self._transplants),
+            Strategy.SIGNATURE_ADAPTER: Proposer(Strategy.SIGNATURE_ADAPTER, tuple),
+            Strategy.LLM_PATCH: Proposer(Strategy.LLM_PATCH, tuple, "not configured"),
+        }
+
+    @property
+    def before(self) -> list[Proposer]:
+        """Those that go before single edits."""
+        return [self.proposers[Strategy.PATTERN_TRANSPLANT], self.proposers[Strategy.SIGNATURE_ADAPTER]]
+
+    @property
+    def after(self) -> list[Proposer]:
+        """Those that go when nothing else helped."""
+        return [self.proposers[Strategy.LLM_PATCH]]
+
+    @cached_property
+    def library(self) -> Library:
+        """The patterns."""
+        limit = self.settings.agent.patterns
+        return Library.read(patterns_dir(self.root), limit) if limit else Library()
+
+    def _transplants(self) -> Iterator[Change]:
+        self.proposers[Strategy.PATTERN_TRANSPLANT].details = self.library.told
+        yield from applied(self.library, self.bundle.sources, self.suspicion, self.project)
