@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-MAX_TYPES = 2000  # remembered (function, name) pairs of one run
+MAX_TYPES = 4000  # remembered (function, name) pairs of one run
 
 
 class Coverage:
@@ -52,10 +52,8 @@ class Coverage:
                 if 0 <= line <= lines and counters[offset + line] < 0xFFFFFFF0:
                     counters[offset + line] += 1
             elif event == "return" and len(types) < MAX_TYPES:
-                for name, value in list(frame.f_locals.items())[:40]:
-                    types.setdefault((path, code.co_firstlineno, name), type(value).__name__)
-                if argument is not None:
-                    types.setdefault((path, code.co_firstlineno, "return"), type(argument).__name__)
+                for name, value in [*list(frame.f_locals.items())[:40], ("return", argument)]:
+                    note_type(types, (path, code.co_firstlineno), name, value)
             return local
 
         if 0 <= frame.f_lineno <= lines:
@@ -76,6 +74,32 @@ class Coverage:
             if hit:
                 found[path] = hit
         return found
+
+
+def note_type(types, place, name, value):
+    """Remember the type of a value, of its first element or its attributes: by what runs no code of the bundle."""
+    kind = type(value)
+    if value is not None or name != "return":
+        _remember(types, (*place, name), kind)
+    if kind in (list, tuple, set, dict) and value:
+        for first in value:
+            _remember(types, (*place, name + "[]"), type(first))
+            break
+        if kind is dict:
+            _remember(types, (*place, name + "{}"), type(next(iter(value.values()))))
+    elif kind.__module__ != "builtins" and type(kind) is type:
+        try:
+            attributes = object.__getattribute__(value, "__dict__")
+        except Exception:  # none, or a property of the bundle's
+            return
+        if type(attributes) is dict:
+            for attribute, held in list(attributes.items())[:20]:
+                _remember(types, (*place, "%s.%s" % (name, attribute)), type(held))
+
+
+def _remember(types, key, kind):
+    if types.get(key, "NoneType") == "NoneType":  # what was None once tells less than what it is now
+        types[key] = kind.__name__
 
 
 def crash(error, coverage):

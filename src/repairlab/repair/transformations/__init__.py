@@ -11,6 +11,7 @@ from repairlab.repair.transformations import (
     calls,
     conditions,
     constants,
+    copies,
     guards,
     insertions,
     names,
@@ -19,6 +20,7 @@ from repairlab.repair.transformations import (
     placement,
     statements,
     terms,
+    wraps,
 )
 from repairlab.repair.transformations.site import Draft, Project, Scope, Site
 
@@ -27,7 +29,14 @@ __all__ = ["FAMILIES", "Draft", "Project", "Scope", "Site", "drafts"]
 Transformation = Callable[[Site], Iterator[Draft]]
 
 FAMILIES: dict[str, tuple[Transformation, ...]] = {
-    "operators": (operators.comparison, operators.boolean, operators.arithmetic),
+    "operators": (
+        operators.comparison,
+        operators.chained,
+        operators.absent,
+        operators.boolean,
+        operators.unary,
+        operators.arithmetic,
+    ),
     "constants": (
         constants.number,
         constants.flag,
@@ -43,14 +52,21 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "calls": (
         calls.arguments,
         calls.ordering,
-        calls.wrap,
-        calls.unwrap,
-        calls.sorts,
-        calls.both_sides,
         calls.subscripts,
-        calls.containers,
         calls.exceptions,
     ),
+    "wraps": (
+        wraps.wrap,
+        wraps.unwrap,
+        wraps.sorts,
+        wraps.both_sides,
+        wraps.clamp,
+        wraps.display,
+        wraps.attribute,
+        wraps.element,
+        wraps.division,
+    ),
+    "copies": (copies.copied, copies.repeated, copies.initial, copies.ordered),
     "conditions": (
         conditions.condition,
         conditions.junction,

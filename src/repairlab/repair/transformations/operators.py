@@ -1,13 +1,17 @@
-"""operators: comparison, boolean, arithmetic and bitwise operators (PAR's and TBar's "mutate operators"; PySStuBs).
+"""operators: comparison, boolean, arithmetic and bitwise operators; their operands dropped, exchanged, regrouped.
 
-Priors follow TSSB-3M's counts of one-statement fixes: neighbours (`<` for `<=`) before opposites before the rest.
+(PAR "expression replacer", TBar FP11, PySStuBs "change binary operator", "change unary operator".) TSSB-3M counts
+174,000 changed operands, 29,000 changed binary and 15,000 changed unary operators among its one-statement fixes, but an
+operator offers few others while an operand offers many: a single operator edit is likelier. Neighbours (`<` for `<=`)
+come before opposites before the rest.
 """
 
 import ast
 import re
 from collections.abc import Iterator
 
-from repairlab.repair.transformations.site import Draft, Site, precedence
+from repairlab.repair.transformations.infer import CONTAINERS, NUMBERS
+from repairlab.repair.transformations.site import ATOM, Draft, Site, precedence
 
 SYMBOLS: dict[type[ast.AST], str] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
@@ -46,7 +50,7 @@ ARITHMETIC: dict[str, dict[str, float]] = {
 
 
 def comparison(site: Site) -> Iterator[Draft]:
-    """`<` for `<=`, `==` for `!=`, `in` for `not in`, …"""
+    """`<` for `<=`, `==` for `!=`, `in` for `not in`, …; operator and bound together."""
     node = site.node
     if not isinstance(node, ast.Compare):
         return
@@ -54,9 +58,65 @@ def comparison(site: Site) -> Iterator[Draft]:
     for operator, right in zip(node.ops, node.comparators, strict=True):
         place = _operator_span(site, left, right, SYMBOLS[type(operator)])
         if place is not None:
+            kinds = site.type_of(left), site.type_of(right)
             for symbol, prior in COMPARISONS[SYMBOLS[type(operator)]].items():
-                yield Draft(prior, ((*place, symbol),), "comparison operator")
+                yield Draft(prior * _sense(symbol, *kinds), ((*place, symbol),), "comparison operator")
+            yield from _bound(site, place, SYMBOLS[type(operator)], right)
         left = right
+
+
+def _sense(symbol: str, left: str, right: str) -> float:
+    """How much sense an operator makes between two types: 1 where they are not known."""
+    if symbol in ("in", "not in"):
+        return 1.0 if right in ("", *CONTAINERS) else 0.0
+    if symbol in ("<", "<=", ">", ">=") and left and right:
+        return 1.0 if left == right or (left in NUMBERS and right in NUMBERS) else 0.2
+    return 1.0
+
+
+def _bound(site: Site, place: tuple[int, int], symbol: str, right: ast.expr) -> Iterator[Draft]:
+    """`<= 1` for `== 0`: another operator and a bound one off."""
+    value = getattr(right, "value", None)
+    if isinstance(right, ast.Constant) and type(value) is int:
+        for other in ("<", "<=", ">", ">=", "==", "!="):
+            for bound in (value - 1, value + 1):
+                if other != symbol:
+                    edits = ((*place, other), (*site.source.span(right), repr(bound)))
+                    yield Draft(0.08, edits, "comparison and bound")
+
+
+def chained(site: Site) -> Iterator[Draft]:
+    """A chained comparison cut to one of its links, a comparison chained with zero; sides that ask for None."""
+    node = site.node
+    if not isinstance(node, ast.Compare):
+        return
+    sides = [node.left, *node.comparators]
+    texts = [site.tight(side, 7) for side in sides]
+    symbols = [SYMBOLS[type(operator)] for operator in node.ops]
+    if len(symbols) == 2:
+        for at in (0, 1):
+            yield from site.put(node, f"{texts[at]} {symbols[at]} {texts[at + 1]}", 0.3, "link of comparison dropped")
+    elif symbols[0] in ("<", "<=") and site.type_of(sides[0]) in ("", *NUMBERS):
+        for low in ("0 <=", "0 <", "1 <="):
+            yield from site.put(node, f"{low} {site.text(node)}", 0.08, "comparison chained")
+    elif symbols[0] in ("is", "is not") and texts[1] == "None":
+        negative = symbols[0] == "is"
+        yield from site.put(node, f"not {texts[0]}" if negative else site.text(sides[0]), 0.3, "truth for None check")
+
+
+def absent(site: Site) -> Iterator[Draft]:
+    """`is None` and `is not None` for a truth test (PAR "null pointer checker"; PySStuBs)."""
+    node = site.node
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        if isinstance(node.operand, ast.Name | ast.Attribute | ast.Subscript):
+            yield from site.put(node, f"{site.text(node.operand)} is None", 0.2, "None check for truth")
+        return
+    parent = site.parent
+    test = isinstance(parent, ast.If | ast.While | ast.IfExp) and node is parent.test
+    test = test or isinstance(parent, ast.BoolOp) or (isinstance(parent, ast.comprehension) and node in parent.ifs)
+    valued = isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.NamedExpr)
+    if test and valued and site.type_of(node) != "bool":
+        yield from site.put(node, f"{site.tight(node, 7)} is not None", 0.15, "None check for truth")
 
 
 def boolean(site: Site) -> Iterator[Draft]:
@@ -75,6 +135,40 @@ def boolean(site: Site) -> Iterator[Draft]:
     for position in range(len(node.values)):
         rest = [site.tight(v, precedence(node)) for at, v in enumerate(node.values) if at != position]
         yield from site.put(node, f" {symbol} ".join(rest), 0.5, "operand of condition dropped")
+    yield from _grouped(site, node, symbol)
+
+
+def _grouped(site: Site, node: ast.BoolOp, symbol: str) -> Iterator[Draft]:
+    """`a and (b or c)` for `a and b or c`; `not (a and b)` for `not a and b`; both of them the other way round."""
+    first, last = node.values[0], node.values[-1]
+    if len(node.values) == 2 and isinstance(first, ast.BoolOp):
+        *some, b = [site.tight(value, 5) for value in first.values]
+        inner = SYMBOLS[type(first.op)]
+        head = f" {inner} ".join(some)
+        yield from site.put(node, f"{head} {inner} ({b} {symbol} {site.tight(last, 5)})", 0.25, "condition regrouped")
+    if len(node.values) == 2 and isinstance(last, ast.BoolOp):
+        b, *others = [site.tight(value, 5) for value in last.values]
+        inner = SYMBOLS[type(last.op)]
+        tail = f" {inner} ".join(others)
+        yield from site.put(node, f"({site.tight(first, 5)} {symbol} {b}) {inner} {tail}", 0.25, "condition regrouped")
+    if isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.Not):
+        rest = f" {symbol} ".join([site.text(first.operand), *(site.tight(value, 5) for value in node.values[1:])])
+        yield from site.put(node, f"not ({rest})", 0.2, "negation widened")
+
+
+def unary(site: Site) -> Iterator[Draft]:
+    """A sign dropped, a negation drawn inside."""
+    node = site.node
+    if not isinstance(node, ast.UnaryOp):
+        return
+    if not isinstance(node.op, ast.Not):
+        yield from site.put(node, site.text(node.operand), 0.4, "sign dropped")
+    elif isinstance(node.operand, ast.BoolOp):
+        inner = node.operand
+        texts = [site.tight(value, 5) for value in inner.values]
+        symbol = SYMBOLS[type(inner.op)]
+        yield from site.put(node, f" {symbol} ".join([f"not {texts[0]}", *texts[1:]]), 0.3, "negation narrowed")
+        yield from site.put(node, f" {symbol} ".join(f"not {text}" for text in texts), 0.3, "negation distributed")
 
 
 def arithmetic(site: Site) -> Iterator[Draft]:
@@ -85,11 +179,13 @@ def arithmetic(site: Site) -> Iterator[Draft]:
     if not isinstance(node, ast.BinOp):
         return
     symbol = SYMBOLS[type(node.op)]
-    textual = "str" in (site.type_of(node.left), site.type_of(node.right))
+    kinds = site.type_of(node.left), site.type_of(node.right)
+    textual = any(kind in ("str", "list", "tuple") for kind in kinds)
     place = _operator_span(site, node.left, node.right, symbol)
     if place is not None and not (symbol == "%" and textual):
         for other, prior in ARITHMETIC.get(symbol, {}).items():
-            yield from _rebound(site, node, place, other, prior * (0.2 if textual else 1))
+            if not textual or _joins(other, *kinds):
+                yield from _rebound(site, node, place, other, prior * (0.3 if textual else 1))
     yield from _operands(site, node, symbol, 0.7 if textual else 1.0)
     yield from _regrouped(site, node, symbol)
 
@@ -107,6 +203,13 @@ def _rebound(site: Site, node: ast.BinOp, place: tuple[int, int], symbol: str, p
         yield Draft(prior, ((start, end, f"({changed})"),), "arithmetic operator")
         prior *= 0.5
     yield Draft(prior, ((*place, symbol),), "arithmetic operator")
+
+
+def _joins(symbol: str, left: str, right: str) -> bool:
+    """True where texts or lists know an operator: `+` alike ones, `*` a number, `%` a text on the left."""
+    if symbol == "+":
+        return left == right or not (left and right)
+    return (symbol == "*" and left != right) or (symbol == "%" and left in ("", "str"))
 
 
 def _operands(site: Site, node: ast.BinOp, symbol: str, weight: float) -> Iterator[Draft]:
@@ -137,7 +240,7 @@ def _regrouped(site: Site, node: ast.BinOp, symbol: str) -> Iterator[Draft]:
     for inner, other, before in ((node.left, node.right, False), (node.right, node.left, True)):
         if not isinstance(inner, ast.BinOp):
             continue
-        a, b, c = (site.tight(n, 13) for n in (inner.left, inner.right, other))
+        a, b, c = (site.tight(n, ATOM if isinstance(n, ast.UnaryOp) else 13) for n in (inner.left, inner.right, other))
         sign = SYMBOLS[type(inner.op)]
         text = f"({c} {symbol} {a}) {sign} {b}" if before else f"{a} {sign} ({b} {symbol} {c})"
         bare = f"{c} {symbol} {a} {sign} {b}" if before else f"{a} {sign} {b} {symbol} {c}"

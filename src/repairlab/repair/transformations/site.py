@@ -5,11 +5,13 @@ others; the search multiplies it by the suspiciousness of the line.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from repairlab.repair.source import Located, Source
+from repairlab.repair.transformations.infer import annotated, element_of, type_of
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -23,10 +25,6 @@ _PRECEDENCE: dict[type[ast.AST], int] = {
     ast.UAdd: 13, ast.USub: 13, ast.Invert: 13, ast.Pow: 14, ast.Await: 15,
 }  # fmt: skip
 ATOM = 16
-_FORMS: dict[type[ast.AST], str] = {
-    ast.List: "list", ast.ListComp: "list", ast.Dict: "dict", ast.DictComp: "dict", ast.Set: "set", ast.SetComp: "set",
-    ast.Tuple: "tuple", ast.JoinedStr: "str",
-}  # fmt: skip
 
 
 def precedence(node: ast.AST) -> int:
@@ -162,6 +160,14 @@ class Site:
         """Return the type's name of an expression where literal, seen in a run or plain from its form, else ''."""
         return self.scope.type_of(node, self.project)
 
+    def kind(self, name: str) -> str:
+        """Return the type's name of a local variable, or ''."""
+        return self.scope.known(name, self.project)
+
+    def element_of(self, node: ast.AST) -> str:
+        """Return the type's name of what iterating over an expression gives, or ''."""
+        return self.scope.element_of(node, self.project)
+
     def block(self, statement: ast.stmt) -> list[ast.stmt]:
         """Return the list of statements that `statement` is in."""
         parent = self.source.parents.get(statement)
@@ -288,6 +294,24 @@ class Scope:
         return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
 
     @cached_property
+    def attributes(self) -> list[str]:
+        """The attributes that the function reads or writes (methods aside), the commonest first."""
+        found = Counter(name for names in self._attributes.values() for name in names)
+        return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+
+    def attributes_of(self, text: str) -> list[str]:
+        """Return the attributes that the function asks of one expression, by its text."""
+        return list(dict.fromkeys(self._attributes.get(text, [])))
+
+    @cached_property
+    def _attributes(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for node in ast.walk(self.owner):
+            if isinstance(node, ast.Attribute) and not _bound_inside(self.source, node):
+                found.setdefault(self.source.segment(node.value), []).append(node.attr)
+        return found
+
+    @cached_property
     def callables(self) -> list[str]:
         """Functions of one parameter that the function can call: its own and the module's."""
         near = [f for f in self.source.definitions() if f is not self.function]
@@ -315,22 +339,31 @@ class Scope:
             )
         )
 
+    @cached_property
+    def _first(self) -> int:
+        """The line that the interpreter calls the function's first: that of its first decorator."""
+        return min([getattr(d, "lineno", 1) for d in (self.function, *getattr(self.function, "decorator_list", []))])
+
+    @cached_property
+    def _annotated(self) -> dict[str, str]:
+        """What annotations say of parameters, and of what the functions of the file return."""
+        found = {f"{f.name}()": annotated(f.returns) for f in self.source.definitions()}
+        args = self.function.args if self.function is not None else ast.arguments([], [], None, [], [], None, [])
+        return found | {arg.arg: annotated(arg.annotation) for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)}
+
+    def known(self, name: str, project: Project) -> str:
+        """Return the type seen under a name (`name`, `name[]`, `name{}`, `name.attribute`), or annotated, or ''."""
+        own = project.types.get((self.source.path, self._first, name), "")
+        own = own or project.any_types.get((self.source.path, name), "")  # a comprehension has its own frame
+        return own or self._annotated.get(name, "")
+
     def type_of(self, node: ast.AST, project: Project) -> str:
         """Return the type's name of an expression, or ''."""
-        if isinstance(node, ast.Constant):
-            return type(node.value).__name__
-        if isinstance(node, ast.Name):
-            first = getattr(self.function, "lineno", 1)
-            first = min([first, *(d.lineno for d in getattr(self.function, "decorator_list", []))])
-            own = project.types.get((self.source.path, first, node.id), "")
-            return own or project.any_types.get((self.source.path, node.id), "")  # a comprehension has its own frame
-        if isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
-            return "bool"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            known = {"len": "int", "sorted": "list", "ord": "int", "abs": "int", "range": "range"}
-            name = node.func.id
-            return known.get(name, name if name in ("int", "str", "list", "set", "dict", "float", "tuple") else "")
-        return next((name for form, name in _FORMS.items() if isinstance(node, form)), "")
+        return type_of(node, lambda name: self.known(name, project))
+
+    def element_of(self, node: ast.AST, project: Project) -> str:
+        """Return the type's name of an element of an iterable, or ''."""
+        return element_of(node, lambda name: self.known(name, project))
 
 
 def _bound_inside(source: Source, node: ast.AST) -> bool:

@@ -1,0 +1,128 @@
+"""Edits of expressions: what each template proposes for the types that the runs have seen, and what it does not."""
+
+import ast
+
+import pytest
+
+from repairlab.repair.candidates import generate, project_of
+from repairlab.repair.server.coverage import note_type
+from repairlab.repair.source import UNPARSABLE, Source
+
+# name: (before, after, types of the locals)
+REPAIRS = {
+    "comparison_and_bound": ("return a == 0", "return a <= 1", {"a": "int"}),
+    "link_dropped": ("return 0 < a < b", "return a < b", {}),
+    "chained": ("return a < b", "return 0 <= a < b", {"a": "int"}),
+    "none_check": ("if a:\n        return b", "if a is not None:\n        return b", {}),
+    "none_check_negated": ("return not a", "return a is None", {}),
+    "truth_for_none_check": ("return a is None", "return not a", {}),
+    "regrouped_left": ("return a and b or c", "return a and (b or c)", {}),
+    "regrouped_right": ("return a or b and c", "return (a or b) and c", {}),
+    "negation_widened": ("return not a and b", "return not (a and b)", {}),
+    "negation_narrowed": ("return not (a and b)", "return not a and b", {}),
+    "sign_dropped": ("return -a", "return a", {}),
+    "power_regrouped": ("return (-1) ** 2 * a", "return (-1) ** a", {}),
+    "bounded_by_target": ("c = a + b", "c = max(c, a + b)", {"a": "int", "b": "int"}),
+    "bounded_by_zero": ("c = a + b", "c = max(0, a + b)", {"a": "int", "b": "int"}),
+    "brackets_added": ("return []", "return [[]]", {}),
+    "brackets_taken_away": ("return [a]", "return a", {}),
+    "brackets_in_sum": ("return a + b", "return a + [b]", {"a": "list"}),
+    "star_added": ("return max(a)", "return max(*a)", {"a": "list"}),
+    "attribute_added": ("c = a.name\n    return b", "c = a.name\n    return b.name", {"a": "Box", "b": "Box"}),
+    "attribute_dropped": ("return a.name", "return a", {}),
+    "index_added": ("return a", "return a[0]", {"a": "list"}),
+    "key_added": ("return a", "return a[b]", {"a": "dict", "b": "str"}),
+    "index_dropped": ("return a[b]", "return a", {}),
+    "whole_for_element": ("return a[b]", "return sum(a)", {"a": "list"}),
+    "rounded_up": ("return a // b", "return -(-a // b)", {}),
+    "integer_division": ("return int(a / b)", "return a // b", {}),
+    "copy": ("c = a.items\n    return c", "c = list(a.items)\n    return c", {"a": "Box", "a.items": "list"}),
+    "copy_of_elements": ("return a", "return [list(item) for item in a]", {"a": "list", "a[]": "list"}),
+    "a_list_each": ("return [[0] * a] * b", "return [[0] * a for _ in range(b)]", {}),
+    "a_list_each_key": ("return dict.fromkeys(a, [])", "return {key: [] for key in a}", {}),
+    "empty_set": ("c = []\n    return c", "c = set()\n    return c", {}),
+    "lowest": ("c = 0\n    return c", "c = float('-inf')\n    return c", {}),
+    "first_element": ("c = 0\n    return c", "c = a[0]\n    return c", {"a": "list"}),
+    "unpacking_exchanged": ("b, a = a\n    return a", "a, b = a\n    return a", {}),
+}  # fmt: skip
+
+
+def function(body):
+    return f"def f(a, b, c=None):\n    {body}\n"
+
+
+def proposed(text, types, files=None):
+    source = Source.decode("m.py", text.encode())
+    known = {("m.py", 1, name): kind for name, kind in types.items()}
+    suspicion = {("m.py", line): 1.0 for line in range(1, len(source.starts) + 1)}
+    project = project_of({"m.py": text.encode(), **(files or {})}, {"m.py": source}, known, 1)
+    return [source.edited(change.edits) for change in generate({"m.py": source}, suspicion, project)]
+
+
+def dumped(text):
+    try:
+        return ast.dump(ast.parse(text))
+    except UNPARSABLE:
+        return ""
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_template_proposes_the_repair(name):
+    before, after, types = REPAIRS[name]
+    wanted = dumped(function(after))
+    assert any(dumped(text) == wanted for text in proposed(function(before), types))
+
+
+def test_what_types_forbid_is_not_proposed():
+    texts = proposed(function("return a + b"), {"a": "str", "b": "str"})
+    assert function("return b + a") in texts
+    assert not [text for text in texts if " - " in text or "//" in text or "max(0" in text]
+    assert function("return a in b") not in proposed(function("return a == b"), {"a": "int", "b": "int"})
+
+
+def test_types_follow_from_what_the_runs_saw():
+    text = function("c = len(a) + 1\n    d = a[0].split()\n    return a[0] + a[b:][0]")
+    texts = proposed(text, {"a": "list", "a[]": "str", "b": "int"})
+    assert not [text for text in texts if "abs(a[0])" in text or "abs(a[b:]" in text]
+    assert [text for text in texts if "abs(len(a) + 1)" in text]
+
+
+class Unruly(list):
+    """A bundle's class that minds being looked at."""
+
+    def __iter__(self):
+        raise RuntimeError
+
+    __bool__ = __len__ = __getattribute__ = __iter__
+
+
+class Slotted:
+    __slots__ = ("width",)
+
+
+class Held:
+    def __init__(self):
+        self.size, self.items = 1, Unruly()
+
+    def __getattr__(self, name):
+        raise RuntimeError
+
+
+class Forged:
+    @property
+    def __dict__(self):
+        raise RuntimeError
+
+
+def test_types_are_noted_without_asking_the_bundles_own_classes():
+    types = {}
+    values = {"a": Unruly([1]), "b": [Unruly()], "c": {"x": 1.0}, "d": Held(), "e": Slotted(), "f": Forged(), "g": None}
+    for name, value in values.items():
+        note_type(types, ("m.py", 1), name, value)
+    note_type(types, ("m.py", 1), "g", "")
+    note_type(types, ("m.py", 1), "return", None)
+    seen = {name: kind for (_, _, name), kind in types.items()}
+    assert seen == {
+        "a": "Unruly", "b": "list", "b[]": "Unruly", "c": "dict", "c[]": "str", "c{}": "float", "d": "Held",
+        "d.size": "int", "d.items": "Unruly", "e": "Slotted", "f": "Forged", "g": "str",
+    }  # fmt: skip
