@@ -83,6 +83,18 @@ def misses(rows: Sequence[dict]) -> str:
     return "\n".join(["misses by cause:", *(lines or ["  none"])])
 
 
+def grouped(rows: Sequence[dict], key: str) -> str:
+    """Return how many cases of each library, or each class of bugs, were repaired, and why the others were not."""
+    body = []
+    for name in sorted({row[key] for row in rows}):
+        those = [row for row in rows if row[key] == name]
+        causes = Counter(row["cause"] for row in those if row["cause"])
+        told = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items()))
+        good = sum(bool(row["agrees"]) for row in those)
+        body.append([name, f"{good} of {len(those)}", f"{good / len(those):.0%}", told])
+    return table([key, "repaired", "", "misses"], body)
+
+
 def compared(old: Sequence[dict], new: Sequence[dict]) -> str:
     """Return which cases were gained and lost since `old`, among those that both runs have."""
     before = {row["task"]: row for row in old}

@@ -44,7 +44,9 @@ def patched(bundle: Path, diff: Path) -> Iterator[Path]:
         yield copy
 
 
-def pytest_run(directory: Path, tests: Sequence[str] = (), *, limit_s: float = RUN_S) -> PlainRun:
+def pytest_run(
+    directory: Path, tests: Sequence[str] = (), *, limit_s: float = RUN_S, options: Sequence[str] = ()
+) -> PlainRun:
     """Run plain pytest on a directory in a fresh sandbox, with a hash seed that does not change from run to run."""
     settings = config.load()
     bundle = Bundle.read(directory, tests=list(tests), editable=[], limits=BundleLimits())
@@ -52,7 +54,7 @@ def pytest_run(directory: Path, tests: Sequence[str] = (), *, limit_s: float = R
     environment = {"PYTHONHASHSEED": "0"}
     confined, _ = Setup(open_sandbox(settings.sandbox), limits, bundle, None, environment).start(None, limit_s + 5)
     with confined:
-        request = {"op": "pytest", "arguments": [*ARGUMENTS, *bundle.tests], "limit_s": limit_s}
+        request = {"op": "pytest", "arguments": [*ARGUMENTS, *options, *bundle.tests], "limit_s": limit_s}
         return ask(confined, request, PlainRun, limit_s + 10)
 
 

@@ -1,0 +1,86 @@
+"""bench/mutator puts bugs into code: those of each class, repeatably, and without the repairer's own rules."""
+
+import ast
+from pathlib import Path
+
+import bugs
+import mutator
+import pytest
+
+BENCH = Path(bugs.__file__).parent
+CODE = b'''
+def tail(items, count, default=None):
+    """Return the last `count` items; 10 is nothing special."""
+    if not items:
+        return default
+    if count < 0 or count > len(items):
+        raise ValueError("count")
+    else:
+        start = len(items) - count
+    found = []
+    for index in range(start, len(items)):
+        found.append(items[index])
+        start += 1
+    return list(found)
+
+
+class \xc3\x84rger:
+    def both(self):
+        try:
+            return tail(self.left, 1) + self.right
+        except KeyError:
+            return None
+'''
+FOUND = mutator.mutants(CODE, "0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("wrong comparison", "count < 0", "count <= 0"),
+        ("wrong boolean operator", "count < 0 or", "count < 0 and"),
+        ("condition too weak or strong", "if count < 0 or count > len(items):", "if count > len(items):"),
+        ("wrong operator", "len(items) - count", "len(items) + count"),
+        ("off by one", "start += 1", "start += 2"),
+        ("negated condition", "if not items:", "if items:"),
+        ("wrong function", "found.append", "found.extend"),
+        ("swapped arguments", "range(start, len(items))", "range(len(items), start)"),
+        ("missing argument", "range(start, len(items))", "range(start)"),
+        ("missing call", "return list(found)", "return found"),
+        ("missing statement", "        start += 1\n", ""),
+        ("missing guard", "    if not items:\n        return default\n", ""),
+        ("missing return", "return default", "default"),
+        ("wrong attribute", "self.right", "self.left"),
+        ("wrong constant", '"count"', "'coun'"),
+        ("statement one level off", "        start += 1\n", "    start += 1\n"),
+    ],
+)
+def test_each_class_of_bugs_is_put_where_it_belongs(kind, old, new):
+    expected = CODE.decode().replace(old, new).encode()
+    assert any(bug.applied(CODE) == expected for bug in FOUND[kind])
+
+
+def test_an_else_and_an_exception_can_be_wrong_too():
+    assert any(b"else" not in bug.applied(CODE) for bug in FOUND["missing else"])
+    assert {bug.line for bug in FOUND["wrong exception"]} == {7, 21}
+
+
+def test_bugs_are_the_same_for_the_same_seed():
+    assert mutator.mutants(CODE, "0") == FOUND
+
+
+def test_no_bug_touches_a_docstring_and_most_of_them_parse():
+    every = [bug for those in FOUND.values() for bug in those]
+    assert all(b"10 is nothing special" in bug.applied(CODE) for bug in every)
+    assert sum(mutator.changes(CODE, bug) for bug in every) > 0.9 * len(every)
+
+
+def test_the_mutator_shares_nothing_with_the_engine():
+    for file in ("mutator.py", "bugs.py"):
+        imported = {
+            name
+            for node in ast.walk(ast.parse((BENCH / file).read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        }
+        assert not any(name.startswith("repairlab") for name in imported)
