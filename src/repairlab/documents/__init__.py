@@ -28,7 +28,7 @@ from repairlab.documents.patterns import (
     PatternQuality,
     pattern_id,
 )
-from repairlab.documents.repairs import Candidate, Strategy, StrategyRun, Suspect, Telemetry, Timings
+from repairlab.documents.repairs import Candidate, Question, Strategy, StrategyRun, Suspect, Telemetry, Timings
 from repairlab.documents.supervision import Escalation, JournalLine
 from repairlab.documents.wire import MAX_BYTES, MAX_DEPTH, Document, convert, decode, encode, parse
 
@@ -51,6 +51,7 @@ __all__ = [
     "Pattern",
     "PatternKind",
     "PatternQuality",
+    "Question",
     "Strategy",
     "StrategyRun",
     "Suspect",

@@ -25,8 +25,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     """Failing Python code with its tests, asking to be repaired.
 
-    `bundle_dir` is the only required field. `tests` and `editable` are paths or globs relative to it. `priority` 0 is
-    normal, higher is sooner. `ts` is seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
+    `bundle_dir` is the only required field. `tests`, `editable` and `held_out` are paths or globs relative to it;
+    held-out tests are kept from the search and judge its patches. `priority` 0 is normal, higher is sooner. `ts` is
+    seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
     """
 
     bundle_dir: PathText
@@ -41,6 +42,7 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     lineage: Name | None = None
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     editable: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    held_out: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     limits: Limits = Limits()
@@ -54,7 +56,8 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
 
     `bundle_dir` is the frozen snapshot that the patch applies to (hash `parent_sha256`); `bundle_sha256` is the hash
     after `patch`, a unified diff with `a/` and `b/` prefixes, has been applied. `meta_repair` is true exactly when a
-    repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job.
+    repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job. `correct`
+    is what held-out tests say, null where there are none; `confidence` is the share of such patches that were right.
     """
 
     ts: float
@@ -73,4 +76,6 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     meta_repair: bool
     patch: Annotated[str, msgspec.Meta(max_length=1 << 24)]
     idempotency_key: str
+    correct: bool | None = None
+    confidence: Share | None = None
     schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"

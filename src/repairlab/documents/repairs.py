@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from repairlab.documents.wire import Count, Document, Seconds, Sha256, Text
+from repairlab.documents.wire import Count, Document, Seconds, Sha256, Share, Text
 
 
 class Strategy(StrEnum):
@@ -21,7 +21,11 @@ class Strategy(StrEnum):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One plausible patch of the N-best list; `diff` is its file name in the output directory."""
+    """The best patch of one cluster of the N-best list; `diff` is its file name in the output directory.
+
+    A cluster is what behaves alike on all inputs that were tried; `cluster_size` counts its patches. `correct` is what
+    the held-out tests say of this patch, absent where they did not run.
+    """
 
     diff: str
     strategy: Strategy
@@ -32,6 +36,18 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     passed: Count = 0
     tests: Count = 0
     pattern_id: str | None = None
+    cluster: Count = 0
+    cluster_size: Count = 1
+    correct: bool | None = None
+    confidence: Share | None = None
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One call on which the two likeliest clusters differ, for a person to say which of them is right."""
+
+    call: Text
+    likeliest: Text
+    other: Text
 
 
 class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +74,17 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the wall time of one attempt went, in seconds of the monotonic clock."""
+    """Where the wall time of one attempt went, in seconds of the monotonic clock.
+
+    `first_s` is when, after the attempt began, a patch first passed all tests in the search; 0 where none did.
+    """
 
     sandbox_s: Seconds = 0.0
     baseline_s: Seconds = 0.0
     localize_s: Seconds = 0.0
     search_s: Seconds = 0.0
+    first_s: Seconds = 0.0
+    probe_s: Seconds = 0.0
     verify_s: Seconds = 0.0
     total_s: Seconds = 0.0
 
@@ -73,6 +94,9 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
 
     `ok` says that the tests pass after (or, for `noop`, before) what the agent did, in a fresh sandbox. `attempts` is
     the number of candidates tried. `bundle_sha256` is the bundle as the patch leaves it, `parent_sha256` as it came.
+    `correct` is what the held-out tests say of the first patch, null where there are none or they did not run;
+    `confidence` is how often a first patch with such evidence was right on the development set. `clusters` counts the
+    plausible patches that behave differently, the ones that are not shown included.
     """
 
     ok: bool
@@ -93,5 +117,9 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     timings: Timings = Timings()
     strategies: list[StrategyRun] = msgspec.field(default_factory=list)
     candidates: list[Candidate] = msgspec.field(default_factory=list)
+    correct: bool | None = None
+    confidence: Share | None = None
+    clusters: Count = 0
+    question: Question | None = None
     sandbox: str = ""
     python: str = ""

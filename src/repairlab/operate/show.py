@@ -122,12 +122,22 @@ def _telemetry(told: dict[str, Any]) -> Iterator[str]:
     failing = told.get("failing")
     if isinstance(failing, list) and failing:
         shown.append(("failing", ", ".join(map(str, failing[:5])) + (" …" if len(failing) > 5 else "")))
+    shown += _worth(told)
     timings = told.get("timings")
     if isinstance(timings, dict):
         parts = [f"{key.removesuffix('_s')} {output.duration(value)}" for key, value in _numbers(timings)]
         shown.append(("time", ", ".join(parts)))
     yield from _pairs(shown or [("telemetry", "empty")])
     yield from _candidates(told.get("candidates"))
+
+
+def _worth(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the first patch is worth, and what a person could say to know more."""
+    found = [(key, str(told[key])) for key in ("correct", "confidence", "clusters") if told.get(key) not in (None, 0)]
+    asked = told.get("question")
+    if isinstance(asked, dict):
+        found.append(("question", f"{asked.get('call')}: {asked.get('likeliest')}, or {asked.get('other')}?"))
+    return found
 
 
 def _numbers(timings: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,11 @@ patterns/         repairs made of what earlier repairs taught
 search            which candidate is tried when, and what is built upon
 validation        the agent's end of the server in the sandbox
 server/           the sandbox's end: one program, standard library only
-ranking           the N-best list
+ranking           the order of the N-best list
+overfitting       patches that are never offered
+probes            what patches do on inputs that the tests never gave
+clusters          patches that behave alike are one; the question that parts the first two
+confirmation      plain pytest and held-out tests decide
 diff              unified diffs that `git apply` and `patch` accept
 agent             the program `repairlab-agent`
 """

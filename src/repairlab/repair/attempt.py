@@ -9,6 +9,7 @@ collection_error                a test or what it imports cannot be loaded
 tests_flaky                     outcomes differ between runs of the same code
 tests_unruly                    the tests end the process that runs them
 nothing_editable                no file may be edited
+held_out_failed                 the tests pass with a patch, or as they are, and held-out tests fail
 verification_failed             patches passed in the search and failed plain pytest
 exhausted, deadline, interrupted
 """
@@ -23,7 +24,11 @@ from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import project_of
+from repairlab.repair.clusters import Cluster, clustered, singly
+from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
+from repairlab.repair.overfitting import offered
+from repairlab.repair.probes import MAX_PATCHES, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
 from repairlab.repair.source import UNPARSABLE
@@ -36,14 +41,13 @@ from repairlab.repair.validation import (
     Server,
     ServerLost,
     Setup,
-    Verification,
-    verify,
 )
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
 
 VERIFY_SHARE, VERIFY_S = 0.25, 3.0  # at most this share of the wall time, and seconds, are kept for verification
-VERIFY_TRIES = 5
+LEAST_PROBE_S = 1.5  # of wall time must be left for a look at what patches do beyond the tests
+OWED_S = 0.5  # the server gets this long for the verdicts that the deadline cut off
 HANG_SHARE = 12  # a baseline test may use this part of the wall time
 MAX_HANG_S = 10.0
 LEAST_COLLECT_S = 1.0  # a collection that does not end within less says nothing about the bundle
@@ -82,7 +86,9 @@ class Attempt:
             if not name or "=" in name or "\0" in name + value:
                 raise BadInput(f"{name!r} cannot be set in an environment", field="env", fix="leave it out")
         limits = BundleLimits(settings.bundles.max_files, settings.bundles.max_bytes)
-        self.bundle = Bundle.read(path, tests=handoff.tests, editable=handoff.editable, limits=limits)
+        self.bundle = Bundle.read(
+            path, tests=handoff.tests, editable=handoff.editable, held_out=handoff.held_out, limits=limits
+        )
         sandbox = open_sandbox(settings.sandbox)
         memory = handoff.limits.memory_mb or settings.agent.memory_mb
         bounds = SandboxLimits.from_settings(settings.sandbox, wall_s=self.wall_s, memory_mb=memory)
@@ -95,6 +101,9 @@ class Attempt:
         self.suspicion: dict[Line, float] = {}
         self.search: Search | None = None
         self.chosen: Plausible | None = None
+        self.clusters: list[Cluster] = []
+        self.seen = Behaviour()
+        self.correct: bool | None = None
         self.whole: list[int] = []
         self.timings: dict[str, float] = {}
         self.ledger = Ledger()
@@ -116,14 +125,8 @@ class Attempt:
         """Note that SIGTERM ended the attempt; a verified patch stays one."""
         if not self.ok:
             self.reason, self.details = "interrupted", "SIGTERM ended the attempt"
-
-    @property
-    def patches(self) -> list[Plausible]:
-        """The plausible patches, best first; the verified one leads."""
-        found = ranked(self.search.plausible) if self.search else []
-        return [patch for patch in found if patch is self.chosen] + [
-            patch for patch in found if patch is not self.chosen
-        ]
+            if self.search is not None and not self.clusters:
+                self.clusters = singly(offered(self.bundle, ranked(self.search.plausible)))
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -140,8 +143,7 @@ class Attempt:
             if any(test.failing for test in self.tests):
                 self.ledger.close(Strategy.NOOP, "tests fail")
                 self._search(server, types)
-                if self.search is not None and not self.search.plausible:
-                    raise Stop(self.search.reason, self._summary())
+                self._cluster(server)
         if self.search is None:
             self._confirm_noop()
         else:
@@ -275,36 +277,58 @@ class Attempt:
             self.search.run(prepared(server))
         finally:
             self._timed("search_s", began)
+            if self.search.first_s is not None:
+                self.timings["first_s"] = began - self.began + self.search.first_s
+
+    def _cluster(self, server: Server) -> None:
+        """Sort what was found by what it does on inputs that the tests never gave, while the server still runs."""
+        assert self.search is not None
+        found = offered(self.bundle, ranked(self.search.plausible))[:MAX_PATCHES]
+        if not found:
+            raise Stop(self.search.reason, self._summary())
+        began = time.monotonic()
+        self.clusters = singly(found)  # what SIGTERM finds
+        idle = self.search.idle_server(OWED_S) if self._left() > LEAST_PROBE_S else None
+        if idle is not None:
+            patches = [*(patch.edits for patch in found), ()]
+            self.seen = observe(idle, self.tests, self.search.ground.order, patches)
+            self.clusters = clustered(found, self.seen)
+        if idle is not None and idle is not server:
+            idle.__exit__(None, None, None)
+        self._timed("probe_s", began)
 
     def _confirm_noop(self) -> None:
-        verification = self._verified({})
+        confirmation = self._confirmation()
+        verification = confirmation.plain({})
+        self._timed("verify_s", confirmation.began)
         if not verification.ok:
             raise Stop("tests_flaky", f"all tests pass here, but: {verification.why}")
+        if self.bundle.held_out:
+            self.correct = confirmation.held_out({})
+        if self.correct is False:
+            raise Stop("held_out_failed", "all tests pass as they are, and held-out tests fail")
         self.ledger.close(Strategy.NOOP, FOUND)
         self.strategy, self.details, self.ok = Strategy.NOOP, "all tests pass as they are", True
 
     def _confirm_patch(self) -> None:
-        assert self.search is not None
-        why = ""
-        for patch in ranked(self.search.plausible)[:VERIFY_TRIES]:
-            if self._left() <= 0:
-                raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
-            verification = self._verified(self.bundle.patched(patch.edits))
-            if verification.ok:
-                self.strategy = patch.strategy
-                self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
-                self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
-                return
-            why = verification.why
-            self.search.plausible.remove(patch)
-        raise Stop("verification_failed", f"what passed in the search fails in a plain run: {why}")
-
-    def _verified(self, files: Mapping[str, bytes]) -> Verification:
-        began = time.monotonic()
+        confirmation = self._confirmation()
         try:
-            return verify(self.setup, files, {test.id: test.outcome for test in self.tests}, max(1.0, self._left()))
+            leader = confirmation.first(self.clusters)
         finally:
-            self._timed("verify_s", began)
+            self._timed("verify_s", confirmation.began)
+        if leader is None and confirmation.out_of_time:
+            raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
+        if leader is None:
+            raise Stop("verification_failed", f"what passed in the search fails in a plain run: {confirmation.why}")
+        patch = leader.patches[0]
+        self.strategy, self.correct = patch.strategy, leader.correct
+        self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
+        if leader.correct is False:
+            raise Stop("held_out_failed", f"held-out tests fail with each of the patches shown; first: {self.details}")
+        self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
+
+    def _confirmation(self) -> Confirmation:
+        return Confirmation(self.setup, self.tests, self._left)
 
     def _summary(self) -> str:
         assert self.search is not None

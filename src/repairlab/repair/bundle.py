@@ -2,7 +2,8 @@
 
 The directory is read once, without following a symlink out of it, and never written. Tests are what the handoff names
 and what pytest would find (test_*.py, *_test.py, conftest.py, everything below a directory `tests` or `test`); they are
-never edited, whatever the handoff says.
+never edited, whatever the handoff says. Held-out files are apart from all others: they count in the bundle's hash and
+are handed to no sandbox but the one that judges a finished patch.
 """
 
 import fnmatch
@@ -17,6 +18,7 @@ from repairlab.sandbox.tree import DIRECTORY, BundleLimits, Walk, hash_files
 
 _TEST_NAMES = ("test_*.py", "*_test.py", "conftest.py")
 _NEVER = ("setup.py", "noxfile.py", "tasks.py")
+_SET_UP = ("conftest.py", "__init__.py")
 MAX_SOURCE = 4 << 20
 
 
@@ -29,12 +31,22 @@ class Bundle:
     links: dict[str, str]
     tests: list[str] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
+    held_out: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, *, tests: Sequence[str], editable: Sequence[str], limits: BundleLimits) -> "Bundle":
+    def read(
+        cls,
+        path: Path,
+        *,
+        tests: Sequence[str],
+        editable: Sequence[str],
+        limits: BundleLimits,
+        held_out: Sequence[str] = (),
+    ) -> "Bundle":
         """Return the bundle at `path`; raise `BadInput` naming the field of the handoff that is to blame."""
         files, executable, links = _contents(path, limits)
-        bundle = cls(files, frozenset(executable), links)
+        held = {name: files.pop(name) for name in _held(files, held_out)}
+        bundle = cls(files, frozenset(executable), links, held_out=held)
         bundle.tests = _named(files, tests)
         named = {name.partition("::")[0] for name in bundle.tests}
         for name in sorted(files):
@@ -57,7 +69,9 @@ class Bundle:
 
     def sha256(self, files: Mapping[str, bytes] | None = None) -> str:
         """Return the hash of the sources, with the contents `files` in place of their own."""
-        return hash_files({**self.files, **(files or {})}, executable=self.executable, links=self.links)
+        return hash_files(
+            {**self.files, **self.held_out, **(files or {})}, executable=self.executable, links=self.links
+        )
 
     def patched(self, edits: Iterable[Edit]) -> dict[str, bytes]:
         """Return path → new bytes of the files that `edits` change."""
@@ -72,6 +86,11 @@ class Bundle:
             yield path, "x" if path in self.executable else "f", content
         for path, target in self.links.items():
             yield path, "l", target.encode()
+
+    @property
+    def held_out_tests(self) -> list[str]:
+        """The held-out files that pytest is pointed at."""
+        return [name for name in sorted(self.held_out) if name.endswith(".py") and Path(name).name not in _SET_UP]
 
     @property
     def import_paths(self) -> list[str]:
@@ -114,10 +133,7 @@ def _named(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
     ordered = sorted(files)
     for pattern in patterns:
         path, sep, name = pattern.partition("::")
-        if path.startswith(("/", "-")) or ".." in PurePosixPath(path).parts:
-            raise BadInput(
-                f"{pattern!r} does not stay inside the bundle", field="tests", fix="use a path relative to bundle_dir"
-            )
+        _check_inside(path, "tests")
         path = path.removeprefix("./").rstrip("/") or "."
         directory = path == "." or any(other.startswith(path + "/") for other in ordered)
         hits = [path] if directory else [other for other in ordered if matches(other, path)]
@@ -128,6 +144,27 @@ def _named(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
                 fix="use a path or glob relative to bundle_dir",
             )
         found.update((hit + sep + name, None) for hit in hits)
+    return list(found)
+
+
+def _check_inside(path: str, field: str) -> None:
+    if path.startswith(("/", "-")) or ".." in PurePosixPath(path).parts:
+        why = f"{path!r} does not stay inside the bundle"
+        raise BadInput(why, field=field, fix="use a path relative to bundle_dir")
+
+
+def _held(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return the files that `held_out` stands for: paths, directories, globs; one Python file at least."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        _check_inside(pattern, "held_out")
+        hits = [name for name in files if matches(name, pattern)]
+        if not hits:
+            why = f"{pattern!r} matches no file of the bundle"
+            raise BadInput(why, field="held_out", fix="use a path or glob relative to bundle_dir")
+        found.update(dict.fromkeys(hits))
+    if found and not any(name.endswith(".py") and Path(name).name not in _SET_UP for name in found):
+        raise BadInput("names no file with tests", field="held_out", fix="name a test file or leave it out")
     return list(found)
 
 

@@ -7,6 +7,7 @@ from importlib import metadata
 
 from repairlab.documents import Candidate, Suspect, Telemetry, Timings
 from repairlab.repair.attempt import Attempt
+from repairlab.repair.clusters import Cluster, question
 from repairlab.repair.diff import unified
 from repairlab.repair.ranking import SHOWN, Plausible
 from repairlab.repair.search import suspects
@@ -30,7 +31,8 @@ class Report:
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.patches = attempt.patches[:SHOWN]
+        self.clusters = [cluster for cluster in attempt.clusters if cluster.patches]
+        self.patches = [cluster.patches[0] for cluster in self.clusters[:SHOWN]]
 
     def diffs(self) -> dict[str, bytes]:
         """Return file name → patch; patch.diff is there only when it is verified, and empty for noop."""
@@ -66,7 +68,11 @@ class Report:
             localization=self._localization(),
             timings=self._timings(),
             strategies=attempt.ledger.told(),
-            candidates=[self._candidate(number, patch) for number, patch in enumerate(self.patches, 1)],
+            candidates=[self._candidate(number, cluster) for number, cluster in enumerate(self.clusters[:SHOWN], 1)],
+            correct=attempt.correct,
+            confidence=self.clusters[0].confidence if self.clusters else None,
+            clusters=len(self.clusters),
+            question=question(self.clusters, attempt.seen),
             sandbox=attempt.setup.sandbox.tier,
             python=attempt.setup.python or sys.executable,
         )
@@ -81,7 +87,8 @@ class Report:
         known = {name: round(seconds, 4) for name, seconds in self.attempt.timings.items()}
         return Timings(**known, total_s=round(time.monotonic() - self.attempt.began, 4))
 
-    def _candidate(self, number: int, patch: Plausible) -> Candidate:
+    def _candidate(self, number: int, cluster: Cluster) -> Candidate:
+        patch = cluster.patches[0]
         first = patch.changes[-1]
         return Candidate(
             diff=f"candidates/{number:02}.diff",
@@ -93,4 +100,8 @@ class Report:
             score=round(patch.score, 6),
             passed=len(self.attempt.tests),
             tests=len(self.attempt.tests),
+            cluster=number,
+            cluster_size=cluster.size,
+            correct=cluster.correct,
+            confidence=cluster.confidence,
         )

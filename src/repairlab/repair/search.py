@@ -80,9 +80,13 @@ class Search:
     tried: int = 0
     lost: int = 0
     seconds: float = 0.0
+    first_s: float | None = None
     reason: str = "exhausted"
     partial: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
+    _began: float = 0.0
+    server: Server | None = None
+    owed: int = 0
     _heap: list[tuple[float, int, State]] = field(default_factory=list)
     _states: int = 0
     _seen: set[tuple[Edit, ...]] = field(default_factory=set)
@@ -99,18 +103,30 @@ class Search:
 
     def run(self, server: Server) -> None:
         """Search until the deadline, exhaustion, or long enough after the first plausible patch."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         try:
             for proposer in self.before:
                 server = self._propose(server, proposer)
             server = self._compose(server)
             for proposer in self.after:
                 server = self._propose(server, proposer)
+            self.server = server
         except ServerLost:
             self.reason = "tests_unruly"
         finally:
             self.ledger.end(self.reason)
-            self.seconds = time.monotonic() - began
+            self.seconds = time.monotonic() - self._began
+
+    def idle_server(self, wait_s: float) -> Server | None:
+        """Return the server once it owes no verdict, None where that takes too long or the search has lost it."""
+        deadline = time.monotonic() + wait_s
+        try:
+            while self.server is not None and self.owed:
+                self.server.result(deadline)
+                self.owed -= 1
+        except (OutOfTime, ServerLost):
+            return None
+        return self.server
 
     def _propose(self, server: Server, proposer: Proposer) -> Server:
         """Try what a strategy names by itself, each candidate upon the bundle as it came."""
@@ -163,6 +179,7 @@ class Search:
                     pipe += jobs
                     server.submit([edits_of(*job) for job in jobs], scale=jobs[0][2], partial=self._tasters)
                 if not pipe or time.monotonic() >= self.deadline:
+                    self.owed = len(pipe)
                     return server  # past the deadline, what is in the pipe is left there
                 verdict = server.result(self.deadline)
             except OutOfTime:
@@ -283,6 +300,7 @@ class Search:
 
     def _found(self, patch: Plausible) -> None:
         if not self.plausible:
+            self.first_s = time.monotonic() - self._began
             extra, share = AFTER_FIRST
             self._stop_at = self.tried + extra * self.effort + share * self.tried
         self.plausible.append(patch)

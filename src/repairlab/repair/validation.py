@@ -223,7 +223,7 @@ class Server:
             "partial": partial,
             "limit_s": limit_s * len(candidates),
         }
-        request["batch"] = [_by_path(edits) for edits in candidates]
+        request["batch"] = [by_path(edits) for edits in candidates]
         if len(candidates) == 1:
             request |= {"op": "try", "edits": request.pop("batch")[0]}
         self._limit_s = 2 * limit_s * len(candidates) + GRACE_S
@@ -241,6 +241,10 @@ class Server:
             raise (OutOfTime if left < self._limit_s else ServerLost)(str(error)) from None
         except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ServerLost(str(error)) from None
+
+    def ask(self, request: Mapping[str, Any], kind: type[A], timeout: float) -> A:
+        """Send one request and return its answer; raise `ServerLost` for anything but a `kind`."""
+        return ask(self._confined, request, kind, timeout)
 
     def relative(self, path: str) -> str:
         """Return the bundle's name for a path inside the sandbox, or '' where it is none."""
@@ -265,7 +269,8 @@ class Server:
         return TestRun(ids[test.index], test.outcome, cpu_s, test.message[:500], lines, crash)
 
 
-def _by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:
+def by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:
+    """Return edits as the server takes them."""
     found: dict[str, list[tuple[int, int, str]]] = {}
     for edit in edits:
         found.setdefault(edit.path, []).append((edit.start, edit.end, edit.text))

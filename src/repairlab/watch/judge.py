@@ -167,7 +167,7 @@ def _proved_patch(order: Order, told: Telemetry, handoff: Handoff) -> bytes:
 
 def _check_allowed(name: str, handoff: Handoff) -> None:
     tests = [test.partition("::")[0] for test in handoff.tests] or TESTS
-    if _matches(name, tests):
+    if _matches(name, [*tests, *handoff.held_out]):
         raise Lie(f"patch.diff changes {name}, a test")
     if handoff.editable and not _matches(name, handoff.editable):
         raise Lie(f"patch.diff changes {name}, which is not editable")
@@ -215,6 +215,8 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         meta_repair=told.strategy is not Strategy.NOOP,
         patch=text,
         idempotency_key=order.id,
+        correct=told.correct,
+        confidence=told.confidence,
         unknown={**handoff.unknown, **encoding},
     )
 

@@ -124,6 +124,10 @@ class Hot:
             self.batch = Batch(self)
         return {"verdicts": self.batch.judge(request)}
 
+    def do_behave(self, request):
+        """Say what patches do on inputs that the tests never gave."""
+        return Behaviour(self).answer(request)
+
 
 def baseline_body(hot, waiting, limit, coverage, plain):
     def body(write_end):

@@ -10,6 +10,7 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
     baseline run all tests in the hot worker                  → outcome, CPU, lines of each
     try      judge a candidate (hot, or fresh where needed)   → verdict, outcomes
     batch    judge many, those that repair nothing together   → a frame for each, as of `try`
+    behave   run patches on inputs derived from the tests      → what each gives on each
     pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
 """
 
@@ -117,6 +118,10 @@ class Pristine:
         if self.hot is None:
             return {"lost": "no worker"}
         return self._ask_hot(request, 2 * request["wall_s"] + 10)
+
+    def do_behave(self, request):
+        """Run patches on derived inputs; {} where the hot worker cannot."""
+        return self._ask_hot(request, 2 * request["wall_s"] + 10) if self.hot is not None else {"lost": "no worker"}
 
     def root_paths(self, request):
         """Make the paths of edits absolute."""

@@ -1,0 +1,88 @@
+"""confirmation: from what passed in the search to what is believed: plain pytest, then the held-out tests.
+
+The best patch of a cluster is put into a fresh sandbox with the tests that the search saw; the first that passes is the
+repair. Where there are held-out tests, another fresh sandbox holds them as well, and the first patch of each cluster
+that is shown is judged by them: they decide `correct`, and which patch leads.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from repairlab.repair.clusters import Cluster
+from repairlab.repair.localization import TestRun
+from repairlab.repair.ranking import SHOWN, Plausible
+from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, Verification, ask, verify
+
+TRIES = 5  # patches that may fail the plain run before the search is called wrong
+TRIES_WITHIN = 2  # of one cluster
+
+
+@dataclass
+class Confirmation:
+    """Verifies patches; `chosen` is the one to lead, `why` the last reason against one."""
+
+    setup: Setup
+    tests: Sequence[TestRun]
+    left: Callable[[], float]
+    why: str = ""
+    began: float = field(default_factory=time.monotonic)
+    out_of_time: bool = False
+    failed: list[Plausible] = field(default_factory=list)
+
+    def plain(self, files: Mapping[str, bytes]) -> Verification:
+        """Run the tests that the search saw, as a person would."""
+        expected = {test.id: test.outcome for test in self.tests}
+        return verify(self.setup, files, expected, max(1.0, self.left()))
+
+    def first(self, clusters: list[Cluster]) -> Cluster | None:
+        """Return the cluster that leads, and put it first; clusters without a verified patch among the tried go."""
+        held = bool(self.setup.bundle.held_out)
+        leader = None
+        for cluster in clusters[: SHOWN + TRIES]:
+            if leader is not None and (not held or leader.correct):
+                break
+            if not self._verified(cluster):
+                continue
+            if held:
+                cluster.correct = self.held_out(self.setup.bundle.patched(cluster.patches[0].edits))
+            if leader is None or (leader.correct is False and cluster.correct is not False):
+                leader = cluster
+        clusters[:] = [cluster for cluster in clusters if cluster.patches]
+        clusters.sort(key=lambda cluster: (cluster is not leader, cluster.correct is False))
+        return leader
+
+    def _verified(self, cluster: Cluster) -> bool:
+        """True once a patch of the cluster passes; it then is its first, and those that failed are gone."""
+        for _ in range(TRIES_WITHIN):
+            if not cluster.patches:
+                return False
+            if self.left() <= 0 or len(self.failed) >= TRIES:
+                self.out_of_time = self.left() <= 0
+                return False
+            verification = self.plain(self.setup.bundle.patched(cluster.patches[0].edits))
+            if verification.ok:
+                return True
+            self.why = verification.why
+            self.failed.append(cluster.patches.pop(0))
+        return False
+
+    def held_out(self, files: Mapping[str, bytes]) -> bool | None:
+        """Run the held-out tests on the bundle with `files` replaced; None where no time was left for them."""
+        bundle, wall_s = self.setup.bundle, self.left()
+        if wall_s <= 0:
+            return None
+        try:
+            confined, _ = self.setup.start({**files, **bundle.held_out}, wall_s + GRACE_S)
+            with confined:
+                request = {"op": "pytest", "arguments": [*ARGUMENTS, *bundle.held_out_tests], "limit_s": wall_s}
+                run = ask(confined, request, PlainRun, wall_s + GRACE_S)
+        except ServerLost:
+            return False
+        return None if run.timed_out and self.left() <= 0 else accepted(run)
+
+
+def accepted(run: PlainRun) -> bool:
+    """True where status and report say together that at least one test passed and none failed."""
+    letters = {letter for _, _, letter in run.cases or ()}
+    return run.exit == 0 and not run.timed_out and "p" in letters and letters <= {"p", "s"}

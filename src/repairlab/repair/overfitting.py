@@ -1,0 +1,235 @@
+"""overfitting: patches that answer the tests and not the question are never offered.
+
+An objection is raised against a patch that
+
+    changes a test, or a file that may not be edited
+    asks whether an argument equals one that stands in a test, and answers with what that test expects
+    makes a function return one constant whatever it is given, where it did not before
+    looks for the test runner, its own caller, or a tracer
+
+Small values that begin recursions and loops (0, 1, -1, empty, None, a truth value) are base cases, not tests' inputs.
+Where a patch compares with an input of a test and answers something that is no constant, its behaviour decides: one
+that differs from the bundle on the tests' own inputs and on none of their neighbours is a special case as well.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.probes import Behaviour
+from repairlab.repair.ranking import Plausible
+from repairlab.repair.source import UNPARSABLE, Edit, Source
+
+RUNNERS = frozenset(("pytest", "_pytest", "unittest", "PYTEST_CURRENT_TEST", "conftest", "monkeypatch", "modules"))
+WATCHED = RUNNERS | {"_getframe", "currentframe", "gettrace", "settrace", "getprofile", "setprofile"}
+LEAST_NEIGHBOURS = 10  # derived inputs before behaviour tells a special case
+MAX_LITERALS = 20_000
+BASE_CASES = ("None", "True", "False", "0", "1", "-1", "0.0", "1.0", "''", "b''", "[]", "()", "{}")
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass
+class Guard:
+    """Looks at patches of one bundle."""
+
+    bundle: Bundle
+
+    @cached_property
+    def literals(self) -> frozenset[str]:
+        """The literals that stand in tests, base cases aside."""
+        found: set[str] = set()
+        for name, content in sorted(self.bundle.files.items()):
+            if name.endswith(".py") and name not in self.bundle.sources:
+                try:
+                    tree = ast.parse(content)
+                except UNPARSABLE:
+                    continue
+                found.update(text for node in ast.walk(tree) if (text := literal(node)) is not None)
+            if len(found) > MAX_LITERALS:
+                break
+        return frozenset(found.difference(BASE_CASES))
+
+    def objection(self, edits: Iterable[Edit]) -> str | None:
+        """Return what speaks against a patch, or None."""
+        by_path: dict[str, list[Edit]] = {}
+        for edit in edits:
+            by_path.setdefault(edit.path, []).append(edit)
+        for path, group in by_path.items():
+            if path not in self.bundle.sources:
+                return f"changes {path}, which may not be edited"
+            for old, new in statements(self.bundle.sources[path], group):
+                why = _watching(old, new) or self._answers(old, new) or _constant(old, new)
+                if why:
+                    return why
+        return None
+
+    def compares(self, edits: Iterable[Edit]) -> bool:
+        """True where a patch compares with a literal of a test that the code did not compare with."""
+        known = self.bundle.sources
+        return any(
+            self._compared(old, new)
+            for edit in edits
+            if edit.path in known
+            for old, new in statements(known[edit.path], [edit])
+        )
+
+    def _compared(self, old: ast.AST, new: ast.AST) -> set[str]:
+        added = _comparisons(new) - _comparisons(old)
+        return {text for text in added if text in self.literals}
+
+    def _answers(self, old: ast.AST, new: ast.AST) -> str | None:
+        asked = self._compared(old, new)
+        if not asked:
+            return None
+        given = (_answers(new) - _answers(old)).keys()
+        for text in sorted(asked):
+            if given & (self.literals | set(BASE_CASES)) - {text}:
+                return f"answers {text}, which stands in a test, by a constant"
+        return None
+
+
+def offered(bundle: Bundle, patches: Sequence[Plausible]) -> list[Plausible]:
+    """Return the patches that nothing speaks against, in order."""
+    guard = Guard(bundle)
+    return [patch for patch in patches if guard.objection(patch.edits) is None]
+
+
+def special(bundle: Bundle, patches: Sequence[Plausible], seen: Behaviour) -> set[int]:
+    """Return the numbers of patches that compare with tests' inputs and change nothing beyond these inputs."""
+    original = seen.of(len(patches))
+    derived = [index for index, given in enumerate(seen.inputs) if not given.seen]
+    if original is None or len(derived) < LEAST_NEIGHBOURS:
+        return set()
+    guard, found = Guard(bundle), set()
+    for number, patch in enumerate(patches):
+        outcomes = seen.of(number)
+        same = outcomes is not None and all(outcomes[i].checksum == original[i].checksum for i in derived)
+        if same and guard.compares(patch.edits):
+            found.add(number)
+    return found
+
+
+def statements(source: Source, edits: Sequence[Edit]) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield (old, new) of the top-level statements that `edits` change; all of the file for edits between them."""
+    left = list(edits)
+    spans = [(*_whole_lines(source, node), node) for node in source.tree.body]
+    for start, end, node in spans:
+        inside = [edit for edit in left if start <= edit.start and edit.end <= end]
+        if not inside:
+            continue
+        left = [edit for edit in left if edit not in inside]
+        text = source.text[start:end]
+        for edit in sorted(inside, reverse=True):
+            text = text[: edit.start - start] + edit.text + text[edit.end - start :]
+        yield node, _parsed(text)
+    if left:
+        yield source.tree, _parsed(source.edited(edits))
+
+
+def _whole_lines(source: Source, node: ast.stmt) -> tuple[int, int]:
+    first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+    return source.line_span(first, node.end_lineno or node.lineno)
+
+
+def _parsed(text: str) -> ast.AST:
+    try:
+        return ast.parse(text)
+    except UNPARSABLE:
+        return ast.Module([], [])
+
+
+def literal(node: ast.AST) -> str | None:
+    """Return the repr of a literal expression, None for anything else."""
+    kinds = ast.Constant | ast.UnaryOp | ast.List | ast.Tuple | ast.Set | ast.Dict
+    if not isinstance(node, kinds) or (isinstance(node, ast.UnaryOp) and not isinstance(node.operand, ast.Constant)):
+        return None
+    try:
+        return repr(ast.literal_eval(node))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _comparisons(tree: ast.AST) -> Counter[str]:
+    """Count the literals that something is compared with for equality, or looked up by."""
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        compared: list[ast.expr] = []
+        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.In | ast.Is) for op in node.ops):
+            compared = [node.left, *node.comparators]
+            compared += [e for each in compared if isinstance(each, ast.Tuple | ast.List | ast.Set) for e in each.elts]
+        elif isinstance(node, ast.Dict):
+            compared = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.MatchValue):
+            compared = [node.value]
+        found.update(text for each in compared if (text := literal(each)) is not None)
+    return found
+
+
+def _answers(tree: ast.AST) -> Counter[str]:
+    """Count the constants that are returned, assigned, chosen by a condition, or looked up."""
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        given: list[ast.expr | None] = []
+        if isinstance(node, ast.Return | ast.Assign | ast.Yield):
+            given = [node.value]
+        elif isinstance(node, ast.IfExp):
+            given = [node.body, node.orelse]
+        elif isinstance(node, ast.Dict):
+            given = list(node.values)
+        found.update(text for each in given if each is not None and (text := literal(each)) is not None)
+    return found
+
+
+def _constant(old: ast.AST, new: ast.AST) -> str | None:
+    before = {node.name: _returned(node) for node in ast.walk(old) if isinstance(node, Function)}
+    for node in ast.walk(new):
+        if not isinstance(node, Function) or node.name not in before or before[node.name] is not None:
+            continue
+        if (constant := _returned(node)) is not None and _parameters(node):
+            return f"makes {node.name} return {constant} whatever it is given"
+    return None
+
+
+def _returned(function: Function) -> str | None:
+    """Return the one constant that a function gives back always, or None."""
+    body = [node for node in function.body if not (isinstance(node, ast.Expr) and literal(node.value) is not None)]
+    if body and isinstance(body[0], ast.Return) and body[0].value is not None:
+        return literal(body[0].value)
+    found = {literal(value) for node in _own(function) if isinstance(node, ast.Return) and (value := node.value)}
+    yields = any(isinstance(node, ast.Yield | ast.YieldFrom | ast.Raise) for node in _own(function))
+    return next(iter(found)) if len(found) == 1 and not yields else None
+
+
+def _own(function: Function) -> Iterator[ast.AST]:
+    """Yield the nodes of a function without those of functions inside it."""
+    stack: list[ast.AST] = list(function.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
+            stack += ast.iter_child_nodes(node)
+
+
+def _parameters(function: Function) -> bool:
+    arguments = function.args
+    named = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return bool(set(named) - {"self", "cls"})
+
+
+def _watching(old: ast.AST, new: ast.AST) -> str | None:
+    added = sorted((_words(new) - _words(old)) & WATCHED)
+    return f"looks for {added[0]}, so that it may behave otherwise in a test" if added else None
+
+
+def _words(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        for name in ("id", "attr", "name", "module"):
+            if isinstance(value := getattr(node, name, None), str):
+                found.update(value.split("."))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found

@@ -1,0 +1,68 @@
+"""probes: what patches do on inputs that the tests never gave, as the server in the sandbox tells it.
+
+All of it is a hint. A patch can lie about itself here; what it gains is a better place in a list, never `ok`.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from repairlab.repair.localization import TestRun
+from repairlab.repair.source import Edit
+from repairlab.repair.validation import GRACE_S, Server, ServerLost, by_path
+
+MAX_PATCHES = 60
+TESTS_S = 1.0  # CPU seconds of tests that are run for their calls
+CALL_S = 0.1  # CPU that one call may use
+PROBE_S = 2.0  # wall time for all
+
+Text = Annotated[str, msgspec.Meta(max_length=4000)]
+Checksum = Annotated[str, msgspec.Meta(max_length=16)]
+Number = Annotated[str, msgspec.Meta(max_length=6, pattern=r"^\d+$")]
+
+
+class Outcome(msgspec.Struct, array_like=True, frozen=True):
+    """What one patch does on one input: equal checksums mean equal behaviour, `text` is for people."""
+
+    checksum: Checksum
+    text: Text
+
+
+class Input(msgspec.Struct, array_like=True, frozen=True):
+    """One call, as source text; `seen` where a test makes it."""
+
+    call: Text
+    seen: bool
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """The inputs, and by the number of each patch its outcomes on them; a patch that could not be run is not there."""
+
+    inputs: Annotated[list[Input], msgspec.Meta(max_length=1000)] = []
+    patches: Annotated[dict[Number, list[Outcome]], msgspec.Meta(max_length=1000)] = {}
+    lost: Text = ""
+
+    def of(self, number: int) -> list[Outcome] | None:
+        """Return the outcomes of one patch, on every input, or None."""
+        found = self.patches.get(str(number))
+        return found if found is not None and len(found) == len(self.inputs) else None
+
+
+def observe(
+    server: Server, tests: Sequence[TestRun], order: Sequence[int], patches: Sequence[Sequence[Edit]], *, seed: int = 0
+) -> Behaviour:
+    """Return what the patches do; an empty one is the bundle as it came. Nothing is known of what cannot be run."""
+    chosen: list[int] = []
+    spent = 0.0
+    for index in order:
+        spent += tests[index].cpu_s if tests[index].outcome != "hang" else 0.0
+        if spent > TESTS_S and chosen:
+            break
+        chosen.append(index)
+    request = {"op": "behave", "batch": [by_path(edits) for edits in patches], "order": chosen, "seed": seed}
+    request |= {"call_s": CALL_S, "wall_s": PROBE_S, "step_s": 2 * PROBE_S + 2 * TESTS_S}
+    try:
+        return server.ask(request, Behaviour, 4 * PROBE_S + 10 + GRACE_S)
+    except ServerLost:
+        return Behaviour()
