@@ -19,7 +19,7 @@ def test_killed_watchers_neither_lose_nor_double_a_job_or_its_challenger(tmp_pat
         kinds = torture.dropped(here, 60)
         kills = torture.torture(here, 2, 4.0, 0.15, random.Random(1))
         torture.served(here, kinds, 60)
-        assert kills >= 5
+        assert kills >= 3
         assert torture.findings(here, kinds) == []
         assert "orphaned" in here.said()  # somebody did die with a job in hand
         _the_checks_have_teeth(here, kinds)
