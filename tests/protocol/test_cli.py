@@ -195,7 +195,7 @@ def on_a_terminal(argv: list[str], **environ: str) -> bytes:
                 seen += piece
         except OSError:  # EIO: the other end was closed
             pass
-        process.wait(timeout=10)
+        process.wait(timeout=30)
     os.close(ours)
     return seen
 
@@ -270,16 +270,16 @@ def test_wait_and_follow_see_a_job_through_to_its_end(root, queue):
             for claim in queue.claims(limit=1):
                 with claim:
                     claim.fail("exhausted") if step == "fail" else claim.finish()
-        out, _ = waiting.communicate(timeout=10)
+        out, _ = waiting.communicate(timeout=30)
         assert (waiting.returncode, json.loads(out)["data"][0]["state"]) == (0, "ok")
-        lines, _ = following.communicate(timeout=10)
+        lines, _ = following.communicate(timeout=30)
         assert following.returncode == 0
         events = [line.split("\t")[2] for line in lines.splitlines()]
         assert events == ["started", "failed", "started", "finished"]
         assert "exhausted" in lines
         time.sleep(0.5)
         all_jobs.terminate()
-        told_of = [json.loads(line)["data"] for line in all_jobs.communicate(timeout=10)[0].splitlines()]
+        told_of = [json.loads(line)["data"] for line in all_jobs.communicate(timeout=30)[0].splitlines()]
         assert [event["event"] for event in told_of] == events
         assert {event["id"] for event in told_of} == {job_id}
 

@@ -40,7 +40,7 @@ CHILD_WARNS = """
 
 def outcome(project, tmp_path, body):
     """Run a test file of its own under our conftest and settings."""
-    (tmp_path / "conftest.py").write_text((project / "tests/conftest.py").read_text().replace("3.0", "0.2"))
+    (tmp_path / "conftest.py").write_text((project / "tests/conftest.py").read_text().replace("10.0", "0.2"))
     (tmp_path / "test_case.py").write_text(textwrap.dedent(body))
     argv = [sys.executable, "-m", "pytest", "-q", "-c", str(project / "pyproject.toml"), "--rootdir", str(tmp_path)]
     done = subprocess.run([*argv, "-p", "no:cacheprovider", str(tmp_path)], capture_output=True, text=True, check=False)
