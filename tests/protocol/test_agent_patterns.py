@@ -48,9 +48,9 @@ def bundle(tmp_path, files):
     return path
 
 
-def attempt(bundle, tmp_path, *, root, **settings):
+def attempt(bundle, tmp_path, *, root, wall_s=20, **settings):
     out = tmp_path / "out"
-    (tmp_path / "handoff.json").write_text(json.dumps({"bundle_dir": str(bundle), "limits": {"wall_s": 20}}))
+    (tmp_path / "handoff.json").write_text(json.dumps({"bundle_dir": str(bundle), "limits": {"wall_s": wall_s}}))
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "REPAIRLAB_ROOT": str(root), **settings}
     command = [sys.executable, str(AGENT), "--handoff", str(tmp_path / "handoff.json"), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, env=environ)
@@ -87,5 +87,46 @@ def test_a_pattern_of_one_repair_repairs_another_bundle_under_other_names(tmp_pa
     ]
     assert len(changed) == 2
     assert changed[1].endswith("[:count]  # the first")
-    control, _ = attempt(failing, tmp_path, root=root, REPAIRLAB_AGENT_PATTERNS="0")
-    assert (control.ok, control.reason) == (False, "exhausted")
+    control, _ = attempt(failing, tmp_path, root=root, wall_s=5, REPAIRLAB_AGENT_PATTERNS="0")
+    assert not control.ok
+
+
+VERIFIED = '''import re
+
+
+def words(text):
+    return re.findall(r"[a-z]+", text.lower())
+
+
+def count_words(limit, text):
+    """Count the words of a text that are longer than a limit."""
+    counts = {}
+    for word in words(text):
+        if len(word) > limit:
+            counts[word] = counts.get(word, 0) + 1
+    return counts
+'''
+SIMILAR = '''def word_counts(sentence, limit=0):
+    """Count the words longer than the limit in a sentence."""
+    counts = {}
+    for word in sentence:
+        counts[word] = len(word)
+    return counts
+'''
+COUNTED = """from text import word_counts
+
+
+def test_word_counts():
+    assert word_counts("A bee, a Bee: a wasp!") == {"a": 3, "bee": 2, "wasp": 1}
+    assert word_counts("A bee, a Bee: a wasp!", limit=3) == {"wasp": 1}
+"""
+
+
+def test_a_verified_function_stands_in_for_a_similar_one_with_another_signature(tmp_path):
+    root, _ = library(tmp_path, VERIFIED.replace("> limit", ">= limit"), VERIFIED)
+    failing = bundle(tmp_path, {"text.py": SIMILAR, "test_text.py": COUNTED})
+    telemetry, out = attempt(failing, tmp_path, root=root)
+    assert (telemetry.ok, telemetry.strategy) == (True, "signature_adapter")
+    assert telemetry.pattern_id.startswith("spec-12:")
+    assert "text is sentence" in telemetry.details
+    assert "+import re\n" in (out / "patch.diff").read_text()

@@ -1,6 +1,7 @@
 """strategies: what is asked for candidates before and after the search's own, with what each needs to know.
 
-pattern_transplant  generalised edits of the pattern library
+pattern_transplant  generalised edits of the pattern library, and whole functions of it with the same signature
+signature_adapter   functions of the library with another signature
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from repairlab.documents import Strategy
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
 from repairlab.repair.localization import Line
-from repairlab.repair.patterns import Library, applied
+from repairlab.repair.patterns import Library, Transplants, applied
 from repairlab.repair.stages import Proposer
 from repairlab.repair.transformations import Project
 
@@ -32,7 +33,7 @@ class Strategies:
     def __post_init__(self) -> None:
         self.proposers = {
             Strategy.PATTERN_TRANSPLANT: Proposer(Strategy.PATTERN_TRANSPLANT, self._transplants),
-            Strategy.SIGNATURE_ADAPTER: Proposer(Strategy.SIGNATURE_ADAPTER, tuple),
+            Strategy.SIGNATURE_ADAPTER: Proposer(Strategy.SIGNATURE_ADAPTER, self._adapters),
             Strategy.LLM_PATCH: Proposer(Strategy.LLM_PATCH, tuple, "not configured"),
         }
 
@@ -55,3 +56,14 @@ class Strategies:
     def _transplants(self) -> Iterator[Change]:
         self.proposers[Strategy.PATTERN_TRANSPLANT].details = self.library.told
         yield from applied(self.library, self.bundle.sources, self.suspicion, self.project)
+        yield from self.functions.of(Strategy.PATTERN_TRANSPLANT)
+
+    @cached_property
+    def functions(self) -> Transplants:
+        """The whole functions that may stand for suspicious ones."""
+        return Transplants(self.library, self.bundle.sources, self.suspicion, self.project)
+
+    def _adapters(self) -> Iterator[Change]:
+        found = self.functions.of(Strategy.SIGNATURE_ADAPTER)
+        self.proposers[Strategy.SIGNATURE_ADAPTER].details = self.functions.told
+        yield from found

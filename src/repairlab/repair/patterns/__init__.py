@@ -2,9 +2,13 @@
 
 library     the pattern files, read within bounds
 match       generalised edits, applied where the bundle looks like their first half
+transplant  whole verified functions in the place of suspicious ones
+mapping     which parameter of one function is which of another
+renaming    other names in a piece of Python, its layout kept
 """
 
 from repairlab.repair.patterns.library import Library
 from repairlab.repair.patterns.match import applied
+from repairlab.repair.patterns.transplant import Transplants
 
-__all__ = ["Library", "applied"]
+__all__ = ["Library", "Transplants", "applied"]
