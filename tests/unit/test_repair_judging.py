@@ -188,6 +188,26 @@ def swapped(swap, tmp_path, old, new, text=CODE):
     return module, count
 
 
+IMPORTING = """
+import math
+try:
+    import operator as op
+except ImportError:
+    op = None
+from os import path
+
+def both(x):
+    return op.add(math.floor(x), len(path.join("a", "b")))
+"""
+
+
+def test_functions_that_call_what_a_module_imports_are_swapped_alive(swap, tmp_path):
+    # `math.floor()` is other code where the compiler sees the import: compiled alone, the function would not be found.
+    module, count = swapped(swap, tmp_path, "op.add", "op.sub", IMPORTING)
+    assert count == 1
+    assert module.both(7.5) == 4
+
+
 @pytest.mark.parametrize(
     ("old", "new", "probe", "value"),
     [

@@ -33,6 +33,7 @@ class LiveFile:
         starts = line_starts(self.text)
         tree = self.tree = ast.parse(self.text)
         self.flags = future_flags(tree)
+        self.imports = imports(tree)
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 first = min([node.lineno] + [d.lineno for d in node.decorator_list])
@@ -67,7 +68,7 @@ class LiveFile:
         return groups
 
     def _compile(self, text, first):
-        return compile("\n" * (first - 1) + text, self.path, "exec", self.flags, True)
+        return compile("\n" * (first - 1) + text + self.imports, self.path, "exec", self.flags, True)
 
     def swap(self, old, new):
         """Give the functions that run `old` the code `new`; return how many there were."""
@@ -97,6 +98,23 @@ def future_flags(tree):
             for alias in node.names:
                 flags |= getattr(__future__, alias.name).compiler_flag
     return flags
+
+
+def imports(tree):
+    """Return a line that imports, to be compiled and never run, every name that the module imports.
+
+    `math.floor(x)` compiles to other code where the compiler knows that `math` is imported (seen in CPython 3.11.7),
+    so a definition compiled without its imports would not be the code that is live.
+    """
+    names, stack = set(), list(tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.stmt) and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            stack += [child for child in ast.walk(node) if isinstance(child, (ast.Import, ast.ImportFrom))]
+    names.discard("*")
+    return "\nimport " + ", ".join(sorted(names)) + "\n" if names else ""
 
 
 def line_starts(text):
