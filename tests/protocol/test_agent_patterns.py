@@ -130,3 +130,18 @@ def test_a_verified_function_stands_in_for_a_similar_one_with_another_signature(
     assert telemetry.pattern_id.startswith("spec-12:")
     assert "text is sentence" in telemetry.details
     assert "+import re\n" in (out / "patch.diff").read_text()
+
+
+def test_a_function_takes_the_keyword_that_its_tests_give_it_and_its_body_is_repaired_too(tmp_path):
+    source = 'def total(prices, rate):\n    """Sum."""\n    return sum(prices) * (1 - rate)\n'
+    tests = (
+        "from shop import total\n\n\ndef test_one():\n    assert total([10, 20], tax=0.5) == 45\n\n\n"
+        "def test_two():\n    assert total(prices=[4], tax=0.25) == 5\n"
+    )
+    failing = bundle(tmp_path, {"shop.py": source, "test_shop.py": tests})
+    telemetry, out = attempt(failing, tmp_path, root=tmp_path / "none")
+    assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
+    told = {run.strategy: run for run in telemetry.strategies}
+    assert told["signature_adapter"].tried > 0
+    assert "+def total(prices, tax):" in (out / "patch.diff").read_text()
+    assert "+    return sum(prices) * (1 + tax)" in (out / "patch.diff").read_text()

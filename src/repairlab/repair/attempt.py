@@ -28,6 +28,7 @@ from repairlab.repair.clusters import Cluster, clustered, singly
 from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
 from repairlab.repair.overfitting import offered
+from repairlab.repair.patterns import blamed
 from repairlab.repair.probes import MAX_PATCHES, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
@@ -209,7 +210,8 @@ class Attempt:
         unstable = self._unstable(server, ids, traced)
         for test in traced:
             run, known = server.test_run(ids, test), self.tests[test.index]
-            self.tests[test.index] = TestRun(known.id, known.outcome, known.cpu_s, run.message, run.lines, run.crash)
+            lines = {**run.lines, **(blamed(self.bundle.sources, run.message) if run.failing else {})}
+            self.tests[test.index] = TestRun(known.id, known.outcome, known.cpu_s, run.message, lines, run.crash)
             for path, line, name, kind in test.types:
                 types.setdefault((server.relative(path), line, name), kind)
         stable = [test for test in self.tests if test.failing and test.id not in unstable]
@@ -270,7 +272,8 @@ class Attempt:
         usual = sum(test.cpu_s for test in self.tests)
         reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
         self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart, self.ledger)
-        strategies = Strategies(config.root(), self.settings, self.bundle, self.suspicion, project)
+        failed = [test for test in self.tests if test.failing]
+        strategies = Strategies(config.root(), self.settings, self.bundle, failed, self.suspicion, project)
         self.search.before, self.search.after = strategies.before, strategies.after
         began = time.monotonic()
         try:

@@ -33,6 +33,7 @@ class Change:
     score: float
     strategy: Strategy = Strategy.HEURISTIC_MICROFIX
     pattern_id: str | None = None
+    needed: bool = False  # nothing can pass without such a change
 
     @property
     def key(self) -> tuple[Edit, ...]:

@@ -35,6 +35,7 @@ AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and m
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
 MAX_STATES = 40
 MAX_LOST = 6
+NEEDED = 4  # changes without which nothing can pass, that are built upon though nothing passes with them alone
 PAIR_BASES = 25
 OK = ("p", "s", "x")
 
@@ -94,6 +95,7 @@ class Search:
     _singles: list[tuple[float, Change]] = field(default_factory=list)
     _spent_again: float = 0.0
     _again: list["Job"] = field(default_factory=list)
+    _needed: int = 0
     _root: list[Change] = field(default_factory=list)
     _bundle: State = field(init=False)
     _stop_at: float = float("inf")
@@ -297,6 +299,9 @@ class Search:
             self._singles.append((score, change))
         if verdict.verdict in ("failed", "hang"):
             self._partial(state, changes, dict(verdict.outcomes))
+        if verdict.verdict == "failed" and change.needed and not state.changes and self._needed < NEEDED * self.effort:
+            self._needed += 1  # no test says whether it is half of the repair: they all go on to fail inside
+            self._push(State(changes, score, state.failing))
 
     def _found(self, patch: Plausible) -> None:
         if not self.plausible:

@@ -1,10 +1,10 @@
 """strategies: what is asked for candidates before and after the search's own, with what each needs to know.
 
 pattern_transplant  generalised edits of the pattern library, and whole functions of it with the same signature
-signature_adapter   functions of the library with another signature
+signature_adapter   signatures that are not what they are called with; functions of the library with another one
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from repairlab.config import Settings, patterns_dir
 from repairlab.documents import Strategy
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
-from repairlab.repair.localization import Line
-from repairlab.repair.patterns import Library, Transplants, applied
+from repairlab.repair.localization import Line, TestRun
+from repairlab.repair.patterns import Library, Transplants, adapted, applied
 from repairlab.repair.stages import Proposer
 from repairlab.repair.transformations import Project
 
@@ -26,6 +26,7 @@ class Strategies:
     root: Path
     settings: Settings
     bundle: Bundle
+    failing: Sequence[TestRun]
     suspicion: Mapping[Line, float]
     project: Project
     proposers: dict[Strategy, Proposer] = field(init=False)
@@ -66,4 +67,5 @@ class Strategies:
     def _adapters(self) -> Iterator[Change]:
         found = self.functions.of(Strategy.SIGNATURE_ADAPTER)
         self.proposers[Strategy.SIGNATURE_ADAPTER].details = self.functions.told
+        yield from adapted(self.bundle.sources, self.failing, self.suspicion)
         yield from found
