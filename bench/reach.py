@@ -34,7 +34,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from repairlab import config
 from repairlab.documents import Handoff
 from repairlab.repair.attempt import Attempt
-from repairlab.repair.candidates import Change, generate, project_of
+from repairlab.repair.candidates import Change, generate
+from repairlab.repair.literals import project_of
 from repairlab.repair.localization import Line
 from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.validation import Server

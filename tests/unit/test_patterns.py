@@ -15,7 +15,7 @@ from repairlab.documents import (
     pattern_id,
 )
 from repairlab.patterns import BadTemplate, compiled, edit_patterns, function_pattern, mined
-from repairlab.repair.candidates import project_of
+from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, applied
 from repairlab.repair.source import Source
 

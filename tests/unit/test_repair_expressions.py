@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from repairlab.repair.candidates import generate, project_of
+from repairlab.repair.candidates import generate
+from repairlab.repair.literals import project_of
 from repairlab.repair.server.coverage import note_type
 from repairlab.repair.source import UNPARSABLE, Source
 
@@ -43,8 +44,42 @@ REPAIRS = {
     "empty_set": ("c = []\n    return c", "c = set()\n    return c", {}),
     "lowest": ("c = 0\n    return c", "c = float('-inf')\n    return c", {}),
     "first_element": ("c = 0\n    return c", "c = a[0]\n    return c", {"a": "list"}),
+    "negative_number": ("return -2 + a", "return -1 + a", {}),
+    "digits": ("return a + 42", "return a + 24", {}),
+    "constant_type": ("return a + '7'", "return a + 7", {}),
+    "element_added": ("return a in (1, 2, b)", "return a in (1, 2, b, c)", {}),
+    "f_string": ("return f'{a} : {b}'", "return f'{a}: {b}'", {}),
+    "names_in_condition": ("if a < b + c:\n        return c", "if b < a + c:\n        return c", {}),
+    "indices_exchanged": ("return a[b][c]", "return a[c][b]", {}),
+    "targets_exchanged": ("b = 1\n    c = a\n    return b", "c = 1\n    b = a\n    return b", {}),
+    "text_between": ("c = a + b", "c = a + '.' + b", {"a": "str", "b": "str"}),
+    "list_in_front": ("c = [b for b in a]", "c = a + [b for b in a]", {"a": "list"}),
+    "distant_arguments": ("return max(a, b, c)", "return max(c, b, a)", {}),
+    "keyword_dropped": ("return print(a, end=b)", "return print(a)", {}),
+    "optional_argument": ("return enumerate(a)", "return enumerate(a, 1)", {}),
+    "missing_argument": ("return f(a, b)", "return f(a, b, c)", {}),
+    "receiver": ("return a.startswith(b)", "return b.startswith(a)", {}),
+    "keyword_used": ("return f(1, a=b)", "return f(1, c=b)", {}),
+    "yield_from": ("yield a", "yield from a", {}),
+    "yield_for_return": ("yield a\n    return b", "yield a\n    yield b", {}),
+    "exception_of_the_tests": ("raise ValueError(a)", "raise BoxError(a)", {}),
+    "exceptions_caught": ("try:\n        a()\n    except KeyError:\n        b()",
+                          "try:\n        a()\n    except (KeyError, ValueError):\n        b()", {}),
+    "word_of_a_docstring": ("return a == 'Jupyter'", "return a == 'Jupiter'", {}),
+    "text_of_a_test": ("return a == 'no results'", "return a == 'no result: x'", {}),
+    "digit_missing": ("return a in '012345679'", "return a in '0123456789'", {}),
     "unpacking_exchanged": ("b, a = a\n    return a", "a, b = a\n    return a", {}),
 }  # fmt: skip
+
+
+TESTS = b'''\
+"""Far beyond Mars there is Jupiter, which holds more than all the others. It shows 'no result: x' when asked."""
+import pytest
+
+def test_box():
+    with pytest.raises(BoxError):
+        f(1, 2)
+'''
 
 
 def function(body):
@@ -70,7 +105,7 @@ def dumped(text):
 def test_template_proposes_the_repair(name):
     before, after, types = REPAIRS[name]
     wanted = dumped(function(after))
-    assert any(dumped(text) == wanted for text in proposed(function(before), types))
+    assert any(dumped(text) == wanted for text in proposed(function(before), types, {"test_m.py": TESTS}))
 
 
 def test_what_types_forbid_is_not_proposed():
@@ -126,3 +161,23 @@ def test_types_are_noted_without_asking_the_bundles_own_classes():
         "a": "Unruly", "b": "list", "b[]": "Unruly", "c": "dict", "c[]": "str", "c{}": "float", "d": "Held",
         "d.size": "int", "d.items": "Unruly", "e": "Slotted", "f": "Forged", "g": "str",
     }  # fmt: skip
+
+
+def test_await_is_added_in_coroutines_alone():
+    texts = proposed("async def f(a):\n    return a()\n", {})
+    assert "async def f(a):\n    return await a()\n" in texts
+    assert not [text for text in proposed(function("return a()"), {}) if "await" in text]
+
+
+def test_pools_are_bounded_and_read_without_running_or_trusting_anything():
+    files = {
+        "test_a.py": b"x = '\\d'\nraise SystemExit",
+        "test_b.py": b"def (",
+        "test_c.py": b"\xff\0",
+        "d.py": b"(" * 9999,
+    }
+    files["test_e.py"] = b"\n".join(b"x = %d, 'word%d'" % (n, n) for n in range(2000))
+    pools = project_of(files, {}, {}, 1)
+    assert len(pools.strings) == len(pools.numbers) == 200
+    assert len(pools.words) <= 600
+    assert r"\d" in project_of({"test_a.py": files["test_a.py"]}, {}, {}, 1).short_strings

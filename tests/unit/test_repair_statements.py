@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from repairlab.repair.candidates import generate, project_of
+from repairlab.repair.candidates import generate
+from repairlab.repair.literals import project_of
 from repairlab.repair.localization import TestRun, raised
 from repairlab.repair.source import Source
 from repairlab.repair.transformations import ingredients

@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from repairlab.repair.candidates import generate, project_of
+from repairlab.repair.candidates import generate
+from repairlab.repair.literals import project_of
 from repairlab.repair.source import Source, overlapping
 
 REPAIRS = {

@@ -7,7 +7,7 @@ import pytest
 from repairlab.documents import Pattern, PatternKind, Strategy, pattern_id
 from repairlab.patterns import fingerprint, function_pattern, similarity
 from repairlab.patterns.functions import parameters
-from repairlab.repair.candidates import project_of
+from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, Transplants
 from repairlab.repair.patterns.mapping import Unmapped, fits
 from repairlab.repair.patterns.renaming import renamed

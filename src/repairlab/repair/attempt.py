@@ -23,9 +23,9 @@ from repairlab.config import Settings
 from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair.bundle import Bundle
-from repairlab.repair.candidates import project_of
 from repairlab.repair.clusters import Cluster, clustered, singly
 from repairlab.repair.confirmation import Confirmation
+from repairlab.repair.literals import project_of
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
 from repairlab.repair.overfitting import offered
 from repairlab.repair.patterns import blamed

@@ -5,8 +5,7 @@ depends on nothing but the bundle, the localization and the effort, so a search 
 """
 
 import ast
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ from repairlab.repair.transformations.site import Function
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
 IDLE_SHARE = 0.35  # of the highest suspiciousness, for statements that run at import, before any test
 ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
-MAX_HINT_FILES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +37,6 @@ class Change:
     def key(self) -> tuple[Edit, ...]:
         """What makes two candidates the same."""
         return tuple(sorted(self.edits))
-
-
-def project_of(
-    files: Mapping[str, bytes], sources: Mapping[str, Source], types: Mapping[tuple[str, int, str], str], width: int
-) -> Project:
-    """Return the pools that all files of the bundle offer; tests give literals only."""
-    attributes: Counter[str] = Counter()
-    strings: Counter[str] = Counter()
-    numbers: Counter[str] = Counter()
-    for path in [*sources, *[name for name in files if name.endswith(".py") and name not in sources][:MAX_HINT_FILES]]:
-        try:
-            tree = sources[path].tree if path in sources else ast.parse(files[path])
-        except UNPARSABLE:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and path in sources:
-                attributes[node.attr] += 1
-            elif isinstance(node, ast.Constant):
-                _count_literal(node, strings, numbers)
-    return Project(_ranked(attributes), _ranked(strings), _ranked(numbers), types=types, width=width)
-
-
-def _count_literal(node: ast.Constant, strings: Counter[str], numbers: Counter[str]) -> None:
-    if isinstance(node.value, str):
-        if len(node.value) <= 30:
-            strings[repr(node.value)] += 1
-        else:
-            numbers.update(re.findall(r"(?<![\w.])\d{1,4}(?![\w.])", node.value))
-    elif type(node.value) in (int, float):
-        numbers[repr(node.value)] += 1
-
-
-def _ranked(counted: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:200])
 
 
 def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], project: Project) -> list[Change]:

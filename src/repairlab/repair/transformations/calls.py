@@ -7,7 +7,7 @@ add has many values, so each one of them is unlikely.
 
 import ast
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations
 
 from repairlab.repair.transformations.site import Draft, Function, Site
 
@@ -20,6 +20,22 @@ KEYS = (
     "key=lambda item: -item[1]",
 )
 
+EXCEPTIONS = ("ValueError", "KeyError", "TypeError", "IndexError", "Exception", "AttributeError", "ZeroDivisionError",
+              "StopIteration", "RuntimeError", "OSError", "LookupError", "NotImplementedError")  # fmt: skip
+# (function or method, arguments that it was given) → what it may be given as well
+OPTIONAL: dict[tuple[str, int], tuple[str, ...]] = {
+    ("enumerate", 1): ("1", "start=1"), ("pop", 0): ("0", "-1"), ("round", 1): ("2", "1"),
+    ("int", 1): ("2", "10", "16"),
+    ("get", 1): ("0", "None", "[]", "''", "1"), ("pop", 1): ("None",), ("split", 0): ("' '", "','", "None"),
+    ("split", 1): ("1",), ("rsplit", 1): ("1",), ("replace", 2): ("1",), ("sum", 1): ("[]", "1"),
+    ("max", 1): ("default=0", "default=None"), ("min", 1): ("default=0", "default=None"), ("next", 1): ("None",),
+    ("getattr", 2): ("None",), ("strip", 0): ("' '", "'0'", "'\n'"), ("find", 1): ("1",), ("index", 1): ("1",),
+    ("zip", 2): ("strict=True",), ("dumps", 1): ("sort_keys=True", "indent=2"), ("splitlines", 0): ("keepends=True",),
+    ("setdefault", 1): ("[]", "0", "{}"),
+}  # fmt: skip
+_NEEDS = ("len", "sum", "sorted", "abs", "min", "max", "any", "all", "ord", "chr", "range", "enumerate", "reversed",
+          "round", "repr", "hash", "iter", "next", "bin", "hex", "isinstance", "zip", "map", "filter")  # fmt: skip
+
 
 def arguments(site: Site) -> Iterator[Draft]:
     """Two arguments exchanged, one dropped, one added."""
@@ -27,19 +43,86 @@ def arguments(site: Site) -> Iterator[Draft]:
     if not isinstance(node, ast.Call):
         return
     args = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
-    for at, (one, two) in enumerate(pairwise(args)):
+    for (at, one), (to, two) in combinations(enumerate(args[:4]), 2):
         edits = ((*site.source.span(one), site.text(two)), (*site.source.span(two), site.text(one)))
-        yield Draft(0.5 if at == 0 else 0.35, edits, "arguments exchanged")
-    if len(args) == len(node.args) and not node.keywords:
-        yield from _dropped(site, node, args)
+        kinds = {site.type_of(one), site.type_of(two)} - {""}
+        weight = 1.0 if len(kinds) < 2 else 0.6
+        yield Draft(
+            weight * (0.5 if at == 0 and to == 1 else 0.35 if to == at + 1 else 0.2), edits, "arguments exchanged"
+        )
+    yield from _dropped(site, node)
     yield from _added(site, node)
 
 
-def _dropped(site: Site, node: ast.Call, args: list[ast.expr]) -> Iterator[Draft]:
+def _dropped(site: Site, node: ast.Call) -> Iterator[Draft]:
+    """Leave out each argument; built-ins that ask for as many as they have are left alone."""
+    given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+    given.sort(key=lambda argument: (argument.lineno, argument.col_offset))
+    texts = [site.text(argument) for argument in given]
+    if any(isinstance(argument, ast.GeneratorExp) for argument in given):
+        return
     function = site.tight(node.func)
-    for at in range(len(args)):
-        rest = ", ".join(site.text(arg) for place, arg in enumerate(args) if place != at)
-        yield from site.put(node, f"{function}({rest})", 0.3 if len(args) > 1 else 0.15, "argument dropped")
+    for at, argument in enumerate(given):
+        prior = 0.4 if isinstance(argument, ast.keyword) else 0.3 if len(given) > 1 else 0.15
+        if len(given) > 1 or getattr(node.func, "id", "") not in _NEEDS:
+            rest = ", ".join(texts[:at] + texts[at + 1 :])
+            yield from site.put(node, f"{function}({rest})", prior, "argument dropped")
+
+
+def optional(site: Site) -> Iterator[Draft]:
+    """An argument that a built-in or a method takes but was not given."""
+    node = site.node
+    if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
+        return
+    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    for argument in OPTIONAL.get((name, len(node.args)), ()):
+        if not node.keywords:
+            yield from _with(site, node, argument, 0.15, "argument added")
+
+
+def receiver(site: Site) -> Iterator[Draft]:
+    """The object of a method and its only argument exchanged (PySStuBs "same function wrong caller")."""
+    node = site.node
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and len(node.args) == 1
+        and not node.keywords
+    ):
+        owner, argument = node.func.value, node.args[0]
+        if site.text(owner) in ("self", "cls", "super()") or isinstance(argument, ast.Starred | ast.GeneratorExp):
+            return
+        kinds = site.type_of(owner), site.type_of(argument)
+        prior = 0.25 if kinds[0] == kinds[1] else 0.1 if "" in kinds else 0.03
+        text = f"{site.tight(argument)}.{node.func.attr}({site.text(owner)})"
+        yield from site.put(node, text, prior, "receiver and argument exchanged")
+
+
+def suspended(site: Site) -> Iterator[Draft]:
+    """`await` put before a call or dropped; `yield` for `yield from`, for `return`, and the other way round."""
+    node, parent = site.node, site.parent
+    if isinstance(node, ast.Await):
+        yield from site.put(node, site.text(node.value), 0.2, "await dropped")
+    elif isinstance(node, ast.Call) and isinstance(site.scope.function, ast.AsyncFunctionDef):
+        if not isinstance(parent, ast.Await) and not isinstance(parent, ast.AsyncFor | ast.withitem):
+            yield from site.put(node, f"await {site.text(node)}", 0.3, "await added")
+    elif isinstance(node, ast.Yield) and node.value is not None:
+        start, end = site.source.span(node)
+        yield from site.span_draft(start, end, f"yield from {site.text(node.value)}", 0.35, "yield from for yield")
+        if isinstance(parent, ast.Expr):
+            start, end = site.source.span(parent)
+            yield from site.span_draft(start, end, f"return {site.text(node.value)}", 0.15, "return for yield")
+    elif isinstance(node, ast.YieldFrom):
+        start, end = site.source.span(node)
+        yield from site.span_draft(start, end, f"yield {site.text(node.value)}", 0.35, "yield for yield from")
+    elif isinstance(node, ast.Return) and node.value is not None and _generates(site):
+        start, end = site.source.span(node)
+        for word in ("yield", "yield from"):
+            yield from site.span_draft(start, end, f"{word} {site.text(node.value)}", 0.3, "yield for return")
+
+
+def _generates(site: Site) -> bool:
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(site.scope.owner))
 
 
 def _added(site: Site, node: ast.Call) -> Iterator[Draft]:
@@ -55,7 +138,11 @@ def _added(site: Site, node: ast.Call) -> Iterator[Draft]:
     for rank, name in enumerate(missing[:3]):
         pool = [name, *site.scope.near(node.lineno)] if name in site.scope.locals else site.scope.near(node.lineno)
         for order, value in enumerate(list(dict.fromkeys([*pool[: 3 * site.width], "True", "False"]))):
-            yield from _with(site, node, f"{name}={value}", 0.35 / (1 + rank + order), "argument added")
+            prior = 0.35 / (1 + rank + order)
+            if rank == 0 and name in named and not node.keywords:
+                yield from _with(site, node, value, prior, "argument added")
+            else:
+                yield from _with(site, node, f"{name}={value}", prior, "argument added")
 
 
 def _definition(site: Site, node: ast.Call) -> Function | None:
@@ -78,10 +165,6 @@ def ordering(site: Site) -> Iterator[Draft]:
         own = [f"key={f.name}" for f in site.source.definitions() if len(f.args.args) == 1][:2]
         for rank, key in enumerate([*KEYS, *own][: 4 + 2 * site.width]):
             yield from _with(site, node, key, 0.25 / (1 + rank / 3), "key added")
-    for keyword in node.keywords:
-        args = [site.text(arg) for arg in node.args]
-        rest = [f"{k.arg}={site.text(k.value)}" for k in node.keywords if k is not keyword and k.arg]
-        yield from site.put(node, f"{site.text(node.func)}({', '.join([*args, *rest])})", 0.4, "keyword dropped")
 
 
 def _with(site: Site, node: ast.Call, argument: str, prior: float, note: str) -> Iterator[Draft]:
@@ -109,25 +192,18 @@ def subscripts(site: Site) -> Iterator[Draft]:
 
 
 def exceptions(site: Site) -> Iterator[Draft]:
-    """Another exception type raised or caught."""
-    node = site.node
-    parent = site.parent
+    """Another exception type raised or caught: those that the project and its tests name first."""
+    node, parent = site.node, site.parent
     raised = isinstance(parent, ast.Raise) or (
-        isinstance(parent, ast.Call) and isinstance(site.source.parents.get(parent), ast.Raise)
+        isinstance(parent, ast.Call) and parent.func is node and isinstance(site.source.parents.get(parent), ast.Raise)
     )
-    if isinstance(node, ast.Name) and (raised or isinstance(parent, ast.ExceptHandler)):
-        for rank, name in enumerate(
-            (
-                "ValueError",
-                "KeyError",
-                "TypeError",
-                "IndexError",
-                "Exception",
-                "AttributeError",
-                "ZeroDivisionError",
-                "StopIteration",
-                "RuntimeError",
-                "OSError",
-            )
-        ):
+    caught = isinstance(parent, ast.ExceptHandler) or (
+        isinstance(parent, ast.Tuple) and isinstance(site.source.parents.get(parent), ast.ExceptHandler)
+    )
+    if isinstance(node, ast.Name | ast.Attribute) and (raised or caught):
+        own = site.text(node)
+        names = [name for name in dict.fromkeys([*site.project.exceptions[:4], *EXCEPTIONS]) if name != own]
+        for rank, name in enumerate(names):
             yield from site.put(node, name, 0.5 / (1 + rank / 3), "exception type")
+            if isinstance(parent, ast.ExceptHandler):
+                yield from site.put(node, f"({own}, {name})", 0.15 / (1 + rank / 3), "exception type")

@@ -4,7 +4,6 @@
 """
 
 import ast
-from collections import Counter
 from collections.abc import Iterator
 
 from repairlab.repair.transformations.site import Draft, Site
@@ -17,33 +16,34 @@ def number(site: Site) -> Iterator[Draft]:
         return
     if not isinstance(node.value, int | float):
         return
-    value, own = node.value, site.text(node)
-    near = {
-        value + 1: 0.6,
-        value - 1: 0.6,
-        0: 0.4,
-        1: 0.4,
-        -value: 0.3,
-        2: 0.3,
-        value * 2: 0.2,
-        10: 0.1,
-        -1: 0.15,
-        value + 2: 0.2,
-        value - 2: 0.2,
-    }
-    if isinstance(value, float):
-        near |= {value + 0.5: 0.2, value / 2: 0.2, value * 10: 0.1, value / 10: 0.1}
-    seen = {own}
-    for other, prior in near.items():
+    value, place = node.value, site.parent
+    if isinstance(place, ast.UnaryOp) and isinstance(place.op, ast.USub):
+        value = -value
+    else:
+        place = node
+    seen = {repr(value)}
+    for other, prior in _near(value).items():
         text = repr(other)
-        if other != value and text not in seen:
+        if text not in seen:
             seen.add(text)
-            yield from site.put(node, text, prior, "number")
+            yield from site.put(place, text, prior, "number")
     pools = ((site.scope.numbers, 0.3), (site.project.numbers, 0.15))
     for pool, prior in pools:
-        for rank, text in enumerate([text for text in pool if text not in seen][: 4 * site.width]):
+        for rank, text in enumerate([text for text in pool if text not in seen][: 6 * site.width]):
             seen.add(text)
-            yield from site.put(node, text, prior / (1 + rank / 4), "number from the project")
+            yield from site.put(place, text, prior / (1 + rank / 4), "number from the project")
+
+
+def _near(value: float) -> dict[int | float, float]:
+    """Return the numbers that are mistaken for one: a step away first, then the usual ones, then slips of digits."""
+    near = {value + 1: 0.6, value - 1: 0.6, 0: 0.4, 1: 0.4, -value: 0.3, 2: 0.3, value * 2: 0.2, 10: 0.1}
+    near |= {-1: 0.15, value + 2: 0.2, value - 2: 0.2}
+    if type(value) is float:
+        near |= {value + 0.5: 0.2, value / 2: 0.2, value * 10: 0.1, value / 10: 0.1}
+    elif abs(value) > 9:
+        turned = int(repr(abs(value))[::-1])
+        near |= {value * 10: 0.1, value // 10: 0.1, turned: 0.1, value // 2: 0.1}
+    return near
 
 
 def flag(site: Site) -> Iterator[Draft]:
@@ -65,52 +65,6 @@ def flags(site: Site) -> Iterator[Draft]:
     found = [n for n in ast.walk(function) if isinstance(n, ast.Constant) and isinstance(n.value, bool)]
     if len({node.value for node in found}) == 2:
         yield Draft(0.35, tuple((*site.source.span(node), repr(not node.value)) for node in found), "flags exchanged")
-
-
-def letters(site: Site) -> Iterator[Draft]:
-    """All short strings of one statement put into another case."""
-    node = site.node
-    if not isinstance(node, ast.stmt) or hasattr(node, "body") or isinstance(node, ast.Expr):
-        return
-    constants = [n for n in ast.walk(node) if isinstance(n, ast.Constant)]
-    inside = [(n, n.value) for n in constants if isinstance(n.value, str) and n.value.isalpha()]
-    if 2 <= len(inside) <= 6 and not any(isinstance(n, ast.JoinedStr) for n in ast.walk(node)):
-        for change in (str.capitalize, str.upper, str.lower):
-            edits = [(*site.source.span(n), repr(change(text))) for n, text in inside if change(text) != text]
-            if len(edits) > 1:
-                yield Draft(0.2, tuple(edits), "case of strings")
-
-
-def string(site: Site) -> Iterator[Draft]:
-    """Another string: blank or empty, another case, or one that the function, the project or a test mentions."""
-    node = site.node
-    if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or _is_docstring(site):
-        return
-    if isinstance(site.parent, ast.JoinedStr) or len(node.value) > 80:
-        return
-    value = node.value
-    near = {"": 0.4, " ": 0.4, value.lower(): 0.3, value.upper(): 0.3, value.strip(): 0.3, value + " ": 0.15}
-    near |= {" " + value: 0.15, value[1:]: 0.2, value[:-1]: 0.2, value.capitalize(): 0.2, value[::-1]: 0.1}
-    near |= {", ": 0.1, ",": 0.15, "\n": 0.15, value.title(): 0.15, value.swapcase(): 0.15}
-    if 2 < len(value) <= 16:
-        near |= {value[:at] + value[at + 1 :]: 0.12 for at in range(1, len(value) - 1)}
-        near |= {value.replace(letter, "").replace(letter.upper(), ""): 0.12 for letter in sorted(set(value.lower()))}
-    if len(value) == 1:
-        letters = Counter(letter for text in site.project.strings for letter in ast.literal_eval(text))
-        alike = [letter for letter in letters if letter.isalnum() == value.isalnum()]
-        ranked = sorted(alike, key=lambda letter: (-letters[letter], letter))
-        near |= {
-            letter: 0.2 / (1 + rank / 6) for rank, letter in enumerate(ranked[: 12 * site.width]) if letter not in near
-        }
-    seen = {value}
-    for other, prior in near.items():
-        if other not in seen:
-            seen.add(other)
-            yield from site.put(node, repr(other), prior, "string")
-    for pool, prior in ((site.scope.texts, 0.35), (site.project.strings, 0.2)):
-        for rank, text in enumerate([text for text in pool if ast.literal_eval(text) not in seen][: 8 * site.width]):
-            seen.add(ast.literal_eval(text))
-            yield from site.put(node, text, prior / (1 + rank / 4), "string from the project")
 
 
 def off_by_one(site: Site) -> Iterator[Draft]:

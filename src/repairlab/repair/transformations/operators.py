@@ -114,8 +114,9 @@ def absent(site: Site) -> Iterator[Draft]:
     parent = site.parent
     test = isinstance(parent, ast.If | ast.While | ast.IfExp) and node is parent.test
     test = test or isinstance(parent, ast.BoolOp) or (isinstance(parent, ast.comprehension) and node in parent.ifs)
-    valued = isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.NamedExpr)
-    if test and valued and site.type_of(node) != "bool":
+    if not test or not isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.NamedExpr):
+        return
+    if site.type_of(node) != "bool":
         yield from site.put(node, f"{site.tight(node, 7)} is not None", 0.15, "None check for truth")
 
 

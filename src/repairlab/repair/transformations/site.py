@@ -57,10 +57,16 @@ class Project:
     attributes: Mapping[str, int] = field(default_factory=dict)
     strings: Mapping[str, int] = field(default_factory=dict)
     numbers: Mapping[str, int] = field(default_factory=dict)
-    hints: frozenset[str] = frozenset()
+    words: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
     types: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
     width: int = 1
     raised: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+    @cached_property
+    def short_strings(self) -> tuple[str, ...]:
+        """The values of `strings`."""
+        return tuple(ast.literal_eval(text) for text in self.strings)
 
     @cached_property
     def any_types(self) -> dict[tuple[str, str], str]:

@@ -1,6 +1,7 @@
 """terms: a term or factor added to an expression, a value in place of an expression.
 
-(TBar FP11, and the "missing logic" of one-line fixes.) Wide and seldom right: the lowest priors.
+(TBar FP11, TSSB-3M "change binary operand", and the "missing logic" of one-line fixes.) Wide and seldom right: the
+lowest priors. Types seen in runs say which names can be added to what.
 """
 
 import ast
@@ -8,18 +9,23 @@ from collections.abc import Iterator
 
 from repairlab.repair.transformations.site import Draft, Site
 
+LISTED = ast.List | ast.ListComp
+
 
 def added(site: Site) -> Iterator[Draft]:
     """`e + n`, `e * n`, `e // 2`, `e % n`, `-e`, with names and numbers at hand."""
     node = site.node
-    if not isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.BinOp | ast.Subscript | ast.IfExp):
+    if not isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.BinOp | ast.Subscript | ast.IfExp | LISTED):
         return
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not _wanted(site, node):
         return
     kind = site.type_of(node)
     if kind in ("", "int", "float"):
         yield from _arithmetic(site, node)
-    if kind in ("", "str", "list") and isinstance(site.parent, ast.Return | ast.Assign | ast.Call | ast.AugAssign):
+    joined = isinstance(site.parent, ast.BinOp) and isinstance(site.parent.op, ast.Add) and kind
+    if kind in ("", "str", "list") and (
+        joined or isinstance(site.parent, ast.Return | ast.Assign | ast.Call | ast.AugAssign)
+    ):
         yield from _concatenated(site, node, kind)
 
 
@@ -41,9 +47,7 @@ def _arithmetic(site: Site, node: ast.expr) -> Iterator[Draft]:
         (f"{tight} ** 0.5", 0.04),
     ):
         yield from site.put(node, text, prior, "factor added")
-    names = [
-        name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) in ("int", "float")
-    ]
+    names = [name for name in site.scope.near(node.lineno) if site.kind(name) in ("int", "float")]
     others = [name for name in names if name != site.text(node)]
     for rank, name in enumerate([*others[: 3 * site.width], *site.scope.numbers[: 2 * site.width]]):
         for symbol, prior in (("+", 0.15), ("-", 0.12), ("*", 0.12), ("//", 0.06), ("/", 0.06), ("%", 0.08)):
@@ -51,9 +55,9 @@ def _arithmetic(site: Site, node: ast.expr) -> Iterator[Draft]:
 
 
 def _concatenated(site: Site, node: ast.expr, kind: str) -> Iterator[Draft]:
-    names = [
-        name for name in site.scope.near(node.lineno) if site.type_of(ast.Name(name, ast.Load())) == (kind or "str")
-    ]
+    names = [name for name in site.scope.near(node.lineno) if site.kind(name) == (kind or "str")]
+    if not kind or not names:
+        names += [name for name in site.scope.near(node.lineno) if not site.kind(name)]
     common = ["'.'", "' '", "'-'", "'_'", "','", "'\\n'", "':'", "'0'"]
     literals = [*site.scope.texts[: 2 * site.width], *common] if kind != "list" else []
     for rank, name in enumerate([*[n for n in names if n != site.text(node)][: 3 * site.width], *literals]):
@@ -105,7 +109,7 @@ def value(site: Site) -> Iterator[Draft]:
     kind = site.type_of(node)
     names = site.scope.near(node.lineno)
     for rank, name in enumerate(names[: 4 * site.width]):
-        other = site.type_of(ast.Name(name, ast.Load()))
+        other = site.kind(name)
         fits = 1.0 if not kind or not other or kind == other else 0.3
         yield from site.put(node, name, 0.2 * fits / (1 + rank / 3), "name for expression")
         if other in ("list", "str", "dict", "tuple", "set") and kind in ("", "int"):
