@@ -100,6 +100,17 @@ def test_two_bugs_in_three_modules_are_repaired_with_one_patch(tmp_path):
     assert telemetry.bundle_sha256 != telemetry.parent_sha256
 
 
+def test_two_edits_that_only_repair_together_are_found_by_being_alike(tmp_path):
+    source = "def ends(xs):\n    first = xs[1]\n    last = xs[-2]\n    return first, last\n"
+    tests = "from mod import ends\n\n\ndef test_ends():\n    assert ends([4, 1, 3, 9]) == (4, 9)\n"
+    tests += "    assert ends([7, 5, 8]) == (7, 8)\n"
+    telemetry, out = attempt(made(tmp_path / "bundle", {"mod.py": source, "test_mod.py": tests}), tmp_path)
+    assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
+    told = {run.strategy: run.tried for run in telemetry.strategies}
+    assert told["multi_edit"] < told["heuristic_microfix"] / 2
+    assert b"+    first = xs[0]\n+    last = xs[-1]" in (out / "patch.diff").read_bytes()
+
+
 def test_a_passing_bundle_is_noop_with_an_empty_patch(tmp_path):
     telemetry, out = attempt(ROOT / "examples/passing", tmp_path)
     assert (telemetry.ok, telemetry.strategy, telemetry.attempts) == (True, "noop", 0)

@@ -14,6 +14,7 @@ verification_failed             patches passed in the search and failed plain py
 exhausted, deadline, interrupted
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -211,7 +212,7 @@ class Attempt:
         for test in traced:
             run, known = server.test_run(ids, test), self.tests[test.index]
             lines = {**run.lines, **(blamed(self.bundle.sources, run.message) if run.failing else {})}
-            self.tests[test.index] = TestRun(known.id, known.outcome, known.cpu_s, run.message, lines, run.crash)
+            self.tests[test.index] = dataclasses.replace(run, outcome=known.outcome, cpu_s=known.cpu_s, lines=lines)
             for path, line, name, kind in test.types:
                 types.setdefault((server.relative(path), line, name), kind)
         stable = [test for test in self.tests if test.failing and test.id not in unstable]

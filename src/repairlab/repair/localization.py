@@ -1,8 +1,10 @@
 """localization: which lines the failing tests blame.
 
 Ochiai over the per-test coverage of the editable files (Abreu, Zoeteweij, van Gemund, PRDC 2006): a line is suspicious
-in so far as failing tests run it and passing tests do not. Lines of the failing test's own traceback weigh more (the
-innermost most); in a test that never ends, so do the lines that it ran over and over.
+in so far as failing tests run it and passing tests do not. Of a failing test that calls the code many times, the last
+call counts as failing and, for less, the others as passing: what they returned was used and asserted, and the test went
+on (a poor man's test case purification: Xuan and Monperrus, FSE 2014). Lines of the failing test's own traceback weigh
+more (the innermost most); in a test that never ends, so do the lines that it ran over and over.
 """
 
 import builtins
@@ -13,13 +15,19 @@ from dataclasses import dataclass, field
 
 Line = tuple[str, int]
 
+SET_UP = 0.5  # of a failing test, for lines that only its earlier calls ran: they may have built what fails now
+HELD, MOST_HELD = 0.25, 4  # of a passing test, for each earlier call of a failing one; and how many of them count
 CRASH_BONUS = 0.5  # of what is missing to 1, for the innermost editable frame; halved for each frame out
 LOOP_HITS = 1000
 
 
 @dataclass(frozen=True)
 class TestRun:
-    """What one test did at baseline: `lines` hits per line, `crash` the editable frames, innermost last."""
+    """What one test did at baseline: `lines` hits per line, `crash` the editable frames, innermost last.
+
+    `earlier`, of a failing test that calls the code more than once: whether the last call ran a line, and how many of
+    the calls before it, which came back and disappointed nobody.
+    """
 
     __test__ = False  # not a test itself, whatever pytest makes of its name
 
@@ -29,6 +37,7 @@ class TestRun:
     message: str = ""
     lines: Mapping[Line, int] = field(default_factory=dict)
     crash: tuple[Line, ...] = ()
+    earlier: Mapping[Line, tuple[bool, int]] = field(default_factory=dict)
 
     @property
     def failing(self) -> bool:
@@ -38,13 +47,15 @@ class TestRun:
 
 def ochiai(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:
     """Return the suspiciousness, in (0, 1], of each line that a failing test runs."""
-    failed: defaultdict[Line, int] = defaultdict(int)
-    passed: defaultdict[Line, int] = defaultdict(int)
+    failed: defaultdict[Line, float] = defaultdict(float)
+    passed: defaultdict[Line, float] = defaultdict(float)
     total = 0
     for run in failing:
         total += 1
         for line in run.lines:
-            failed[line] += 1
+            last, earlier = run.earlier.get(line, (True, 0))
+            failed[line] += 1 if last else SET_UP
+            passed[line] += HELD * min(earlier, MOST_HELD)
     for run in passing:
         for line in run.lines:
             passed[line] += 1

@@ -3,13 +3,14 @@
 Best first over states. The first state is the bundle as it came; a candidate that turns some failing tests green and
 breaks none is kept as a new state, with the localization of what still fails, and its candidates compete with those
 of its parent: so two independent bugs are two short searches, not one square. Candidates that ran out of time come back
-with more of it at a lower score. When all that is exhausted, the likeliest single edits become states too.
+with more of it at a lower score. After all that come pairs of the likeliest single edits, related ones first.
 
 Deterministic up to the clock: the order depends on the bundle, the seed and the effort alone.
 """
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +18,7 @@ from itertools import islice
 from repairlab.documents import Strategy
 from repairlab.repair.candidates import Change, generate
 from repairlab.repair.localization import Line, TestRun, suspicious
+from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
 from repairlab.repair.source import Edit, overlapping
 from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, PROPOSED, Ledger, Proposer
@@ -36,7 +38,6 @@ INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; s
 MAX_STATES = 40
 MAX_LOST = 6
 NEEDED = 4  # changes without which nothing can pass, that are built upon though nothing passes with them alone
-PAIR_BASES = 25
 OK = ("p", "s", "x")
 
 
@@ -96,7 +97,7 @@ class Search:
     _spent_again: float = 0.0
     _again: list["Job"] = field(default_factory=list)
     _needed: int = 0
-    _root: list[Change] = field(default_factory=list)
+    _pairs: deque[tuple[float, Change, Change]] = field(default_factory=deque)
     _bundle: State = field(init=False)
     _stop_at: float = float("inf")
 
@@ -147,7 +148,7 @@ class Search:
         if self._over():
             return server
         self.ledger.open(Strategy.HEURISTIC_MICROFIX, Strategy.MULTI_EDIT)
-        self._bundle.candidates = self._root = self._candidates(self._bundle)
+        self._bundle.candidates = self._candidates(self._bundle)
         self._push(self._bundle)
         server = self._drain(server, self._next)
         self.ledger.close(Strategy.HEURISTIC_MICROFIX, self._ended())
@@ -269,16 +270,25 @@ class Search:
         return True
 
     def _next_pair(self) -> Job | None:
-        """Build upon the likeliest single edits, whatever came of them."""
+        """Return the next pair of single edits that failed alone, or what was built upon a pair meanwhile."""
         if self.plausible:
             return None
         if self._singles:
-            failing = frozenset(self.ground.order[: self.ground.failing])
-            best = sorted(self._singles, key=lambda item: -item[0])[: PAIR_BASES * self.effort]
+            self._pairs = deque(pairs(self._singles, self.effort))
             self._singles = []
-            for score, change in best:
-                self._push(State((change,), score, failing, self._root[: 40 * PAIR_BASES * self.effort]))
+        while self._pairs:
+            if self._better(self._pairs[0][0]) and (job := self._next()) is not None:
+                return job
+            _, one, other = self._pairs.popleft()
+            state = State((one,), one.score, self._bundle.failing, [])
+            if self._fresh(state, other):
+                return state, other, 1.0
         return self._next()
+
+    def _better(self, score: float) -> bool:
+        """True where a state's next candidate, or one that may have more time now, comes before `score`."""
+        slow = bool(self._slow) and -self._slow[0][0] >= score and self._affordable()
+        return slow or (bool(self._heap) and -self._heap[0][0] >= score)
 
     def _judge(self, state: State, change: Change, scale: float, verdict: Verdict) -> None:
         self.tried += 1

@@ -57,6 +57,7 @@ class BaselineTest(msgspec.Struct):
     wall: float = 0.0
     message: str = ""
     lines: dict[str, list[tuple[int, int]]] = {}
+    earlier: dict[str, list[tuple[int, int, int]]] = {}
     crash: list[tuple[str, int]] = []
     types: list[tuple[str, int, str, str]] = []
 
@@ -260,13 +261,19 @@ class Server:
             for line, hits in found
             if 1 <= line <= len(sources[name].starts)
         }
+        earlier = {
+            (name, line): (bool(last), max(0, calls))
+            for path, found in test.earlier.items()
+            if (name := self.relative(path)) in sources
+            for line, last, calls in found
+        }
         crash = tuple(
             (name, line)
             for path, line in test.crash
             if (name := self.relative(path)) in sources and 1 <= line <= len(sources[name].starts)
         )
         cpu_s = min(max(0.0, test.cpu), MAX_CPU_S)
-        return TestRun(ids[test.index], test.outcome, cpu_s, test.message[:500], lines, crash)
+        return TestRun(ids[test.index], test.outcome, cpu_s, test.message[:500], lines, crash, earlier)
 
 
 def by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:

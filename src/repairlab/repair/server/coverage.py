@@ -1,13 +1,16 @@
 """coverage: which lines of the editable files each test runs, the types of their locals, where a failure is raised.
 
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). Line hits are counted in memory
-that the forks share with their parent, so the hits of a test that was killed in a loop are not lost.
+that the forks share with their parent, so the hits of a test that was killed in a loop are not lost. So is which lines
+belong to the last call that the test itself made, and how many of its earlier calls ran each: those came back, and what
+the test asserted of them held.
 """
 
 import os
 import sys
 import threading
 
+SUSPENDS = 0x20 | 0x80 | 0x200  # generators, coroutines, asynchronous generators
 MAX_TYPES = 4000  # remembered (function, name) pairs of one run
 
 
@@ -20,7 +23,9 @@ class Coverage:
             self.offsets[path] = total
             total += lines + 2
         self.sizes = sizes
-        self.counters = shared_counters(total)
+        self.counters, self.calls, self.latest = (shared_counters(total) for _ in range(3))
+        self.made = shared_counters(1)  # calls from code that is not traced
+        self.depth = 0  # of traced frames on the stack
         self.known = {}
         self.types = {}
 
@@ -45,13 +50,26 @@ class Coverage:
             return None
         offset, lines, path = place
         counters, types, code = self.counters, self.types, frame.f_code
+        calls, latest, made = self.calls, self.latest, self.made
+        if self.depth <= 0:
+            self.depth = 0
+            resumed = code.co_flags & SUSPENDS and frame.f_lineno != code.co_firstlineno
+            made[0] += not resumed  # what a loop of the test takes from a generator is one call
+        self.depth += 1
 
         def local(frame, event, argument):
             line = frame.f_lineno
             if event == "line":
-                if 0 <= line <= lines and counters[offset + line] < 0xFFFFFFF0:
-                    counters[offset + line] += 1
-            elif event == "return" and len(types) < MAX_TYPES:
+                at = offset + line
+                if 0 <= line <= lines and counters[at] < 0xFFFFFFF0:
+                    counters[at] += 1
+                    if latest[at] != made[0]:
+                        latest[at] = made[0]
+                        calls[at] += 1
+                return local
+            if event == "return":
+                self.depth -= 1
+            if event == "return" and len(types) < MAX_TYPES:
                 for name, value in [*list(frame.f_locals.items())[:40], ("return", argument)]:
                     note_type(types, (path, code.co_firstlineno), name, value)
             return local
@@ -61,10 +79,19 @@ class Coverage:
         return local
 
     def clear(self):
-        counters = self.counters
-        for index in range(len(counters)):
-            if counters[index]:
-                counters[index] = 0
+        for counters in (self.counters, self.calls, self.latest, self.made):
+            counters[:] = memoryview(bytes(4 * len(counters))).cast("I")
+        self.depth = 0
+
+    def earlier(self):
+        """Return {path: [[line, in the last call or not, earlier calls that ran it], …]}, nothing for a single call."""
+        found, made = {}, self.made[0]
+        for path, offset in self.offsets.items() if made > 1 else ():
+            hit = [n for n in range(self.sizes[path] + 1) if self.calls[offset + n]]
+            last = {n: int(self.latest[offset + n] == made) for n in hit}
+            if hit:
+                found[path] = [[n, last[n], self.calls[offset + n] - last[n]] for n in hit]
+        return found
 
     def lines(self):
         """Return {path: [[line, hits], …]} of what ran since `clear`."""

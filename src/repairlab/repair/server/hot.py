@@ -83,7 +83,7 @@ class Hot:
             message = "out of time" if hang else "the test ended its process (status %d)" % fork.status
             entry = {"outcome": "hang" if hang else "died", "cpu": limit, "wall": limit, "message": message}
             if coverage is not None:
-                entry["lines"] = coverage.lines()
+                entry["lines"], entry["earlier"] = coverage.lines(), coverage.earlier()
             tests[dead] = entry
 
     def do_plan(self, request):
@@ -143,6 +143,8 @@ def baseline_body(hot, waiting, limit, coverage, plain):
             if coverage is not None:
                 coverage.stop()
                 entry["lines"] = coverage.lines()
+                if outcome == "f":
+                    entry["earlier"] = coverage.earlier()
                 coverage.clear()
                 if recorder.excinfo is not None:
                     entry["crash"], entry["message"] = crash(recorder.excinfo, coverage)

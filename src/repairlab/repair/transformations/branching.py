@@ -1,7 +1,7 @@
 """branching: a missing `else` or `elif`, made of its siblings; statements that belong under an `else`; twin blocks.
 
-(PAR and TBar know no added branch; TSSB-3M's "more specific if" and BugsInPy's "missing case" do. Copying a branch with
-what stands in it exchanged is the "clone and forget" fix.) Nothing here invents: conditions and bodies are forms of
+(GenProg copies statements as they are; here what is copied has a name, a constant or a word exchanged, since the branch
+that is missing is mostly the sibling of one that is there.) Nothing here invents: conditions and bodies are forms of
 those that stand in the function.
 """
 

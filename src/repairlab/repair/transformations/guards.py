@@ -1,8 +1,7 @@
 """guards: a statement, or what follows, made to depend on a condition.
 
-(PAR "null pointer checker", "range checker", "collection size checker"; TBar FP2-FP4; the commonest class of BugsInPy's
-multi-line fixes.) A guard is a condition and a way out; both come from the function and from what the guarded statement
-uses.
+(PAR "null pointer checker", "range checker", "collection size checker"; TBar FP1-FP4.) A guard is a condition and a way
+out; both come from the function and from what the guarded statement uses.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """ingredients: what a function offers to be put in elsewhere: its statements, conditions, results, and forms of them.
 
 What is missing is seldom new: most statements that fixes add are made of what stands nearby ("plastic surgery": Barr et
-al., FSE 2014; GenProg), usually a sibling with one thing exchanged (PySStuBs, TSSB-3M), or all that goes with a word:
+al., FSE 2014; GenProg), usually a sibling with one thing exchanged, or all that goes with a word:
 `left` for `right`, `1` for `2`. All lists are ordered by how likely they are, and short.
 """
 

@@ -1,7 +1,7 @@
 """insertions: a statement that is missing: an update, a call, an attribute never set, a copy of a neighbour, a return.
 
-(TBar FP15 "missing statement", GenProg's and PAR's insertion of statements from elsewhere in the file; in BugsInPy the
-commonest fix that is no change of an expression.) Ingredients come from the function; see `ingredients`.
+(TBar FP4 "insert missed statement", GenProg's insertion of statements from elsewhere in the file.) Ingredients come
+from the function; see `ingredients`.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """objects: what belongs to `self` and lacks it, and the other way round.
 
-(TSSB-3M's "add attribute access", the commonest slip of Python programmers among PySStuBs' "wrong identifier".)
+(TSSB-3M's "add attribute access" and "change identifier used".)
 """
 
 import ast

@@ -1,7 +1,7 @@
 """placement: a statement at the wrong depth or in the wrong branch; what an exception must not end.
 
-(GenProg's moves; "wrong indentation" is Python's own class of bug: TSSB-3M counts it apart. Guarding by `try` is PAR's
-"exception handler" and a tenth of BugsInPy's additions.)
+(GenProg's and TBar FP14's moves; in Python a move is often mere indentation. Guarding by `try` is PAR's "exception
+handler" template.)
 """
 
 import ast

@@ -1,0 +1,97 @@
+"""Localization: what a run says about lines, and which pairs of edits are tried first."""
+
+import linecache
+import random
+
+import pytest
+
+from repairlab.repair.candidates import Change
+from repairlab.repair.localization import TestRun, suspicious
+from repairlab.repair.pairs import pairs, relation
+from repairlab.repair.server import coverage, worker
+from repairlab.repair.source import Edit
+
+BOX = """\
+def even(n):
+    if n == 0:
+        return True
+    return odd(n - 1)
+
+def odd(n):
+    return n == 1 or even(n - 1)
+
+def items(n):
+    for each in range(n):
+        yield each
+"""
+
+
+@pytest.fixture
+def traced(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "shared_counters", worker.shared_counters, raising=False)
+    monkeypatch.setattr(coverage, "note_type", lambda *_: None)
+    path = tmp_path / "box.py"
+    path.write_text(BOX)
+    space = {}
+    exec(compile(BOX, str(path), "exec"), space)
+
+    def run(test):
+        tracer = coverage.Coverage({str(path): BOX.count("\n")})
+        tracer.start()
+        try:
+            test(space)
+        except AssertionError:
+            pass
+        finally:
+            tracer.stop()
+        return {line: tuple(seen) for line, *seen in tracer.earlier().get(str(path), [])}
+
+    yield run
+    linecache.clearcache()
+
+
+def test_lines_of_the_last_call_are_told_from_those_of_calls_that_came_back(traced):
+    def test(space):
+        assert space["even"](0)
+        assert space["even"](0)
+        assert not space["even"](2)
+
+    seen = traced(test)
+    assert seen[2] == (1, 2)  # run by the last call and by both before it
+    assert seen[3] == (0, 2)
+    assert seen[7] == (1, 0)
+
+
+def test_inner_calls_and_suspended_generators_are_no_calls_of_the_test(traced):
+    assert traced(lambda space: space["even"](4)) == {}
+    seen = traced(lambda space: [space["odd"](1), list(space["items"](2))])
+    assert seen[7] == (0, 1)
+    assert seen[11] == (1, 0)
+
+
+def test_a_line_that_only_the_disappointing_call_ran_is_the_most_suspicious():
+    lines = {("m.py", n): 1 for n in range(1, 5)}
+    earlier = {("m.py", 1): (True, 9), ("m.py", 2): (False, 9), ("m.py", 3): (True, 0), ("m.py", 4): (False, 1)}
+    plain, known = (suspicious([TestRun("t", "f", lines=lines, earlier=seen)], []) for seen in ({}, earlier))
+    assert set(plain.values()) == {1.0}
+    assert max(known, key=known.__getitem__) == ("m.py", 3)
+    assert known["m.py", 2] < known["m.py", 4] < known["m.py", 1] < known["m.py", 3] == 1.0
+
+
+def change(line, note="number", path="m.py", score=0.1):
+    return Change((Edit(path, line * 10, line * 10 + 1, note),), (path, line), "constants", note, score)
+
+
+def test_two_edits_of_one_kind_close_together_are_tried_before_likelier_strangers():
+    near, same, stranger = change(1), change(2), change(40, "guard added", score=0.3)
+    found = pairs([(each.score, each) for each in (near, same, stranger)], 1)
+    assert found[0][1:] in ((near, same), (same, near))
+    assert relation(near, same) > relation(near, change(30)) > relation(near, change(2, path="other.py")) > 1
+    assert relation(near, stranger) == 1
+
+
+def test_the_order_of_pairs_does_not_depend_on_the_order_of_verdicts():
+    singles = [(change(n).score, change(n, note)) for n in range(20) for note in ("number", "flag")]
+    shuffled = random.Random(1).sample(singles, len(singles))
+    assert pairs(singles, 1) == pairs(shuffled, 1)
+    assert len(pairs(singles, 1)) == 40 * 39 // 2
