@@ -8,7 +8,7 @@ of the bundle is imported. The pools are bounded, the commonest first.
 import ast
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from repairlab.repair.source import UNPARSABLE, Source
@@ -85,7 +85,17 @@ def project_of(
         except UNPARSABLE:
             continue
         pools.read(tree, own=path in sources)
-    return pools.project(types, width)
+    project = pools.project(types, width)
+    project.definitions = _definitions(sources)
+    return project
+
+
+def _definitions(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(sources):
+        for name in sorted(sources[path].top_level):
+            found[name].append(sources[path].module)
+    return {name: tuple(modules) for name, modules in found.items()}
 
 
 def _others(files: Iterable[str], sources: Mapping[str, Source]) -> list[str]:

@@ -86,6 +86,19 @@ class Source:
         """Each node's parent."""
         return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
 
+    @property
+    def module(self) -> str:
+        """The dotted name by which the file is imported."""
+        return dotted(self.path)
+
+    @cached_property
+    def top_level(self) -> frozenset[str]:
+        """The functions, classes and variables that the module defines; none where it does not parse."""
+        try:
+            return frozenset(name for statement in self.tree.body for name in _defined(statement))
+        except UNPARSABLE:
+            return frozenset()
+
     def offset(self, line: int, column: int) -> int:
         """Return the character offset of ast's (1-based line, UTF-8 byte column)."""
         start = self.starts[line - 1]
@@ -136,6 +149,22 @@ class Source:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
+
+
+def dotted(path: str) -> str:
+    """Return the name by which a file is imported from the bundle's root, or from src/."""
+    return path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _defined(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        yield from (n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
+    elif isinstance(statement, ast.If | ast.Try):
+        for inner in [*statement.body, *statement.orelse]:
+            yield from _defined(inner)
 
 
 def overlapping(edits: Iterable[Edit]) -> bool:

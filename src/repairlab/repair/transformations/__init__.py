@@ -13,6 +13,7 @@ from repairlab.repair.transformations import (
     constants,
     copies,
     guards,
+    imports,
     insertions,
     names,
     objects,
@@ -30,6 +31,7 @@ __all__ = ["FAMILIES", "Draft", "Project", "Scope", "Site", "drafts"]
 Transformation = Callable[[Site], Iterator[Draft]]
 
 FAMILIES: dict[str, tuple[Transformation, ...]] = {
+    "imports": (imports.undefined, imports.attribute),
     "operators": (
         operators.comparison,
         operators.chained,

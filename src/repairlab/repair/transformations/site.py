@@ -51,7 +51,8 @@ class Project:
     """What all files of a bundle offer: names, attributes and literals, commonest first.
 
     `hints` are the literals of tests and docstrings; `types` what the locals of a function, by (path, its first line,
-    name), were when the tests ran; `raised` the built-in exceptions that failing tests raised through a (path, line).
+    name), were when the tests ran; `raised` the built-in exceptions that failing tests raised through a (path, line);
+    `definitions` the modules that define a name at their top level.
     """
 
     attributes: Mapping[str, int] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Project:
     types: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
     width: int = 1
     raised: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    definitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def short_strings(self) -> tuple[str, ...]:
