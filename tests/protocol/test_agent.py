@@ -204,7 +204,7 @@ HOSTILE_REFUSED = {
     "kill_everything": ("import os\ndef test_h():\n    os.kill(-1, 9)\n", {"tests_unruly"}),
     "patched_builtins": (PATCHING, {"collection_error", "tests_unruly"}),
     "forged_results": (FORGE, {"exhausted", "deadline", "verification_failed"}),
-    "missing_module": ("import no_such_module\n", {"collection_error"}),
+    "missing_module": ("import no_such_module\n", {"module_missing"}),
     "endless_import": ("while True: pass\n", {"collection_error"}),
 }  # fmt: skip
 
@@ -224,7 +224,7 @@ def test_tests_that_cannot_be_satisfied_get_a_named_outcome_and_no_patch(tmp_pat
     ("files", "reason"),
     [
         ({"mod.py": SOURCE, "test_mod.py": "from mod import inc\n"}, "no_tests"),
-        ({"mod.py": "def inc(x)\n    return 1\n", "test_mod.py": GOOD}, "syntax_error"),
+        ({"mod.py": "def inc(x)) ( return [ x + :\n" * 3, "test_mod.py": GOOD}, "syntax_error"),
         ({"test_mod.py": "def test_x():\n    assert 1 == 2\n"}, "nothing_editable"),
     ],
 )

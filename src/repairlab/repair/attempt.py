@@ -2,9 +2,12 @@
 
 already passing                 ok, strategy noop (verified like a patch)
 repaired and verified           ok
-no_tests                        pytest collects none
+no_tests, no_tests_ran          pytest collects none; all of them are skipped
 pytest_missing                  the bundle's interpreter has no pytest
-syntax_error                    an editable file does not parse
+module_missing, plugin_missing  it lacks a module that is imported, or a plugin of pytest's
+configuration_error             pytest refuses its own configuration
+syntax_error                    a file does not parse, and no change of a token makes it
+needs_network                   a failing test wants the network
 collection_error                a test or what it imports cannot be loaded
 tests_flaky                     outcomes differ between runs of the same code
 tests_unruly                    the tests end the process that runs them
@@ -17,23 +20,27 @@ exhausted, deadline, interrupted
 import dataclasses
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from repairlab import config
 from repairlab.config import Settings
 from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
+from repairlab.repair import outcomes
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.clusters import Cluster, clustered, singly
+from repairlab.repair.collection import collected, loaded
 from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.literals import project_of
+from repairlab.repair.loading import Base, Loading
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
+from repairlab.repair.outcomes import Stop
 from repairlab.repair.overfitting import offered
 from repairlab.repair.patterns import blamed
 from repairlab.repair.probes import MAX_PATCHES, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
-from repairlab.repair.source import UNPARSABLE
 from repairlab.repair.stages import FOUND, Ledger
 from repairlab.repair.strategies import Strategies
 from repairlab.repair.validation import (
@@ -52,7 +59,6 @@ LEAST_PROBE_S = 1.5  # of wall time must be left for a look at what patches do b
 OWED_S = 0.5  # the server gets this long for the verdicts that the deadline cut off
 HANG_SHARE = 12  # a baseline test may use this part of the wall time
 MAX_HANG_S = 10.0
-LEAST_COLLECT_S = 1.0  # a collection that does not end within less says nothing about the bundle
 TRACE_FACTOR = 20  # how much longer a test may take under the tracer
 MAX_TRACED = 400  # passing tests that are traced, the quickest first
 MAX_ENDLESS, ENDLESS_S = 3, 0.3  # endless tests that are traced, and for how long: enough to see where they loop
@@ -60,15 +66,6 @@ MAX_ENDLESS, ENDLESS_S = 3, 0.3  # endless tests that are traced, and for how lo
 
 class Interrupted(BaseException):
     """SIGTERM came; not an Exception, so that nothing but `main` catches it."""
-
-
-class Stop(Exception):
-    """The attempt is over: `reason` is the named outcome."""
-
-    def __init__(self, reason: str, details: str) -> None:
-        super().__init__(details)
-        self.reason = reason
-        self.details = details
 
 
 class Attempt:
@@ -102,6 +99,8 @@ class Attempt:
         self.tests: list[TestRun] = []
         self.suspicion: dict[Line, float] = {}
         self.search: Search | None = None
+        self.loading: Loading | None = None
+        self.mended = ""  # how a bundle that did not load was made to
         self.chosen: Plausible | None = None
         self.clusters: list[Cluster] = []
         self.seen = Behaviour()
@@ -116,6 +115,8 @@ class Attempt:
             self._run()
         except Stop as stop:
             self.reason, self.details = stop.reason, stop.details
+            if self.mended:
+                self.details = f"loads after {self.mended}, but {self.details}"
         except ServerLost as error:
             late = self._left() <= 0
             self.reason = "deadline" if late else "tests_unruly"
@@ -123,12 +124,17 @@ class Attempt:
                 :2000
             ]
 
+        if self.bundle.left_out:
+            self.details += f"; pytest ran without {', '.join(self.bundle.left_out)}"[:500]
+
     def interrupted(self) -> None:
         """Note that SIGTERM ended the attempt; a verified patch stays one."""
         if not self.ok:
             self.reason, self.details = "interrupted", "SIGTERM ended the attempt"
             if self.search is not None and not self.clusters:
                 self.clusters = singly(offered(self.bundle, ranked(self.search.plausible)))
+            elif self.loading is not None and not self.clusters:
+                self.clusters = singly(ranked(self.loading.plausible))
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -137,49 +143,59 @@ class Attempt:
         self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - since
 
     def _run(self) -> None:
-        began = time.monotonic()
-        with Server(self.setup, self._left()) as server:
-            ids = self._collect(server)
-            self._timed("sandbox_s", began)
-            types = self._baseline(server, ids)
-            if any(test.failing for test in self.tests):
-                self.ledger.close(Strategy.NOOP, "tests fail")
-                self._search(server, types)
-                self._cluster(server)
-        if self.search is None:
+        base = self._begun()
+        if base is not None:  # it loads with these texts and some tests fail: the ordinary search goes on from here
+            self._go_on(base)
+        if self.search is None and self.loading is None:
             self._confirm_noop()
         else:
             self._confirm_patch()
 
-    def _collect(self, server: Server) -> list[str]:
-        limit = max(0.05, self._left() / 2)
-        found: Collected = server.collect(limit)
-        if found.missing:
-            raise Stop("pytest_missing", f"the bundle's interpreter cannot import pytest: {found.missing}")
-        if found.lost and limit < LEAST_COLLECT_S:
-            raise Stop("deadline", f"collecting the tests had no more than {limit:.2g} s: {found.lost}")
-        if found.lost:
-            raise Stop("collection_error", f"the process that collects the tests: {found.lost}")
-        if found.errors:
-            self._collection_error(found.errors)
-        if not found.ids:
-            raise Stop("no_tests", "pytest collects no test; name them in the handoff's `tests`")
-        for path in found.files:  # whatever `python_files` calls them: no repair edits a test
-            self.bundle.sources.pop(server.relative(path), None)
-        return found.ids
+    def _begun(self) -> Base | None:
+        """Repair in one server what can be loaded; return texts that load where the bundle's own do not."""
+        began = time.monotonic()
+        with Server(self.setup, self._left()) as server:
+            found = collected(server, self.bundle, self._left())
+            self._timed("sandbox_s", began)
+            if not found.errors:
+                self._repair(server, found.ids)
+                return None
+            return self._load(server, found)
 
-    def _collection_error(self, errors: list[tuple[str, str]]) -> None:
-        for path, source in self.bundle.sources.items():
-            try:
-                _ = source.tree
-            except UNPARSABLE as error:
-                raise Stop("syntax_error", f"{path}: {str(error) or 'nested too deep to be parsed'}") from None
-        where, text = errors[0]
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-        telling = (
-            [line for line in lines if line.startswith("E ")] or [line for line in lines if "rror" in line] or lines
-        )
-        raise Stop("collection_error", f"{where}: {telling[-1].removeprefix('E').strip()}"[:1000])
+    def _repair(self, server: Server, ids: list[str]) -> None:
+        types = self._baseline(server, ids)
+        if stop := outcomes.nothing_ran(self.tests):
+            raise stop
+        if any(test.failing for test in self.tests):
+            self.ledger.close(Strategy.NOOP, "tests fail")
+            if stop := outcomes.out_of_reach(self.tests):
+                raise stop
+            self._search(server, types)
+            self._cluster(server)
+
+    def _load(self, server: Server, found: Collected) -> Base | None:
+        """Search for texts that load; those that pass all tests are plausible, the best of the others is returned."""
+        began = time.monotonic()
+        self.ledger.close(Strategy.NOOP, "the tests cannot be loaded")
+        reserve, limit_s = min(VERIFY_SHARE * self.wall_s, VERIFY_S), min(MAX_HANG_S, self.wall_s / HANG_SHARE)
+        self.loading = Loading(self.bundle, self.effort, self.deadline - reserve, limit_s)
+        loaded(server, found, self.loading, lambda: self._timed("search_s", began))
+        if not self.loading.plausible:
+            return self.loading.bases[0]
+        self.tests = self.loading.tests
+        self.clusters = singly(ranked(self.loading.plausible))
+        return None
+
+    def _go_on(self, base: Base) -> None:
+        """Repair the bundle as if it had come with the texts of `base`."""
+        assert self.loading is not None
+        self.bundle = self.bundle.rebased(base.texts)
+        self.setup = replace(self.setup, bundle=self.bundle)
+        self.mended = " + ".join(change.note for change in base.changes)
+        with Server(self.setup, self._left()) as server:
+            self._repair(server, collected(server, self.bundle, self._left()).ids)
+        if self.search is None:  # what failed when it was loaded passes now
+            self.clusters = singly([Plausible((replace(base.changes[-1], edits=()),), base.score, self.loading.tried)])
 
     def _baseline(self, server: Server, ids: list[str]) -> Mapping[tuple[str, int, str], str]:
         """Run all tests twice, plain and traced; fill `tests` and `suspicion`, return the types of locals seen."""
@@ -289,7 +305,7 @@ class Attempt:
         assert self.search is not None
         found = offered(self.bundle, ranked(self.search.plausible))[:MAX_PATCHES]
         if not found:
-            raise Stop(self.search.reason, self._summary())
+            raise Stop(self.search.reason, self._summary() + outcomes.hint(self.tests))
         began = time.monotonic()
         self.clusters = singly(found)  # what SIGTERM finds
         idle = self.search.idle_server(OWED_S) if self._left() > LEAST_PROBE_S else None
@@ -326,7 +342,10 @@ class Attempt:
             raise Stop("verification_failed", f"what passed in the search fails in a plain run: {confirmation.why}")
         patch = leader.patches[0]
         self.strategy, self.correct = patch.strategy, leader.correct
-        self.details = f"{patch.note} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
+        notes = patch.note
+        if self.mended and self.search is not None:
+            self.strategy, notes = Strategy.MULTI_EDIT, f"{self.mended} + {patch.note}"
+        self.details = f"{notes} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
         if leader.correct is False:
             raise Stop("held_out_failed", f"held-out tests fail with each of the patches shown; first: {self.details}")
         self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines

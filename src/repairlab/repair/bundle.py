@@ -9,11 +9,13 @@ are handed to no sandbox but the one that judges a finished patch.
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from repairlab.errors import BadInput
-from repairlab.repair.source import Edit, Source, Undecodable
+from repairlab.repair import options
+from repairlab.repair.source import Edit, Source, Undecodable, dotted
 from repairlab.sandbox.tree import DIRECTORY, BundleLimits, Walk, hash_files
 
 _TEST_NAMES = ("test_*.py", "*_test.py", "conftest.py")
@@ -32,6 +34,9 @@ class Bundle:
     tests: list[str] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
     held_out: dict[str, bytes] = field(default_factory=dict)
+    options: list[str] = field(default_factory=list)  # for pytest, in place of what its configuration asks for
+    left_out: list[str] = field(default_factory=list)
+    mended: dict[str, bytes] = field(default_factory=dict)  # original bytes of the files that `rebased` changed
 
     @classmethod
     def read(
@@ -48,6 +53,7 @@ class Bundle:
         held = {name: files.pop(name) for name in _held(files, held_out)}
         bundle = cls(files, frozenset(executable), links, held_out=held)
         bundle.tests = _named(files, tests)
+        bundle.options, bundle.left_out = options.left_out(files)
         named = {name.partition("::")[0] for name in bundle.tests}
         for name in sorted(files):
             below = any(name.startswith(directory.rstrip("/") + "/") for directory in named)
@@ -67,17 +73,50 @@ class Bundle:
             except Undecodable:
                 pass  # it can run, but an edit could not keep its bytes
 
+    def rebased(self, texts: Mapping[str, str]) -> "Bundle":
+        """Return the bundle with other texts of some sources; its patches still begin at the files as they came."""
+        sources = dict(self.sources)
+        for path, text in texts.items():
+            sources[path] = Source(path, text, self.sources[path].encoding)
+        new = {path: sources[path].patched(()) for path in texts}
+        came = {path: self.files[path] for path in texts} | self.mended
+        return replace(self, files={**self.files, **new}, sources=sources, mended=came)
+
+    def leave_out(self, unknown: Sequence[str], plugins: Sequence[str], required: bool) -> bool:
+        """Have pytest do without options and plugins of its configuration; False where it names none of them."""
+        before = self.options
+        wanted, self.left_out = options.left_out(self.files, [*self.left_out, *unknown], [*self.left_out, *plugins])
+        kept = ["-o", "required_plugins="] if required or "required_plugins=" in before else []
+        self.options = [*wanted, *kept]
+        return self.options != before
+
+    def as_it_came(self, path: str) -> bytes:
+        """Return the bytes of a file before any change."""
+        return self.mended.get(path, self.files[path])
+
+    @cached_property
+    def modules(self) -> dict[str, str]:
+        """Dotted module name → path of every Python file, as imports from the bundle's root (and src/) know it."""
+        found: dict[str, str] = {}
+        for path in sorted(path for path in self.files if path.endswith(".py")):
+            parts = dotted(path).split(".")
+            for count in range(1, len(parts)):  # packages, also those without an __init__.py
+                found.setdefault(".".join(parts[:count]), path)
+            found[".".join(parts)] = path
+        return found
+
     def sha256(self, files: Mapping[str, bytes] | None = None) -> str:
-        """Return the hash of the sources, with the contents `files` in place of their own."""
-        return hash_files(
-            {**self.files, **self.held_out, **(files or {})}, executable=self.executable, links=self.links
-        )
+        """Return the hash of the sources as they came, with the contents `files` in place of their own."""
+        whole = {**self.files, **self.held_out, **self.mended, **(files or {})}
+        return hash_files(whole, executable=self.executable, links=self.links)
 
     def patched(self, edits: Iterable[Edit]) -> dict[str, bytes]:
-        """Return path → new bytes of the files that `edits` change."""
+        """Return path → new bytes of the files that `edits` change, or that were mended before."""
         by_path: dict[str, list[Edit]] = {}
         for edit in edits:
             by_path.setdefault(edit.path, []).append(edit)
+        for path in self.mended:
+            by_path.setdefault(path, [])
         return {path: self.sources[path].patched(group) for path, group in by_path.items()}
 
     def entries(self, files: Mapping[str, bytes] | None = None) -> Iterator[tuple[str, str, bytes]]:

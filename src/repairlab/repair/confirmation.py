@@ -75,7 +75,11 @@ class Confirmation:
         try:
             confined, _ = self.setup.start({**files, **bundle.held_out}, wall_s + GRACE_S)
             with confined:
-                request = {"op": "pytest", "arguments": [*ARGUMENTS, *bundle.held_out_tests], "limit_s": wall_s}
+                request = {
+                    "op": "pytest",
+                    "arguments": [*ARGUMENTS, *bundle.options, *bundle.held_out_tests],
+                    "limit_s": wall_s,
+                }
                 run = ask(confined, request, PlainRun, wall_s + GRACE_S)
         except ServerLost:
             return False

@@ -43,14 +43,14 @@ class Report:
 
     def _diff(self, patch: Plausible) -> bytes:
         bundle = self.attempt.bundle
-        return unified({path: (bundle.files[path], new) for path, new in bundle.patched(patch.edits).items()})
+        return unified({path: (bundle.as_it_came(path), new) for path, new in bundle.patched(patch.edits).items()})
 
     def telemetry(self) -> Telemetry:
         """Return the document."""
         attempt, search = self.attempt, self.attempt.search
         parent = attempt.bundle.sha256()
         changed = attempt.bundle.patched(attempt.chosen.edits) if attempt.chosen else {}
-        tried = search.tried if search else 0
+        tried = (search.tried if search else 0) + (attempt.loading.tried if attempt.loading else 0)
         return Telemetry(
             ok=attempt.ok,
             attempts=tried,

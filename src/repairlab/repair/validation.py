@@ -35,6 +35,29 @@ Letter = Annotated[str, msgspec.Meta(max_length=8)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
 
 
+class Cause(msgspec.Struct):
+    """Why something could not be loaded: kind and message of the exception, the name it misses, frames, innermost last.
+
+    `base` is SyntaxError, ImportError, NameError or AttributeError where it is one of these.
+    """
+
+    where: str = ""
+    kind: str = ""
+    base: str = ""
+    message: str = ""
+    name: str = ""
+    frames: list[tuple[str, int]] = []
+
+
+class Loaded(msgspec.Struct):
+    """What came of loading everything with other texts; `outcomes` only where there are no `causes`."""
+
+    ids: list[str] = []
+    causes: list[Cause] = []
+    outcomes: list[tuple[Index, Letter]] = []
+    lost: str = ""
+
+
 class Collected(msgspec.Struct):
     """What collection found: test ids, and the files that define them, doctests aside.
 
@@ -44,6 +67,7 @@ class Collected(msgspec.Struct):
     ids: list[str] = []
     files: list[str] = []
     errors: list[tuple[str, str]] = []
+    causes: list[Cause] = []
     missing: str = ""
     lost: str = ""
 
@@ -186,7 +210,7 @@ class Server:
         encodings = {path: source.encoding for path, source in bundle.sources.items()}
         request = {
             "op": "start",
-            "arguments": [*SEARCH_ARGUMENTS, *bundle.tests],
+            "arguments": [*SEARCH_ARGUMENTS, *bundle.options, *bundle.tests],
             "encodings": encodings,
             "collect_s": limit_s,
         }
@@ -194,6 +218,11 @@ class Server:
         if len(found.ids) > MAX_TESTS or sum(map(len, found.ids)) > MAX_NAMES:
             raise ServerLost(f"more than {MAX_TESTS} tests, or names of more than {MAX_NAMES} characters")
         return found
+
+    def load(self, texts: Mapping[str, str], *, limit_s: float, wall_s: float) -> Loaded:
+        """Load everything anew with other texts of editable files; run each test for at most `limit_s` CPU seconds."""
+        request = {"op": "load", "texts": texts, "limit_s": limit_s, "wall_s": wall_s}
+        return ask(self._confined, request, Loaded, wall_s + 10 + GRACE_S)
 
     def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool, plain: bool) -> Baseline:
         """Run the tests `order`, each for at most `limit_s` CPU seconds, all for at most about `wall_s`.
@@ -289,7 +318,11 @@ def verify(setup: Setup, files: Mapping[str, bytes], expected: Mapping[str, str]
     try:
         confined, _ = setup.start(files, wall_s + GRACE_S)
         with confined:
-            request = {"op": "pytest", "arguments": [*ARGUMENTS, *setup.bundle.tests], "limit_s": wall_s}
+            request = {
+                "op": "pytest",
+                "arguments": [*ARGUMENTS, *setup.bundle.options, *setup.bundle.tests],
+                "limit_s": wall_s,
+            }
             run = ask(confined, request, PlainRun, wall_s + GRACE_S)
     except ServerLost as error:
         return Verification(False, f"the sandbox was lost: {error}", {})

@@ -14,11 +14,13 @@ def hot_main(channel, arguments, texts):
     try:
         session, recorder = executed_functions(files, lambda: collect(arguments))
     except BaseException as error:
-        channel.send({"errors": [["", "%s: %s" % (type(error).__name__, str(error)[-2000:])]], "ids": []})
+        text = "%s: %s" % (type(error).__name__, str(error)[-2000:])
+        channel.send({"errors": [["", text]], "causes": [cause_of("", error)], "ids": []})
         return
     ids = [item.nodeid for item in session.items]
     of_tests = {os.path.realpath(str(item.fspath)) for item in session.items if not hasattr(item, "dtest")}
-    channel.send({"errors": recorder.errors, "ids": ids, "files": sorted(of_tests)})
+    found = {"errors": recorder.errors, "causes": recorder.causes, "ids": ids, "files": sorted(of_tests)}
+    channel.send(found)
     index_functions(files)
     settle()
     worker = Hot(session, recorder, files)

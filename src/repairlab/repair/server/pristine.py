@@ -9,6 +9,7 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
     start    import pytest, fork the hot worker, collect      → ids, errors
     baseline run all tests in the hot worker                  → outcome, CPU, lines of each
     try      judge a candidate (hot, or fresh where needed)   → verdict, outcomes
+    load     load everything anew with other texts of some files, run the tests → ids, causes, outcomes
     batch    judge many, those that repair nothing together   → a frame for each, as of `try`
     behave   run patches on inputs derived from the tests      → what each gives on each
     pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
@@ -150,6 +151,18 @@ class Pristine:
         if answer.get("verdict") == "fresh":
             answer = dict(self._fresh(request), fresh=True)
         return answer
+
+    def do_load(self, request):
+        """Say how the tests come out where the files `texts` are other than they came."""
+        texts = {os.path.join(os.path.realpath(self.root), path): text for path, text in request["texts"].items()}
+        for path, text in texts.items():
+            self._put(path, text, self.originals[path][1])
+        try:
+            arguments = self.arguments
+            return forked_load(lambda: (leave_server(), collect(arguments))[1], request["limit_s"], request["wall_s"])
+        finally:
+            for path in texts:
+                self._put(path, *self.originals[path])
 
     def _fresh(self, request):
         """Judge a candidate by collecting the patched files anew in a fork of this process."""

@@ -44,6 +44,7 @@ class Recorder:
         self.outcome = ""
         self.excinfo = None
         self.errors = []
+        self.causes = []
         self.keep_excinfo = False
 
     def begin(self):
@@ -64,6 +65,10 @@ class Recorder:
     def pytest_collectreport(self, report):
         if report.failed and len(self.errors) < 20:
             self.errors.append([report.nodeid, str(report.longrepr)[-2000:]])
+
+    def pytest_exception_interact(self, node, call, report):
+        if getattr(report, "when", None) == "collect" and len(self.causes) < MAX_CAUSES:
+            self.causes.append(cause_of(node.nodeid, call.excinfo.value))
 
     def pytest_internalerror(self, excrepr):
         self.errors.append(["", "internal error: " + str(excrepr)[-1500:]])
