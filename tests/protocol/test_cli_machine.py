@@ -89,8 +89,21 @@ def test_the_doctor_fails_where_jobs_would_not_run(root, queue, tmp_path):
     assert rows[0][3] == f"chmod o-w {root}"
 
 
+@pytest.fixture
+def entered():
+    """A root that others may enter: every run of pytest, also a neighbour's, closes pytest's own directory again."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        root = Path(directory, "state")
+        Spool(root / "spool/repair").create()
+        (root / "bundles").mkdir()
+        for path in (root, root / "spool"):
+            path.chmod(0o755)
+        yield root
+
+
 @pytest.mark.root
-def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
+def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(entered):
     from repairlab.operate.app import App
     from repairlab.operate.checks.state import directory
 
@@ -102,7 +115,7 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
                 os.setgroups([])
                 os.setresgid(65534, 65534, 65534)
                 os.setresuid(65534, 65534, 65534)
-                os.write(writer, next(directory(App(root))).status.encode())
+                os.write(writer, next(directory(App(entered))).status.encode())
             finally:
                 os._exit(0)
         os.close(writer)
@@ -111,15 +124,9 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(root, queue):
         os.wait()
         return said
 
-    (root / "bundles").mkdir()
-    for path in (root, root / "spool"):
-        path.chmod(0o755)
-    for path in root.parents:  # pytest's own directories are private
-        if Path(tempfile.gettempdir()) in path.parents:
-            path.chmod(0o711)
     assert as_nobody() == "fail"
-    for path in (root / "bundles", queue.path, Path(queue.path) / "tmp"):
-        os.chmod(path, 0o1777)
+    for path in ("bundles", "spool/repair", "spool/repair/tmp"):
+        (entered / path).chmod(0o1777)
     assert as_nobody() == "ok"
 
 

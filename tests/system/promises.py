@@ -61,6 +61,7 @@ def ask(tier, program, limits=LIMITS):
         try:
             return confined.stream.recv(10).decode()
         except box.StreamError:
+            confined.wait(10)  # what it said last comes after the end of its stream
             return confined.stderr_tail().decode()
 
 

@@ -300,7 +300,7 @@ def releases(lab: Lab) -> set[str]:
 
 
 def test_an_upgrade_disturbs_no_job_and_keeps_the_old_release_while_it_is_used(machine, released):
-    name = drop(machine, "alice", slow(machine, "alice", "upgraded", 2.5), lineage="upgraded")
+    name = drop(machine, "alice", slow(machine, "alice", "upgraded", 6), lineage="upgraded")
     machine.until(lambda: active(machine, name))
     before = main_pid(machine)
     old = release(machine, before)

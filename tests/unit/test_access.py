@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,16 +32,16 @@ def lists(draw) -> list[Entry]:
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("access") / "file"
-    path.touch()
-    for parent in path.parents:
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    if not access.supported(path):
-        pytest.skip("no ACLs on the file system of the tests")
-    os.chown(path, OWNER, OWNERS)
-    return path
+def file():
+    # Not below pytest's own directory: every run of pytest, also a neighbour's, closes that to others again.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        path = Path(directory, "file")
+        path.touch()
+        if not access.supported(path):
+            pytest.skip("no ACLs on the file system of the tests")
+        os.chown(path, OWNER, OWNERS)
+        yield path
 
 
 def tried(path, who: Person, wanted: int) -> bool:
