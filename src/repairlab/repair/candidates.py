@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from repairlab.documents import Strategy
+from repairlab.repair.idle import Idle
 from repairlab.repair.localization import Line
 from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
 from repairlab.repair.transformations.site import Function
 
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
-IDLE_SHARE = 0.35  # of the highest suspiciousness, for statements that run at import, before any test
 ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
 
 
@@ -42,10 +42,10 @@ class Change:
 def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], project: Project) -> list[Change]:
     """Return all candidates for the suspicious lines of `sources`, best first, each once."""
     best: dict[tuple[Edit, ...], Change] = {}
-    top = max(suspicion.values(), default=0.0)
+    idle = Idle(sources, suspicion)
     for path in sorted({path for path, _ in suspicion} & set(sources)):
         try:
-            found = list(_of_source(sources[path], suspicion, project, top))
+            found = list(_of_source(sources[path], suspicion, project, idle))
         except UNPARSABLE:
             continue
         for change in [*found, *_at_all_sites(sources[path], found)]:
@@ -55,9 +55,9 @@ def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], pro
     return sorted(best.values(), key=lambda change: (-change.score, change.line, change.key))
 
 
-def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, top: float) -> Iterator[Change]:
+def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, idle: Idle) -> Iterator[Change]:
     for node, function in located(source):
-        blame = blame_of(source, node, function, suspicion, top)
+        blame = blame_of(source, node, function, suspicion, idle)
         if not blame:
             continue
         site = Site(source, node, scope_of(source, function), project)
@@ -102,7 +102,7 @@ def scope_of(source: Source, function: Function | None) -> Scope:
 
 
 def blame_of(
-    source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], top: float
+    source: Source, node: ast.AST, function: Function | None, suspicion: Mapping[Line, float], idle: Idle
 ) -> float:
     """Return the suspiciousness of a node: of its own line or of the statement that it is part of."""
     line = getattr(node, "lineno", None)
@@ -113,7 +113,7 @@ def blame_of(
         statement = source.parents[statement]
     lines = {line, getattr(statement, "lineno", line)}
     if function is None or (isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement is not node):
-        return top * IDLE_SHARE  # module level, class bodies, default values: no test runs them, any test uses them
+        return idle.blame(source, statement)
     return max((suspicion.get((source.path, number), 0.0) for number in lines), default=0.0)
 
 

@@ -17,6 +17,7 @@ from repairlab.documents import Strategy
 from repairlab.patterns import Binding, differences, matched
 from repairlab.patterns.templates import BODIES, UNPARSABLE, Difference, elided, fields, hole_of, mangled
 from repairlab.repair.candidates import SHARPNESS, Change, blame_of, located, scope_of
+from repairlab.repair.idle import Idle
 from repairlab.repair.localization import Line
 from repairlab.repair.patterns.library import Edit, Library
 from repairlab.repair.source import Edit as Span
@@ -61,7 +62,7 @@ def _places(
     library: Library, sources: Mapping[str, Source], suspicion: Mapping[Line, float], project: Project
 ) -> Iterator[tuple[Site, Edit, Sequence[ast.AST], float]]:
     """Yield each suspicious place with each pattern whose first node has its syntax."""
-    top = max(suspicion.values(), default=0.0)
+    idle = Idle(sources, suspicion)
     by_head = library.by_head
     for path in sorted({path for path, _ in suspicion} & set(sources)) if by_head else ():
         source = sources[path]
@@ -71,7 +72,7 @@ def _places(
             continue
         for node, function in nodes:
             edits = by_head.get(type(node), ())
-            blame = blame_of(source, node, function, suspicion, top) if edits else 0.0
+            blame = blame_of(source, node, function, suspicion, idle) if edits else 0.0
             site = Site(source, node, scope_of(source, function), project)
             for edit in edits:
                 window = _window(site, edit)
