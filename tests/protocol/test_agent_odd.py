@@ -120,7 +120,8 @@ def test_a_worker_that_lies_about_the_baseline_deceives_only_the_search(tmp_path
 
 def test_more_source_than_a_frame_holds_is_read_inside(tmp_path):
     big = {f"big{number}.py": "# " + "x" * 3_900_000 + "\n" for number in range(18)}
-    telemetry, _ = attempt(made(tmp_path / "bundle", big | {"mod.py": SOURCE, "test_mod.py": GOOD}), tmp_path)
+    bundle = made(tmp_path / "bundle", big | {"mod.py": SOURCE, "test_mod.py": GOOD})
+    telemetry, _ = attempt(bundle, tmp_path, limits={"wall_s": 60})
     assert telemetry.ok, telemetry.details
 
 

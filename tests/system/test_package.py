@@ -292,7 +292,7 @@ def test_purging_empties_a_mount_and_leaves_an_installation_from_the_tree_alone(
     wants, manifest = "/etc/systemd/system/multi-user.target.wants", "/usr/local/lib/repairlab/MANIFEST"
     kept = [f"{STATE}/elsewhere", f"{STATE}/elsewhere/file", f"{wants}/repairlab-mine.service"]
     prepare = f"""
-mkdir -p {STATE} /etc/repairlab {manifest.rpartition("/")[0]}
+mkdir -p {STATE} {wants} /etc/repairlab {manifest.rpartition("/")[0]}
 touch {manifest} /etc/repairlab/config.toml
 mount -t tmpfs none {STATE}
 mkdir -p {STATE}/spool/repair {STATE}/elsewhere
