@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 PARTS = ["setup.sh", "pyproject.toml", "README.md", "src", "bin", "deploy", "examples"]

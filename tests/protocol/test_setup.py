@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["sh", "dirname", "basename", "sed", "id", "readlink", "sha256sum", "cut", "cat", "grep", "head", "rm", "env"]
 NOBODY = 65534
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def copied(copy: Path) -> Path:

@@ -26,6 +26,8 @@ from hypothesis.stateful import (
 from repairlab.errors import TemporaryFailure
 from repairlab.spool import Claim, Clock, Policy, Spool, State
 
+pytestmark = pytest.mark.timeout(240)  # a few seconds of a processor, and many times as long where the disk is busy
+
 POLICY = Policy(failures=3, window_s=600, max_attempts=5, crashes=2, orphans=3, settle_s=0.0, backoff_base_s=10)
 FINGERPRINTS = ("a" * 64, "b" * 64)
 JITTER = 0.5

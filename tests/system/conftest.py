@@ -27,10 +27,10 @@ GROUPS = {"alice": "repairlab-submit", "bob": "repairlab-submit", "rita": "repai
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test here time for a boot."""
+    """Give each test here time for a boot, and the first of a process for the installation that all others copy."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")

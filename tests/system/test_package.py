@@ -30,7 +30,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PRESET = (PROJECT / "systemd/50-repairlab.preset").read_text()
 WANTED = [line.split()[1] for line in PRESET.splitlines() if line.startswith("enable ")]
 HIGHER = "0.1.1"
-pytestmark = pytest.mark.timeout(240)  # the first of them builds the package
+pytestmark = pytest.mark.timeout(400)  # the first of them builds the package
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from people import EXAMPLES, SOURCE, WATCHER
 from repairlab import documents
 
 HOME = "/home/carol"
-pytestmark = pytest.mark.timeout(240)  # the first of them makes an environment
+pytestmark = pytest.mark.timeout(400)  # the first of them makes an environment
 
 
 @pytest.fixture(scope="module")
