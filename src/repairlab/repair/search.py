@@ -26,8 +26,8 @@ from repairlab.repair.transformations import Project
 from repairlab.repair.validation import OutOfTime, Server, ServerLost, Setup, Verdict
 
 LIKELIEST = 40  # candidates that get a fork of their own; after them come batches
-BATCH = 12
-AHEAD = 2  # batches in the pipe: the server never waits for the agent
+ALONE, LEAST_BATCH, BATCH = 4, 16, 64  # candidates a request: the first ones, the next ones, the long tail
+AHEAD = 2  # requests in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
 LEAST_S = 0.05  # CPU that any test may use under a candidate
 MORE_TIME = {8.0: 0.8, 40.0: 0.5}  # raised allowances of candidates that ran out of time → factor on their score
@@ -180,7 +180,9 @@ class Search:
             try:
                 while len(pipe) < AHEAD * self._batch and not self._over() and (jobs := self._some(choose)):
                     pipe += jobs
-                    server.submit([edits_of(*job) for job in jobs], scale=jobs[0][2], partial=self._tasters)
+                    alone = self.tried < LIKELIEST
+                    edits = [edits_of(*job) for job in jobs]
+                    server.submit(edits, scale=jobs[0][2], partial=self._tasters, alone=alone)
                 if not pipe or time.monotonic() >= self.deadline:
                     self.owed = len(pipe)
                     return server  # past the deadline, what is in the pipe is left there
@@ -197,7 +199,7 @@ class Search:
 
     @property
     def _batch(self) -> int:
-        return 1 if self.tried < LIKELIEST else BATCH
+        return ALONE if self.tried < LIKELIEST else max(LEAST_BATCH, min(BATCH, self.tried // 4))
 
     def _some(self, choose: Callable[[], "Job | None"]) -> list["Job"]:
         """Return the next candidates to go together: of one allowance, as many as a batch takes."""

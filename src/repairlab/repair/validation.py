@@ -8,7 +8,7 @@ exit status and JUnit report only together, and only where the tests are the one
 import dataclasses
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
@@ -26,12 +26,14 @@ from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, Str
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
+PROMISING = 8  # times its allowance, for a candidate that has repaired a test (server/lanes.py)
 LOST_S = 1.0  # how long after its stream a sandbox that was ended from outside may take to be gone
 MAX_TESTS = 20_000
 MAX_NAMES = 1 << 23  # characters in the names of all tests
 MAX_CPU_S = 86400.0
 
 Letter = Annotated[str, msgspec.Meta(max_length=8)]
+Letters = Annotated[str, msgspec.Meta(max_length=MAX_TESTS + 16)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
 
 
@@ -94,13 +96,29 @@ class Baseline(msgspec.Struct):
     lost: str = ""
 
 
+class Verdicts(msgspec.Struct):
+    """Verdicts on some of the candidates that were sent: with a letter for each test that ran, and fresh or not."""
+
+    verdicts: list[tuple[Letter, Letters, bool]]
+
+
 class Verdict(msgspec.Struct):
-    """What came of one candidate: passed, failed, hang, died, syntax, ids (other tests), or lost."""
+    """What came of one candidate: passed, failed, hang, died, syntax, same (as it was), ids (other tests), or lost."""
 
     verdict: Letter = "lost"
     outcomes: list[tuple[Index, Letter]] = []
     fresh: bool = False
     lost: str = ""
+
+
+class Cost(msgspec.Struct):
+    """CPU seconds spent inside so far: pristine server, its fresh forks, hot worker, compiling in it, its forks."""
+
+    pristine: float = 0.0
+    fresh: float = 0.0
+    hot: float = 0.0
+    compile: float = 0.0
+    forks: float = 0.0
 
 
 class PlainRun(msgspec.Struct):
@@ -197,6 +215,7 @@ class Server:
         self._confined, self.root = setup.start(None, wall_s + GRACE_S)
         self._plan: dict[str, Any] = {}
         self._limit_s = 0.0
+        self._verdicts: deque[tuple[str, str, bool]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -244,19 +263,12 @@ class Server:
         self._plan["whole"] = list(whole)
         ask(self._confined, self._plan, Answer, GRACE_S)
 
-    def submit(self, candidates: Sequence[Iterable[Edit]], *, scale: float, partial: int) -> None:
-        """Queue candidates, more than one as a batch; `result` returns the verdicts in the order of submission."""
-        limit_s = 4 * sum(self._plan["allow"]) * scale + 10
-        request: dict[str, Any] = {
-            "op": "batch",
-            "scale": scale,
-            "partial": partial,
-            "limit_s": limit_s * len(candidates),
-        }
+    def submit(self, candidates: Sequence[Iterable[Edit]], *, scale: float, partial: int, alone: bool = False) -> None:
+        """Queue candidates, `alone` each in a fork of its own; `result` returns the verdicts in this order."""
+        limit_s = (4 * sum(self._plan["allow"]) * scale * PROMISING + 10) * len(candidates)
+        request = {"op": "batch", "scale": scale, "partial": partial, "limit_s": limit_s, "alone": alone}
         request["batch"] = [by_path(edits) for edits in candidates]
-        if len(candidates) == 1:
-            request |= {"op": "try", "edits": request.pop("batch")[0]}
-        self._limit_s = 2 * limit_s * len(candidates) + GRACE_S
+        self._limit_s = 2 * limit_s + GRACE_S
         try:
             self._confined.stream.send(msgspec.json.encode(request))
         except StreamError as error:
@@ -264,13 +276,26 @@ class Server:
 
     def result(self, deadline: float) -> Verdict:
         """Return the next verdict; raise `OutOfTime` where it has not come by `deadline` (monotonic)."""
-        left = max(0.0, deadline - time.monotonic())
+        if not self._verdicts:
+            self._verdicts.extend(self._received(max(0.0, deadline - time.monotonic())))
+        verdict, letters, fresh = self._verdicts.popleft()
+        outcomes = list(zip(self._plan["order"], letters, strict=False))
+        return Verdict(verdict, outcomes, fresh, "the worker is gone" if verdict == "lost" else "")
+
+    def _received(self, left: float) -> "list[tuple[str, str, bool]]":
         try:
-            return msgspec.json.decode(self._confined.stream.recv(min(left, self._limit_s)), type=Verdict)
+            found = msgspec.json.decode(self._confined.stream.recv(min(left, self._limit_s)), type=Verdicts).verdicts
         except StreamTimeout as error:
             raise (OutOfTime if left < self._limit_s else ServerLost)(str(error)) from None
         except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ServerLost(str(error)) from None
+        if not found:
+            raise ServerLost("an answer without a verdict")
+        return found
+
+    def cost(self) -> Cost:
+        """Return the CPU seconds spent inside so far; nothing may be in the pipe."""
+        return ask(self._confined, {"op": "cost"}, Cost, GRACE_S)
 
     def ask(self, request: Mapping[str, Any], kind: type[A], timeout: float) -> A:
         """Send one request and return its answer; raise `ServerLost` for anything but a `kind`."""

@@ -8,7 +8,9 @@ under the *bundle's* interpreter (Python 3.8 or newer; standard library, and the
 from functools import cache
 from pathlib import Path
 
-PARTS = ("worker", "swap", "coverage", "batch", "loading", "derived", "behaviour", "hot", "pristine")
+PARTS = (
+    "worker", "swap", "coverage", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot", "pristine",
+)  # fmt: skip
 
 
 @cache

@@ -1,171 +1,294 @@
-"""batch: many candidates in one fork, for the long tail of those that repair nothing.
+"""batch: the verdicts on lists of candidates, many in one fork where that is sound, else each in a fork of its own.
 
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
 
-A batch only ever says no: a candidate that turns a failing test green is judged again in a fork of its own. So that one
-candidate cannot spoil the next, batches are for code without state (`stateless`), and each fork ends with canaries: the
-unchanged code must still fail what it failed and pass what it passed, else the whole fork is judged again one by one.
+A batch only ever says no: a candidate that fails no test there is judged again in a fork of its own. So that one
+candidate cannot spoil the next, what the bundle's modules and tests keep is put back after each (`State`; where that
+cannot be done the fork ends there), and each fork ends with canaries: the unchanged code must still fail what it failed
+and pass what it passed, else all of that fork are judged again one by one.
+
+Verdicts: passed, failed, hang, died, syntax, same (compiles to the code that is there), fresh (needs a fresh import).
 """
 
-import ast
-import types
+import builtins
 
-IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), frozenset, range)
-FUNCTIONS = (types.BuiltinFunctionType, types.ModuleType, types.MethodDescriptorType)
-
-
-def stateless(files):
-    """True where no editable module keeps anything that a call could change and a later call could see."""
-    if any(rebinds(live.text) for live in files.values()):
-        return False
-    modules = [m for m in list(sys.modules.values()) if os.path.realpath(getattr(m, "__file__", "") or "") in files]
-    return all(fixed(value) for module in modules for name, value in vars(module).items() if not name.startswith("__"))
+PIECE = 32  # candidates a fork
+GOOD = "psx"
+SOUND, LEFT = "k", "~"  # what a fork notes at its end: canaries as ever; something is left that cannot be put back
+MOST_JUDGED = 100_000  # candidates whose digests are remembered, 40 bytes each
 
 
-def rebinds(text):
-    """True where code assigns to globals, or to attributes of anything but `self`."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            return True
-        own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and not own:
-            return True
-    return False
-
-
-def fixed(value, depth=0):
-    """True where nothing that can be reached from `value` can be changed in place."""
-    if isinstance(value, types.FunctionType):
-        return fixed_function(value, depth)
-    if isinstance(value, IMMUTABLE + FUNCTIONS) or type(value).__module__ in ("typing", "re", "decimal"):
-        return True
-    if isinstance(value, tuple):
-        return all(fixed(item, depth + 1) for item in value)
-    if isinstance(value, (staticmethod, classmethod)):
-        return fixed(value.__func__, depth)
-    if isinstance(value, property):
-        return all(fixed(part, depth) for part in (value.fget, value.fset, value.fdel))
-    if isinstance(value, type) and depth < 2:
-        ours = value.__module__ not in sys.builtin_module_names
-        return not ours or all(
-            fixed(item, depth + 1) for name, item in vars(value).items() if not name.startswith("__")
-        )
-    return False
-
-
-def fixed_function(function, depth):
-    kept = list(function.__defaults__ or ()) + list((function.__kwdefaults__ or {}).values())
-    kept += list(vars(function).values())
-    for cell in function.__closure__ or ():
-        try:
-            content = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-        if not isinstance(content, type):  # `__class__` of methods; classes are looked at where they stand
-            kept.append(content)
-    return depth < 5 and all(fixed(value, depth + 1) for value in kept)
-
-
-class Batch:
-    """Judges lists of candidates; `usable` says whether this bundle's tests allow it."""
+class Judge:
+    """Judges lists of candidates for the hot worker."""
 
     def __init__(self, hot):
         self.hot = hot
-        self.clean = stateless(hot.files)
+        self.lanes = Lanes()
+        self.judged = {}  # what a candidate compiles to, and its factor of time → (verdict, letters)
+        items = [item for item, plain in zip(hot.session.items, hot.plain) if plain is not None]
+        self.state = State(bundle_modules(os.getcwd()), [held for item in items for held in kept_by(item)])
 
-    def judge(self, request):
-        """Return a verdict for each of `request["batch"]`: failed, hang, died, syntax, or again (not decided here)."""
-        answers = [{"verdict": "again"} for _ in request["batch"]]
-        plain, order, failing = self.hot.plain, request["order"], request["failing"]
-        self.failing, self.partial, self.allow = failing, max(1, request["partial"]), request["allow"]
-        self.order = order if all(plain[index] is not None for index in order) else order[: min(failing, self.partial)]
-        self.canary = [index for index in order[failing:] if plain[index] is not None][:1]
-        if not self.clean or not failing or any(plain[index] is None for index in self.order):
-            return answers
-        waiting = []
-        for position, edits in enumerate(request["batch"]):
-            swaps, answer = self.hot.swaps(edits)
+    def judge(self, request, plan, emit):
+        """Hand the [verdict, letters] of `request["batch"]` to `emit`, in order, as they become known.
+
+        Each is judged in a fork of its own where the request says `alone`, or where batches would not be sound.
+        """
+        self.plan, self.scale, self.partial = plan, request["scale"], max(1, request["partial"])
+        self.order, self.failing = plan["order"], plan["failing"]
+        count = len(request["batch"])
+        self.answers, self.keys, self.twins, self.emitted = [None] * count, {}, {}, 0
+        many = self._batchable() and not request.get("alone")
+
+        def done(lane):
+            left = self._alone_done(lane) if lane.work.alone else self._done(lane)
+            self._emit(emit)
+            return left
+
+        self.lanes.run(self._works(request["batch"], many), self._start, done)
+        self.answers = [answer or ["died", ""] for answer in self.answers]
+        self._emit(emit)
+
+    def _emit(self, emit):
+        """Hand over what is known beyond what was handed over before."""
+        known = []
+        for position in range(self.emitted, len(self.answers)):
+            answer = self.answers[self.twins.get(position, position)]
             if answer is None:
-                waiting.append((position, swaps))
-            elif answer["verdict"] == "syntax":
-                answers[position] = answer
-        while waiting:
-            waiting = self._fork(waiting, answers)
-        return answers
+                break
+            self.answers[position] = answer
+            known.append(answer)
+        if known:
+            self.emitted += len(known)
+            emit({"verdicts": known})
 
-    def _fork(self, waiting, answers):
-        """Judge as many of `waiting` as one fork survives; return those that follow the one that ended it."""
-        fork = Fork(self._body(waiting))
-        seen, running, sound = {}, None, None
-        longest = 4 * max(self.allow[index] for index in self.order) + 0.5
-        for record in fork.records(lambda: longest):
-            word, _, rest = record.partition(" ")
-            if word == "c" and rest.isdigit():
-                running = int(rest)
-            elif word == "v":
-                position, _, letters = rest.partition(" ")
-                if position.isdigit():
-                    seen[int(position)], running = letters, None
-            elif word == "k":
-                sound = rest == "sound"
-        if fork.complete and not sound:
-            return []  # each of them stays `again`
-        for position, letters in seen.items():
-            if self._hopeless(letters):
-                outcomes = [[index, letter] for index, letter in zip(self.order, letters)]
-                answers[position] = {"verdict": "failed", "outcomes": outcomes}
-        positions = [position for position, _ in waiting]
-        if running is None or running not in positions:
-            return []
-        answers[running] = {"verdict": "hang" if fork.timed_out or fork.out_of_cpu else "died"}
-        return waiting[positions.index(running) + 1 :]
+    def _batchable(self):
+        """True where all that a batch runs is called plainly, and what it leaves behind can be put back."""
+        plain, order = self.hot.plain, self.order
+        whole = all(plain[index] is not None for index in order)
+        self.tests = order if whole else order[: min(self.failing, self.partial)]
+        self.canary = [index for index in order[self.failing :] if plain[index] is not None][:1]
+        return self.state.sound and self.failing > 0 and all(plain[index] is not None for index in self.tests)
 
-    def _hopeless(self, letters):
-        """True for a candidate that repairs nothing, or breaks something; '' is one that could not be swapped in."""
-        repairs = any(letter in "psx" for letter in letters[: self.failing])
-        breaks = any(letter not in "psx" for letter in letters[self.failing :])
-        return bool(letters) and (breaks or not repairs)
+    def _works(self, batch, many):
+        """Yield the work, compiled as late as possible; what compiling decides is left out."""
+        jobs = []
+        for position, edits in enumerate(batch):
+            swaps, self.answers[position] = self.hot.swaps(edits)
+            if swaps is not None and not self._known(position, swaps):
+                jobs.append((position, swaps))
+            if len(jobs) == (PIECE if many else 1):
+                yield Work(jobs, not many)
+                jobs = []
+        if jobs:
+            yield Work(jobs, not many)
 
-    def _body(self, waiting):
-        hot = self.hot
+    def _known(self, position, swaps):
+        """True where these swaps were judged before, or stand in this very request already."""
+        key = tuple((live.path, place[0], fresh) for live, place, _new, fresh in swaps)
+        for scale in (None, self.scale):
+            if (key, scale) in self.judged:
+                self.answers[position] = self.judged[key, scale]
+                return True
+        first = self.keys.setdefault(key, position)
+        if first != position:
+            self.twins[position] = first
+        return first != position
 
-        def body(write_end):
+    def _decide(self, job, verdict, letters=""):
+        position, swaps = job
+        self.answers[position] = [verdict, letters]
+        if verdict in ("passed", "failed", "hang", "fresh") and len(self.judged) < MOST_JUDGED:
+            key = tuple((live.path, place[0], fresh) for live, place, _new, fresh in swaps)
+            self.judged[key, self.scale if verdict == "hang" else None] = [verdict, letters]
+
+    def _allowance(self, letters, tests):
+        """CPU seconds for the test that follows those of `letters`."""
+        index = tests[min(len(letters), len(tests) - 1)]
+        promising = any(letter in GOOD for letter in letters[: self.failing])
+        return self.plan["allow"][index] * self.scale * (PROMISING if promising else 1)
+
+    def _start(self, work):
+        tests = self.order if work.alone else self.tests
+        if work.alone:
+            swaps = work.jobs[0][1]
+            body = alone(self._ready, lambda: put(swaps, []) > 0, self.plan, self.partial, self.hot.plain)
+        else:
+            body = self._body(work.jobs)
+        room = (len(work.jobs) + 1) * (len(tests) + 4)
+        return Lane(work, body, room, lambda letters: self._allowance(letters, tests))
+
+    def _ready(self):
+        return self.hot.session, self.hot.recorder
+
+    def _alone_done(self, lane):
+        """Decide on a candidate that had a fork of its own."""
+        (job,) = lane.work.jobs
+        verdict, letters = alone_verdict(lane, len(self.order))
+        if self._disturbed(lane, lane.found[0]) and verdict != "passed":
+            return [Work([job], True)]
+        self._decide(job, verdict, letters)
+        return []
+
+    def _disturbed(self, lane, letters):
+        """True for a candidate that touched the world outside while another fork did so, perhaps."""
+        if "!" not in letters:
+            return False
+        beside, self.lanes.width = lane.beside, 1
+        return beside
+
+    def _done(self, lane):
+        """Decide on those that one fork got through; return the work that is left."""
+        jobs, lines = lane.work.jobs, lane.found
+        whole, last = lines[:-1][: len(jobs)], lines[-1]
+        if lane.verdict is not None and lane.at < len(jobs):
+            whole = whole[: lane.at]
+        elif len(whole) < len(jobs) and whole and last == LEFT:
+            pass  # what the last of them left behind could not be put back: the fork ended there
+        elif len(whole) < len(jobs) or last not in (SOUND, LEFT):
+            return [Work([job], True) for job in jobs]  # something was spoiled, and nobody knows since when
+        again = []
+        for job, letters in zip(jobs, whole):
+            if self._disturbed(lane, letters) or not self._settled(letters.rstrip("!")):
+                again.append(Work([job], True))
+            else:
+                self._decide(job, "failed", letters.rstrip("!"))
+        rest = jobs[len(whole) :]
+        if lane.verdict is not None and rest:
+            self._decide(rest.pop(0), lane.verdict)
+        return again + ([Work(rest, False)] if rest else [])
+
+    def _settled(self, letters):
+        """True for a candidate on which a batch has the last word: it fails a test; '' could not be swapped in.
+
+        Where the passing tests are not run in batches, one that repairs something is judged again with all of them.
+        """
+        repairs = any(letter in GOOD for letter in letters[: self.failing])
+        fails = any(letter not in GOOD for letter in letters)
+        return fails and (not repairs or len(self.tests) == len(self.order))
+
+    def _body(self, jobs):
+        """Return what a fork does that judges many."""
+        state, tests, place, environ = self.state, self.tests, os.getcwd(), dict(os.environ)
+        known = dict(vars(builtins))
+
+        def body(page):
             gc.disable()
-            for position, swaps in waiting:
-                _write(write_end, b"\nc %d\n" % position)
-                undo, letters = [], ""
+            self.hot.recorder.keep_excinfo = False
+            for _position, swaps in jobs:
+                page.begin()
+                undo = []
                 try:
-                    for live, old, new in swaps:
-                        for function in live.functions.get(old, ()):
-                            function.__code__, back = new, function.__code__
-                            undo.append((function, back))
-                    if undo:
-                        letters = self._run(self.order, Progress(self.failing, self.partial))
+                    if put(swaps, undo):
+                        self._run(tests, page.note, Progress(self.failing, self.partial))
                 except ValueError:  # other free variables: this one needs a fresh import
-                    letters = ""
+                    pass
                 for function, back in undo:
                     function.__code__ = back
-                _write(write_end, ("\nv %d %s\n" % (position, letters)).encode())
-            same = not set(self._run(self.order[: self.failing][: self.partial])) & set("psx")
-            same = same and self._run(self.canary) in ("", "p")
-            _write(write_end, b"\nk sound\n" if same else b"\nk spoiled\n")
+                page.finish()
+                if page.inner:
+                    os.chdir(place)
+                    os.environ.clear()
+                    os.environ.update(environ)
+                if not state.restored():
+                    page.note(LEFT)
+                    return
+            page.begin()
+            letters = []
+            self._run(tests[: self.failing][: self.partial], letters.append)
+            same = not set(letters) & set(GOOD) and vars(builtins) == known
+            self._run(self.canary, letters.append)
+            same = same and letters[len(letters) - len(self.canary) :] == ["p"] * len(self.canary)
+            page.note(SOUND if same else "-")
 
-        hot.recorder.keep_excinfo = False
         return body
 
-    def _run(self, tests, go_on=lambda good: True):
-        """Return the letters of `tests`, as far as `go_on` wants them."""
-        letters, recorder = "", self.hot.recorder
+    def _run(self, tests, note, go_on=lambda good: True):
+        """Run `tests` plainly as long as `go_on` says so, and note the letter of each."""
+        plain, recorder = self.hot.plain, self.hot.recorder
         for index in tests:
             recorder.begin()
-            _setitimer(signal.ITIMER_PROF, self.allow[index])
-            call_plainly(self.hot.plain[index], recorder)
-            letters += recorder.outcome
-            if not go_on(recorder.outcome in "psx"):
+            call_plainly(plain[index], recorder)
+            note(recorder.outcome)
+            if not go_on(recorder.outcome in GOOD):
                 break
-        _setitimer(signal.ITIMER_PROF, 0)
-        return letters
+
+
+def kept_by(item):
+    """What a plain call of `item` hands to each of its runs: the object that it is a method of, and its parameters."""
+    spec = getattr(item, "callspec", None)
+    return [getattr(item.obj, "__self__", None)] + (list(spec.params.values()) if spec is not None else [])
+
+
+def put(swaps, undo):
+    """Give the live functions their new code, noting the old in `undo`; return how many there were."""
+    for live, place, new, _fresh in swaps:
+        for function in live.functions.get(place, ()):
+            old = function.__code__
+            function.__code__ = new
+            undo.append((function, old))
+    return len(undo)
+
+
+def alone(prepare, apply, plan, partial, plain):
+    """Return what a fork does that judges one candidate; `prepare` gives (session, recorder) inside it."""
+    order, names = plan["order"], plan.get("ids")
+
+    def body(page):
+        gc.disable()
+        page.begin()
+        session, recorder = prepare()
+        recorder.keep_excinfo = False
+        try:
+            applied = apply()
+        except ValueError:  # other free variables
+            applied = False
+        if not applied:
+            page.note("?")
+        elif names is not None and [item.nodeid for item in session.items] != names:
+            page.note("#")
+        else:
+            go_on = Progress(plan["failing"], partial)
+
+            def report(index, outcome, cpu, wall):
+                page.note(outcome)
+                return go_on(outcome in GOOD)
+
+            run_tests(session, recorder, order, None, report, None, plain)
+            page.finish()
+
+    return body
+
+
+def alone_verdict(lane, count):
+    """Return (verdict, letters) of a candidate that had a fork of its own; `passed` needs every test and the status."""
+    letters = lane.found[0].rstrip("!")
+    if lane.verdict is not None:
+        return lane.verdict, letters
+    if letters in ("?", "#"):
+        return {"?": "fresh", "#": "ids"}[letters], ""
+    good = len(lane.found) == 2 and len(letters) == count and all(letter in GOOD for letter in letters)
+    return "passed" if good else "failed", letters
+
+
+class Progress:
+    """Whether the next test of a candidate is worth running.
+
+    The first `failing` tests are those that fail at baseline. Up to `partial` of them run even where one fails, to see
+    whether the candidate repairs some; the passing ones run only for a candidate that repairs at least one.
+    """
+
+    def __init__(self, failing, partial):
+        self.failing = failing
+        self.partial = partial
+        self.seen = self.good = 0
+        self.broken = False
+
+    def __call__(self, good):
+        self.seen += 1
+        self.good += good
+        if self.seen > self.failing:
+            return good
+        self.broken = self.broken or not good
+        if self.broken and self.seen >= self.partial and not self.good:
+            return False
+        return not (self.seen == self.failing and self.broken and not self.good)

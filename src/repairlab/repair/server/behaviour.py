@@ -40,7 +40,7 @@ class Capture:
     def __init__(self, files):
         self.files = files
         self.places = {}
-        self.functions = {code: found[0] for live in files.values() for code, found in live.functions.items()}
+        self.functions = {found[0].__code__: found[0] for live in files.values() for found in live.functions.values()}
         self.calls = {}
         self.counts = {}
 
@@ -171,7 +171,7 @@ class Behaviour:
         sys.setprofile(capture)
         try:
             order = request["order"]
-            run_tests(hot.session, hot.recorder, order, lambda _: CAPTURE_S, lambda *_: True, None, hot.plain)
+            run_tests(hot.session, hot.recorder, order, CAPTURE_S, lambda *_: True, None, hot.plain)
         finally:
             sys.setprofile(None)
             for function, back in undo:
@@ -205,10 +205,7 @@ def swapped(swaps):
     """Apply a patch; return what undoes it, None where it cannot be applied (other free variables)."""
     undo = []
     try:
-        for live, old, new in swaps:
-            for function in live.functions.get(old, ()):
-                function.__code__, back = new, function.__code__
-                undo.append((function, back))
+        put(swaps, undo)
     except ValueError:
         for function, back in undo:
             function.__code__ = back

@@ -3,6 +3,8 @@
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
 """
 
+import resource
+
 AFTER_HANG_S = 0.5  # CPU that a test may use at baseline once another has run out of its own
 MAX_RESTARTS = 50  # forks of one baseline run that may die before the rest of the tests counts as dead
 
@@ -26,18 +28,21 @@ def hot_main(channel, arguments, texts):
     worker = Hot(session, recorder, files)
     while True:
         request = channel.receive()
-        channel.send(getattr(worker, "do_" + request["op"])(request))
+        if request["op"] == "batch":
+            worker.do_batch(request, channel.send)
+        else:
+            channel.send(getattr(worker, "do_" + request["op"])(request))
 
 
 class Hot:
-    """Answers `baseline`, `plan`, `try` and `batch`."""
+    """Answers `baseline`, `plan`, `cost` and `batch`."""
 
     def __init__(self, session, recorder, files):
         self.session = session
         self.recorder = recorder
         self.files = files
         self.plain = plain_items(session)
-        self.batch = None
+        self.compile_s = 0.0
 
     def do_baseline(self, request):
         """Run the tests `order`, each bounded by `limit_s` of CPU; with `trace`, collect coverage too.
@@ -89,42 +94,42 @@ class Hot:
             tests[dead] = entry
 
     def do_plan(self, request):
-        """Forget the plain calls of those tests that came out otherwise than the whole protocol has them."""
+        """Note the plan, and forget the plain calls of tests that came out otherwise than under the whole protocol."""
         for index in request["whole"]:
             self.plain[index] = None
+        self.plan = dict(request, ids=None)
+        self.judge = Judge(self)
+        settle()
         return {}
 
+    def do_cost(self, request):
+        """Return CPU seconds: of this process, of that for compiling and comparing, of its forks."""
+        forks = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {"hot": _cpu(), "compile": self.compile_s, "forks": forks.ru_utime + forks.ru_stime}
+
     def swaps(self, edits):
-        """Return ([(file, old code, new code)], None), or (None, verdict) where swapping will not do."""
+        """Return what `_swaps` does, and keep the account."""
+        began = _cpu()
         try:
-            found = []
-            for path, spans in edits.items():
-                found += [(self.files[path], old, new) for old, new in self.files[path].pairs(spans)]
+            return self._swaps(edits)
+        finally:
+            self.compile_s += _cpu() - began
+
+    def _swaps(self, edits):
+        """Return ([(file, place of the functions, new code, its digest)], None), or (None, [verdict, ""])."""
+        try:
+            found = [
+                (self.files[path], *pair) for path, spans in edits.items() for pair in self.files[path].pairs(spans)
+            ]
         except SyntaxError:
-            return None, {"verdict": "syntax"}
+            return None, ["syntax", ""]
         except (NeedsFresh, ValueError, RecursionError, MemoryError, OverflowError):
-            return None, {"verdict": "fresh"}
-        if any((old.co_name, old.co_firstlineno) in live.ran for live, old, _new in found):
-            return None, {"verdict": "fresh"}
-        return found, None
+            return None, ["fresh", ""]
+        return (found, None) if found else (None, ["same", ""])
 
-    def do_try(self, request):
-        """Judge one candidate in a fork of its own."""
-        swaps, answer = self.swaps(request["edits"])
-        if answer is not None:
-            return answer
-
-        def apply():
-            if not sum([live.swap(old, new) for live, old, new in swaps]):
-                raise NeedsFresh
-
-        return forked_try(lambda: (self.session, self.recorder), dict(request, plain=self.plain), apply)
-
-    def do_batch(self, request):
-        """Judge many candidates in few forks."""
-        if self.batch is None:
-            self.batch = Batch(self)
-        return {"verdicts": self.batch.judge(request)}
+    def do_batch(self, request, emit):
+        """Judge candidates; their verdicts are handed to `emit` in pieces, in order."""
+        self.judge.judge(request, self.plan, emit)
 
     def do_behave(self, request):
         """Say what patches do on inputs that the tests never gave."""
@@ -156,7 +161,7 @@ def baseline_body(hot, waiting, limit, coverage, plain):
             return True
 
         recorder.keep_excinfo = coverage is not None
-        run_tests(hot.session, recorder, waiting, lambda index: limit, report, begin, plain)
+        run_tests(hot.session, recorder, waiting, limit, report, begin, plain)
 
     return body
 
@@ -164,65 +169,3 @@ def baseline_body(hot, waiting, limit, coverage, plain):
 def send_all(fd, data):
     while data:
         data = data[_write(fd, data) :]
-
-
-def forked_try(prepare, request, apply):
-    """Run one candidate in a fork of this process; `prepare` gives (session, recorder) inside it."""
-    order, failing = request["order"], request["failing"]
-    allowance = [seconds * request["scale"] for seconds in request["allow"]]
-    outcomes, notes = {}, []
-
-    def body(write_end):
-        gc.disable()
-        session, recorder = prepare()
-        if apply is not None:
-            apply()
-        names = request.get("ids")
-        if names is not None and [item.nodeid for item in session.items] != names:
-            _write(write_end, b"\n! ids\n")
-            return
-        go_on = Progress(failing, request["partial"])
-
-        def report(index, outcome, cpu, wall):
-            _write(write_end, ("\n%d %s\n" % (index, outcome)).encode())
-            return go_on(outcome in "psx")
-
-        run_tests(session, recorder, order, lambda index: allowance[index], report, None, request.get("plain"))
-
-    fork = Fork(body)
-    longest = 4 * max([allowance[index] for index in order] or [1]) + 0.5 + request.get("extra_s", 0)
-    for record in fork.records(lambda: longest):
-        left, _, right = record.partition(" ")
-        if left.isdigit():
-            outcomes[int(left)] = right
-        else:
-            notes.append(right)
-    if "NeedsFresh" in notes:
-        return {"verdict": "fresh"}
-    if "ids" in notes:
-        return {"verdict": "ids"}
-    return {"verdict": judge(fork, outcomes, order), "outcomes": sorted(outcomes.items())}
-
-
-class Progress:
-    """Whether the next test of a candidate is worth running.
-
-    The first `failing` tests are those that fail at baseline. Up to `partial` of them run even where one fails, to see
-    whether the candidate repairs some; the passing ones run only for a candidate that repairs at least one.
-    """
-
-    def __init__(self, failing, partial):
-        self.failing = failing
-        self.partial = partial
-        self.seen = self.good = 0
-        self.broken = False
-
-    def __call__(self, good):
-        self.seen += 1
-        self.good += good
-        if self.seen > self.failing:
-            return good
-        self.broken = self.broken or not good
-        if self.broken and self.seen >= self.partial and not self.good:
-            return False
-        return not (self.seen == self.failing and self.broken and not self.good)

@@ -61,7 +61,7 @@ def load_body(prepare, limit_s):
             _write(write_end, ("\n%d %s\n" % (index, outcome)).encode())
             return True
 
-        run_tests(session, recorder, range(len(session.items)), lambda index: limit_s, report)
+        run_tests(session, recorder, range(len(session.items)), limit_s, report)
 
     return body
 

@@ -8,19 +8,21 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
     tree     unpack the bundle into the work directory
     start    import pytest, fork the hot worker, collect      → ids, errors
     baseline run all tests in the hot worker                  → outcome, CPU, lines of each
-    try      judge a candidate (hot, or fresh where needed)   → verdict, outcomes
     load     load everything anew with other texts of some files, run the tests → ids, causes, outcomes
-    batch    judge many, those that repair nothing together   → a frame for each, as of `try`
+    cost     CPU seconds spent so far                         → by process
+    batch    judge candidates (hot, or fresh where needed)    → frames of verdicts, as they become known
     behave   run patches on inputs derived from the tests      → what each gives on each
     pytest   plain `python -m pytest` in a process of its own → exit status, JUnit cases, tail of its output
 """
 
 import json as JSON  # noqa: N812  the parts share one name space, and `json` is what a bundle may patch
+import resource
 import subprocess
 import tempfile
 import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 16
+COLLECT_S = 5.0  # for importing a candidate anew, in CPU seconds
 
 
 class Pristine:
@@ -112,8 +114,14 @@ class Pristine:
 
     def do_plan(self, request):
         """Remember the order of the tests (failing ones first), how many fail, and the CPU seconds of each."""
-        self.plan = {key: request[key] for key in ("order", "failing", "allow", "ids")}
+        self.plan = request
         return self._ask_hot(request, 60) if self.hot is not None else {"lost": "no worker"}
+
+    def do_cost(self, request):
+        """Return CPU seconds by process, those of the hot worker as it says."""
+        forks = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ours = {"pristine": _cpu(), "fresh": forks.ru_utime + forks.ru_stime}
+        return dict(ours, **(self._ask_hot(request, 10) if self.hot is not None else {}))
 
     def do_baseline(self, request):
         if self.hot is None:
@@ -127,30 +135,33 @@ class Pristine:
     def root_paths(self, request):
         """Make the paths of edits absolute."""
         root = os.path.realpath(self.root)
-        for item in request.get("batch") or [request["edits"]]:
+        for item in request["batch"]:
             for path in list(item):
                 item[os.path.join(root, path)] = item.pop(path)
 
     def do_batch(self, request):
-        """Judge many candidates; return their verdicts in order, each of which is a frame of its own."""
-        request.update(self.plan)
-        found = self._ask_hot(request, request["limit_s"]) if self.hot is not None else {}
-        verdicts = found.get("verdicts") or [{"verdict": "again"}] * len(request["batch"])
-        single = {key: value for key, value in request.items() if key not in ("batch", "op")}
-        for edits, verdict in zip(request["batch"], verdicts):
-            yield self.do_try(dict(single, op="try", edits=edits)) if verdict["verdict"] == "again" else verdict
+        """Judge candidates; yield their verdicts in order, in pieces, each a frame of its own."""
+        batch, done = request["batch"], 0
+        for verdicts in self._hot_verdicts(request):
+            judged = list(zip(batch[done:], verdicts))
+            done += len(judged)
+            yield self._answer(request, judged)
+        for edits in batch[done:]:  # the hot worker was lost on one of them
+            single = dict(request, batch=[edits], limit_s=request["limit_s"] / len(batch))
+            found = [verdict for verdicts in self._hot_verdicts(single) for verdict in verdicts]
+            yield self._answer(request, [(edits, (found or [["lost", ""]])[0])])
 
-    def do_try(self, request):
-        request.update(self.plan)
-        limit = request["limit_s"]
-        answer = {"verdict": "fresh"}
-        if not request.get("fresh"):
-            if self.hot is None and "lost" in self._fork_hot(limit + 30):
-                return {"lost": "no worker"}
-            answer = self._ask_hot(dict(request, ids=None), limit)
-        if answer.get("verdict") == "fresh":
-            answer = dict(self._fresh(request), fresh=True)
-        return answer
+    def _hot_verdicts(self, request):
+        """Yield lists of verdicts from the hot worker (a new one where there is none), as long as it gives any."""
+        if self.hot is None and ("lost" in self._fork_hot(request["limit_s"] + 30) or self._ask_hot(self.plan, 60)):
+            return
+        left, question = len(request["batch"]), request
+        while left > 0:
+            verdicts = self._ask_hot(question, request["limit_s"]).get("verdicts")
+            if not verdicts:
+                return
+            left, question = left - len(verdicts), None
+            yield verdicts
 
     def do_load(self, request):
         """Say how the tests come out where the files `texts` are other than they came."""
@@ -164,16 +175,35 @@ class Pristine:
             for path in texts:
                 self._put(path, *self.originals[path])
 
-    def _fresh(self, request):
+    def _answer(self, request, judged):
+        found = []
+        for edits, verdict in judged:
+            found.append(self._fresh(request, edits) if verdict[0] == "fresh" else [*verdict[:2], False])
+        return {"verdicts": found}
+
+    def _fresh(self, request, edits):
         """Judge a candidate by collecting the patched files anew in a fork of this process."""
-        for path, edits in request["edits"].items():
+        for path, spans in edits.items():
             text, encoding = self.originals[path]
-            self._put(path, spliced(text, edits), encoding)
+            self._put(path, spliced(text, spans), encoding)
+        plan, arguments = self.plan, self.arguments
+
+        def allowance(letters):
+            index = plan["order"][min(len(letters), len(plan["order"]) - 1)]
+            return plan["allow"][index] * request["scale"] + (0 if letters else COLLECT_S)
+
+        body = alone(lambda: (leave_server(), collect(arguments))[1], lambda: True, plan, request["partial"], None)
+        found = []
         try:
-            arguments = self.arguments
-            return forked_try(lambda: (leave_server(), collect(arguments))[1], dict(request, extra_s=5), None)
+            lanes = Lanes()
+            lanes.width = 1
+            room = len(plan["order"]) + 8
+            lanes.run(
+                [Work([], True)], lambda work: Lane(work, body, room, allowance), lambda lane: found.append(lane) or []
+            )
+            return [*alone_verdict(found[0], len(plan["order"])), True]
         finally:
-            for path in request["edits"]:
+            for path in edits:
                 self._put(path, *self.originals[path])
 
     @staticmethod
@@ -270,7 +300,7 @@ def serve():
             request = JSON.loads(stream.recv().decode())
         except EOFError:
             return
-        if "edits" in request or "batch" in request:
+        if "batch" in request:
             pristine.root_paths(request)
         answer = getattr(pristine, "do_" + request["op"])(request)
         for frame in [answer] if isinstance(answer, dict) else answer:

@@ -2,30 +2,46 @@
 
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
 
-A file's top-level definitions are compiled alone, on the lines where they stand. A candidate is swappable when the
-code that surrounds its functions (module level, class bodies, decorators, default values) is unchanged and none of the
-changed functions ran while the tests were being collected; everything else raises `NeedsFresh`.
+A function or method is compiled alone, below the bare headers of the classes that it stands in. A candidate is
+swappable when the code that surrounds its functions (module level, class bodies, decorators, default values) is
+unchanged and none of the changed functions ran while the tests were being collected; everything else raises
+`NeedsFresh`. Code objects are compared without their line numbers, by digests: drafts that compile to the same code are
+one candidate, and one that compiles to the code that is there changes nothing.
 """
 
 import ast
+import hashlib
+import marshal
+import re
 import types
 
 OPTIMIZED = 0x1  # CO_OPTIMIZED: set for functions, not for module and class bodies
+LINES = "co_linetable" if hasattr(types.CodeType, "co_linetable") else "co_lnotab"
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class NeedsFresh(Exception):
     """The candidate can be judged only by a fresh import."""
 
 
+class Unit:
+    """A piece of a file that is compiled alone: `text` on the line `first`, below `header`, of `lines` lines."""
+
+    def __init__(self, begin, end, first, header):
+        self.begin, self.end, self.first, self.header = begin, end, first, header
+        self.shift = first - 1 - header.count("\n")
+        self.old = None
+
+
 class LiveFile:
-    """One editable file as it is loaded: its text, its top-level definitions, and the functions made from it."""
+    """One editable file as it is loaded: its text, its definitions, and the functions made from it."""
 
     def __init__(self, path, text):
         self.path = path
         self.text = text
-        self.functions = {}
-        self.segments = []
-        self.codes = {}
+        self.functions = {}  # (first line, digest) → live functions
+        self.digests = {}  # old code object → digest
+        self.units = []
         self.ran = set()  # (name, first line) of what ran during collection
         self.tree = None
 
@@ -34,59 +50,91 @@ class LiveFile:
         tree = self.tree = ast.parse(self.text)
         self.flags = future_flags(tree)
         self.imports = imports(tree)
-        for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        self._units(tree.body, starts, "")
+        self.units.sort(key=lambda unit: unit.end - unit.begin)  # the smallest that holds an edit comes first
+
+    def _units(self, body, starts, header):
+        for node in body:
+            if isinstance(node, DEFINITIONS):
                 first = min([node.lineno] + [d.lineno for d in node.decorator_list])
-                if ast_column(node, first, self.text, starts) != 0:
-                    continue
                 begin = starts[first - 1]
                 end = starts[node.end_lineno] if node.end_lineno < len(starts) else len(self.text)
-                self.segments.append((begin, end, first))
+                line = self.text[begin : starts[first] if first < len(starts) else end]
+                margin = line[: len(line) - len(line.lstrip(" \t"))]
+                words = ("@",) if first < node.lineno else ("def", "async", "class")
+                if bool(margin) != bool(header) or not line[len(margin) :].startswith(words):
+                    continue  # something else stands before it
+                self.units.append(Unit(begin, end, first, header))
+                if isinstance(node, ast.ClassDef):
+                    self._units(node.body, starts, header + "%sclass %s:\n" % (margin, node.name))
 
     def pairs(self, edits):
-        """Return [(old code, new code)] for `edits`, a list of (start, end, text) in the original text."""
+        """Return [(key of the live functions, new code, its digest)] for `edits`, (start, end, text) of the text."""
         if self.tree is None:
             self._index()
         found = []
-        for segment, inside in self._by_segment(edits).items():
-            begin, end, first = segment
-            if segment not in self.codes:
-                self.codes[segment] = self._compile(self.text[begin:end], first)
-            changed = spliced(self.text[begin:end], [(a - begin, b - begin, text) for a, b, text in inside])
-            match(self.codes[segment], self._compile(changed, first), found)
+        for unit, inside in self._by_unit(edits):
+            text = self.text[unit.begin : unit.end]
+            if unit.old is None:
+                unit.old = self._compile(unit, text)
+            changed = spliced(text, [(a - unit.begin, b - unit.begin, new) for a, b, new in inside])
+            self._match(unit, unit.old, self._compile(unit, changed), found)
         return found
 
-    def _by_segment(self, edits):
+    def _by_unit(self, edits):
         groups = {}
         for edit in edits:
-            for segment in self.segments:
-                if segment[0] <= edit[0] and edit[1] <= segment[1] and edit[0] < segment[1]:
-                    groups.setdefault(segment, []).append(edit)
+            for unit in self.units:
+                if unit.begin <= edit[0] and edit[1] <= unit.end and edit[0] < unit.end:
+                    groups.setdefault(id(unit), (unit, []))[1].append(edit)
                     break
             else:
                 raise NeedsFresh
-        return groups
+        return groups.values()
 
-    def _compile(self, text, first):
-        return compile("\n" * (first - 1) + text + self.imports, self.path, "exec", self.flags, True)
+    def _compile(self, unit, text):
+        return compile(unit.header + text + self.imports, self.path, "exec", self.flags, True)
 
-    def swap(self, old, new):
-        """Give the functions that run `old` the code `new`; return how many there were."""
-        if (old.co_name, old.co_firstlineno) in self.ran:
+    def _match(self, unit, old, new, found):
+        """Collect into `found` the functions that differ between two module or class bodies."""
+        if surroundings(old) != surroundings(new):
             raise NeedsFresh
-        targets = self.functions.get(old, ())
-        for function in targets:
-            try:
-                function.__code__ = new
-            except ValueError:  # other free variables
-                raise NeedsFresh from None
-        return len(targets)
+        for before, after in zip(nested(old), nested(new)):
+            if before.co_flags & OPTIMIZED:
+                self._match_function(unit, before, after, found)
+            else:
+                self._match(unit, before, after, found)
+
+    def _match_function(self, unit, old, new, found):
+        if signature(old) != signature(new):
+            raise NeedsFresh
+        if old not in self.digests:
+            self.digests[old] = digest(old)
+        fresh = digest(new)
+        if fresh == self.digests[old]:
+            return
+        line = old.co_firstlineno + unit.shift
+        if (old.co_name, line) in self.ran:
+            raise NeedsFresh
+        found.append(((line, self.digests[old]), new, fresh))
+        inner_old, inner_new = nested(old), nested(new)
+        if [code.co_name for code in inner_old] == [code.co_name for code in inner_new]:
+            places = [(code.co_firstlineno, digest(code)) for code in inner_old]
+            for place, before, after in zip(places, inner_old, inner_new):
+                if signature(before) == signature(after):
+                    if places.count(place) > 1 and (place[0] + unit.shift, place[1]) in self.functions:
+                        raise NeedsFresh  # two equal functions on one line: which of them is alive cannot be told
+                    self._match_function(unit, before, after, found)
 
 
-def ast_column(node, first, text, starts):
-    """0 when nothing but a decorator or the definition itself begins on the line `first`."""
-    begin = starts[first - 1]
-    return len(text[begin : begin + 1].strip(" \t;")) == 0
+def digest(code):
+    """What the code does, without where it stands."""
+    return hashlib.sha1(marshal.dumps(placeless(code), 2)).digest()  # noqa: S324  nothing secret; marshal 2 has no references
+
+
+def placeless(code):
+    consts = tuple(placeless(const) if isinstance(const, types.CodeType) else const for const in code.co_consts)
+    return code.replace(co_firstlineno=1, co_consts=consts, **{LINES: b""})
 
 
 def future_flags(tree):
@@ -119,14 +167,7 @@ def imports(tree):
 
 def line_starts(text):
     """Offsets of the lines as Python counts them: ended by \\n, \\r\\n or \\r, and by nothing else."""
-    starts, at = [0], 0
-    while True:
-        ends = [end for end in (text.find("\n", at), text.find("\r", at)) if end >= 0]
-        if not ends:
-            return starts
-        at = min(ends)
-        at += 2 if text[at : at + 2] == "\r\n" else 1
-        starts.append(at)
+    return [0] + [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
 
 
 def spliced(text, edits):
@@ -147,30 +188,6 @@ def surroundings(code):
     return code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, consts
 
 
-def match(old, new, found):
-    """Collect into `found` the functions that differ between two module or class bodies."""
-    if surroundings(old) != surroundings(new):
-        raise NeedsFresh
-    for before, after in zip(nested(old), nested(new)):
-        if before.co_flags & OPTIMIZED:
-            match_function(before, after, found)
-        else:
-            match(before, after, found)
-
-
-def match_function(old, new, found):
-    if signature(old) != signature(new):
-        raise NeedsFresh
-    if old == new:
-        return
-    found.append((old, new))
-    inner_old, inner_new = nested(old), nested(new)
-    if [code.co_name for code in inner_old] == [code.co_name for code in inner_new]:
-        for before, after in zip(inner_old, inner_new):
-            if before != after and signature(before) == signature(after):
-                match_function(before, after, found)
-
-
 def signature(code):
     kind = code.co_flags & ~0x50  # CO_NESTED and CO_NOFREE follow from the body
     count = code.co_argcount + code.co_kwonlyargcount + bool(kind & 4) + bool(kind & 8)
@@ -178,7 +195,7 @@ def signature(code):
 
 
 def index_functions(files):
-    """Fill `functions` of each LiveFile, from path, with every live function made from it."""
+    """Fill `functions` of each LiveFile, from path, with the live functions made from it, by place."""
     import gc
     import os
 
@@ -191,4 +208,6 @@ def index_functions(files):
                 real[name] = os.path.realpath(name)
             live = files.get(real[name])
             if live is not None:
-                live.functions.setdefault(code, []).append(candidate)
+                if code not in live.digests:
+                    live.digests[code] = digest(code)
+                live.functions.setdefault((code.co_firstlineno, live.digests[code]), []).append(candidate)

@@ -161,14 +161,18 @@ def call_plainly(call, recorder):
 
 
 def run_tests(session, recorder, order, allowance, report, begin=None, plain=None):
-    """Run the items `order`, where `plain` has none of its own with the whole protocol, as long as `report` says so."""
+    """Run the items `order`, where `plain` has none of its own with the whole protocol, as long as `report` says so.
+
+    Each may use `allowance` seconds of CPU time, unless somebody else looks after that (None).
+    """
     items = session.items
     for position, index in enumerate(order):
         after = items[order[position + 1]] if position + 1 < len(order) else None
         recorder.begin()
         if begin is not None:
             begin(index)
-        _setitimer(signal.ITIMER_PROF, allowance(index))
+        if allowance is not None:
+            _setitimer(signal.ITIMER_PROF, allowance)
         cpu, wall = _cpu(), _monotonic()
         if plain is not None and plain[index] is not None:
             call_plainly(plain[index], recorder)
@@ -177,14 +181,16 @@ def run_tests(session, recorder, order, allowance, report, begin=None, plain=Non
         cpu, wall = _cpu() - cpu, _monotonic() - wall
         if not report(index, recorder.outcome or "e", cpu, wall):
             break
-    _setitimer(signal.ITIMER_PROF, 0)
+    if allowance is not None:
+        _setitimer(signal.ITIMER_PROF, 0)
 
 
 class Fork:
     """A forked child that reports records through a pipe; `records(wall)` yields them, `status` is its end."""
 
-    def __init__(self, body):
+    def __init__(self, body, last=b"\n.\n"):
         self.read_end, write_end = os.pipe()
+        self.last = last  # what says that the body has ended; the end of the pipe says it too, when all memory is freed
         self.status = None
         self.timed_out = False
         self.buffer = b""
@@ -204,7 +210,7 @@ class Fork:
             os.setsid()
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             body(write_end)
-            _write(write_end, b"\n.\n")
+            _write(write_end, self.last)
             code = COMPLETE
         except BaseException as error:  # whatever untrusted code raises ends this fork and nothing else
             try:
@@ -225,7 +231,7 @@ class Fork:
                 if left <= 0:
                     self.timed_out = True
                     break
-                if self._ended():  # what it left behind still holds the pipe
+                if self.ended():  # what it left behind still holds the pipe
                     break
                 continue
             data = _read(self.read_end, 1 << 16)
@@ -244,18 +250,19 @@ class Fork:
                 deadline = _monotonic() + wall()
         self.end()
 
-    def _ended(self):
+    def ended(self):
         """True once the child has exited; it stays to be waited for, so that its number is still its own."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def end(self):
+    def end(self, strays=True):
         os.close(self.read_end)
         deadline = _monotonic() + (0 if self.timed_out else 0.5)
-        while not self._ended() and _monotonic() < deadline:
-            time.sleep(0.0005)
+        while not self.ended() and _monotonic() < deadline:
+            time.sleep(0.0002)
         _killed(self.pid)
         self.status = _waitpid(self.pid, 0)[1]
-        reap_strays()
+        if strays:
+            reap_strays()
 
     @property
     def complete(self):
@@ -276,19 +283,20 @@ def _killed(pid):
 
 
 def reap_strays():
-    """Kill and reap what escaped from a fork's session; as a subreaper this process has become its parent."""
-    for _ in range(1000):
+    """Kill and reap what escaped from a fork's session, now a child of this process, a subreaper; True if any did."""
+    for turn in range(1000):
         try:
             pid, _status = _waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return turn > 0
         if pid == 0:
-            for child in children():
-                if child not in KEEP:
-                    _killed(child)
-            if not [child for child in children() if child not in KEEP]:
-                return
+            strays = [child for child in children() if child not in KEEP]
+            if not strays:
+                return turn > 0
+            for child in strays:
+                _killed(child)
             time.sleep(0.001)
+    return True
 
 
 PRIVATE = []  # descriptors between the server's processes, which no fork that runs a candidate may hold
@@ -304,16 +312,6 @@ def children():
         except OSError:
             pass
     return found
-
-
-def judge(fork, outcomes, expected):
-    """The verdict on a candidate's fork: `passed` needs every expected test reported and the agreed exit status."""
-    if fork.timed_out or fork.out_of_cpu:
-        return "hang"
-    if not fork.complete:
-        return "died"
-    good = all(outcomes.get(index) in ("p", "s", "x") for index in expected)
-    return "passed" if good else "failed"
 
 
 class Channel:

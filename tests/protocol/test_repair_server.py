@@ -1,0 +1,195 @@
+"""The server in the real sandbox: a candidate gets the same verdict in a fork of its own and among others."""
+
+import shutil
+import time
+
+import pytest
+
+from repairlab.config import Settings
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.source import Edit
+from repairlab.repair.validation import Server, Setup
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.sandbox.tree import BundleLimits
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
+]
+
+SOURCE = """
+import os, random, time
+
+MEMO = {}
+
+
+def inc(x, seen=[]):
+    return x - 1
+
+
+def ordered(xs):
+    return xs
+
+
+class Box:
+    made = 0
+
+    def __size(self):
+        return len("ab")
+
+    def size(self):
+        return self.__size()
+"""
+TESTS = """
+import os
+import pytest
+from mod import Box, MEMO, inc, ordered
+
+GIVEN = [3, 1, 2]
+
+
+def test_inc():
+    assert inc(1) == 2
+    assert not MEMO and Box.made == 0 and inc.__defaults__ == ([],)
+
+
+@pytest.mark.parametrize("xs", [[2, 1]])
+def test_given(xs):
+    assert xs == [2, 1] and GIVEN == [3, 1, 2]
+    ordered(xs)
+    ordered(GIVEN)
+
+
+def test_place():
+    assert os.path.basename(os.getcwd()) == "bundle" and "LEFT" not in os.environ and not os.path.exists("here")
+
+
+class TestBox:
+    def test_size(self):
+        assert not hasattr(self, "mark")
+        self.mark = Box().size()
+        assert self.mark == 2
+"""
+
+GOOD = "return x + 1"
+# Each leaves something behind that makes `GOOD` fail where it is not put back, or would make it.
+SPOILERS = {
+    "a_global_dict": "MEMO[x] = 1; return x - 1",
+    "a_default": "seen.append(x); return x - 1",
+    "a_class_attribute": "Box.made += 1; return x - 1",
+    "the_directory": "os.chdir('/'); return x - 1",
+    "the_environment": "os.environ['LEFT'] = '1'; return x - 1",
+}
+ENDING = {"return os._exit(0)": "died", "os.kill(os.getpid(), 9)": "died", "return inc(x)": "failed"}
+
+
+def edit(old, new):
+    at = SOURCE.index(old)
+    return [Edit("mod.py", at, at + len(old), new)]
+
+
+def change(new):
+    return edit("return x - 1", new)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    path = tmp_path_factory.mktemp("server") / "bundle"
+    path.mkdir()
+    (path / "mod.py").write_text(SOURCE)
+    (path / "test_mod.py").write_text(TESTS)
+    settings = Settings().sandbox
+    bundle = Bundle.read(path, tests=[], editable=[], limits=BundleLimits())
+    setup = Setup(open_sandbox(settings), SandboxLimits.from_settings(settings, wall_s=100), bundle, None, {})
+    with Server(setup, 100) as started:
+        ids = started.collect(30).ids
+        assert len(ids) == 4, ids
+        started.ids = ids
+        yield started
+
+
+@pytest.fixture
+def planned(server):
+    """Return the server with no memory of what it judged: the failing test first, little time for each."""
+    server.plan([0, 1, 2, 3], 1, [0.02] * 4, server.ids, [])
+    return server
+
+
+def verdicts(server, candidates, *, alone=False):
+    server.submit(candidates, scale=1.0, partial=1, alone=alone)
+    return [server.result(time.monotonic() + 60) for _ in candidates]
+
+
+def test_what_one_candidate_leaves_behind_spoils_no_other_of_its_batch(planned):
+    candidates = [change(GOOD + "  # first")]
+    for spoiler in SPOILERS.values():
+        candidates += [change(spoiler), change(f"{GOOD} + {len(candidates)} - {len(candidates)}")]
+    candidates += [edit("return xs", "xs.sort(); return xs"), change(GOOD)]
+    found = [verdict.verdict for verdict in verdicts(planned, candidates)]
+    assert found == ["passed", *["failed", "passed"] * len(SPOILERS), "failed", "passed"]
+
+
+def test_candidates_that_end_or_never_end_take_no_other_with_them(planned):
+    candidates = [change(GOOD)]
+    for number, ending in enumerate([*ENDING, "while True: pass", "time.sleep(99)"], 1):
+        candidates += [change(ending), change(f"{GOOD} + {number} - {number}")]
+    found = [verdict.verdict for verdict in verdicts(planned, candidates)]
+    assert found == ["passed", *[v for ending in [*ENDING.values(), "hang", "hang"] for v in (ending, "passed")]]
+
+
+def test_forks_at_the_same_time_do_not_see_each_others_files(planned):
+    """Each writes the same file and removes it in the end; side by side they would find the other's."""
+    line = "open('here', 'x').close(); time.sleep(0.01); os.unlink('here'); return x + 1 + {n} - {n}"
+    found = verdicts(planned, [change(line.format(n=n)) for n in range(6)], alone=True)
+    assert [verdict.verdict for verdict in found] == ["passed"] * 6
+
+
+def processes(server, turn):
+    """Return the numbers of processes that a candidate sees; it passes where it sees as many as it says."""
+    line = "return x + (sum(map(str.isdigit, os.listdir('/proc'))) == {n}) + {turn} - {turn}"
+    return [n for n in range(3, 9) if verdicts(server, [change(line.format(n=n, turn=turn))])[0].verdict == "passed"]
+
+
+def test_what_escapes_from_a_fork_is_gone_before_the_next_request(planned):
+    before = processes(planned, 0)
+    escape = "os.fork() or (os.setsid(), os.fork() or time.sleep(999)); return x + 1"
+    assert verdicts(planned, [change(escape)])[0].verdict == "passed"
+    assert processes(planned, 1) == before
+    assert len(before) == 1
+
+
+def test_code_that_is_there_already_and_code_that_was_judged_are_not_judged_again(planned):
+    before = planned.cost().forks
+    found = verdicts(planned, [change("return (x - 1)")] * 3, alone=True)
+    assert [verdict.verdict for verdict in found] == ["same"] * 3
+    assert planned.cost().forks == before
+    assert verdicts(planned, [change("return x * 7")])[0].verdict == "failed"
+    after = planned.cost().forks
+    twin = verdicts(planned, [change("return ( x*7 )"), change("return x*7  # again")])
+    assert [(v.verdict, v.outcomes) for v in twin] == [("failed", [(0, "f")])] * 2
+    assert planned.cost().forks == after
+
+
+def test_a_method_is_changed_alive_below_the_headers_of_its_class(planned):
+    (found,) = verdicts(planned, [edit('len("ab")', "3")])
+    assert not found.fresh
+    assert found.verdict == "failed"
+
+
+def test_a_slow_candidate_that_has_repaired_a_test_gets_more_time_than_one_that_has_not(planned):
+    burn = "end = time.process_time() + 0.06\n    while time.process_time() < end: pass\n    return {}"
+    slow = edit(
+        "return self.__size()",
+        "end = time.process_time() + 0.06\n        while time.process_time() < end: pass\n        return 2",
+    )
+    (stuck,) = verdicts(planned, [change(burn.format("x + 1"))])
+    assert stuck.verdict == "hang"
+    (promising,) = verdicts(planned, [[*change(GOOD), *slow]], alone=True)
+    assert promising.verdict == "passed"
+
+
+def test_a_candidate_that_only_a_fresh_import_shows_is_collected_anew(planned):
+    (found,) = verdicts(planned, [[*edit("seen=[]", "seen=None"), *change(GOOD)]])
+    assert (found.verdict, found.fresh) == ("failed", True)
+    (found,) = verdicts(planned, [[*edit("MEMO = {}", "MEMO = dict()"), *change(GOOD)]])
+    assert (found.verdict, found.fresh) == ("passed", True)
