@@ -9,7 +9,8 @@ from repairlab.repair import server
 from repairlab.repair.bundle import Bundle, is_test, matches
 from repairlab.repair.localization import TestRun, ochiai, suspicious
 from repairlab.repair.search import LEAST_S, allowances, order_of
-from repairlab.repair.validation import PlainRun, judge, junit_name
+from repairlab.repair.validation import PlainRun
+from repairlab.repair.verification import judge, junit_name
 from repairlab.sandbox.tree import BundleLimits
 
 A, B, C = ("m.py", 1), ("m.py", 2), ("m.py", 3)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from repairlab.repair.clusters import Cluster
 from repairlab.repair.localization import TestRun
 from repairlab.repair.ranking import SHOWN, Plausible
-from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, Verification, ask, verify
+from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, ask
+from repairlab.repair.verification import Verification, verify
 
 TRIES = 5  # patches that may fail the plain run before the search is called wrong
 TRIES_WITHIN = 2  # of one cluster

@@ -1,14 +1,12 @@
-"""validation: the agent's end of the server in the sandbox, and the verification that alone decides `ok`.
+"""validation: the agent's end of the server in the sandbox.
 
 `Server` keeps one sandbox with warm pytest and judges candidates; what it says is a hint, since the code under repair
-runs in the same processes. `verify` runs plain `python -m pytest` on the patched files in a fresh sandbox and believes
-exit status and JUnit report only together, and only where the tests are the ones that the unpatched bundle has.
+runs in the same processes. `verification` says what is believed.
 """
 
 import dataclasses
-import re
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
@@ -336,67 +334,3 @@ def by_path(edits: Iterable[Edit]) -> dict[str, list[tuple[int, int, str]]]:
     for edit in edits:
         found.setdefault(edit.path, []).append((edit.start, edit.end, edit.text))
     return found
-
-
-def verify(setup: Setup, files: Mapping[str, bytes], expected: Mapping[str, str], wall_s: float) -> "Verification":
-    """Run plain pytest on the bundle with `files` replaced; `expected` maps each test id to its letter at baseline."""
-    try:
-        confined, _ = setup.start(files, wall_s + GRACE_S)
-        with confined:
-            request = {
-                "op": "pytest",
-                "arguments": [*ARGUMENTS, *setup.bundle.options, *setup.bundle.tests],
-                "limit_s": wall_s,
-            }
-            run = ask(confined, request, PlainRun, wall_s + GRACE_S)
-    except ServerLost as error:
-        return Verification(False, f"the sandbox was lost: {error}", {})
-    return judge(run, expected)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What a plain run says: `ok` with all expected tests, else `why`; `outcomes` by JUnit name."""
-
-    ok: bool
-    why: str
-    outcomes: Mapping[tuple[str, str], str]
-    wall_s: float = 0.0
-
-
-def judge(run: PlainRun, expected: Mapping[str, str]) -> Verification:
-    """Believe a plain run only if status and report agree and no test that counted before is gone or skipped now."""
-    if run.timed_out:
-        return Verification(False, "pytest did not end in time", {}, run.wall_s)
-    if run.cases is None:
-        return Verification(False, f"pytest ended with status {run.exit} and left no report", {}, run.wall_s)
-    cases = [case for case in run.cases if case[0] or case[2] != "s"]  # without a class: a module skipped as a whole
-    outcomes = {(cls, name): letter for cls, name, letter in cases}
-    wanted = Counter(junit_name(test) for test in expected)
-    if Counter((cls, name) for cls, name, _ in cases) != wanted:
-        return Verification(False, "the plain run has other tests than the search", outcomes, run.wall_s)
-    bad = sorted(f"{cls}::{name}" for cls, name, letter in cases if letter not in ("p", "s"))
-    if bad:
-        return Verification(False, f"{len(bad)} tests fail in a plain run: {', '.join(bad[:3])}", outcomes, run.wall_s)
-    hidden = Counter(junit_name(test) for test, was in expected.items() if was not in ("s", "x"))
-    hidden -= Counter((cls, name) for cls, name, letter in cases if letter == "p")
-    if hidden:
-        why = f"{hidden.total()} tests are skipped now: {'::'.join(min(hidden))}"
-        return Verification(False, why, outcomes, run.wall_s)
-    if run.exit != 0:
-        return Verification(False, f"all tests pass, yet pytest ended with status {run.exit}", outcomes, run.wall_s)
-    return Verification(True, "", outcomes, run.wall_s)
-
-
-def junit_name(test: str) -> tuple[str, str]:
-    """Return (class name, name) of a test id in a JUnit report (`_pytest.junitxml.mangle_test_address`)."""
-    path, bracket, parameters = test.partition("[")
-    names = path.split("::")
-    names[0] = re.sub(r"\.py$", "", names[0].replace("/", "."))
-    names[-1] += bracket + parameters
-    return ".".join(names[:-1]), re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff￾￿]", _escaped, names[-1])
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    return f"#x{code:02X}" if code <= 0xFF else f"#x{code:04X}"
