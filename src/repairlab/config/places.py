@@ -72,6 +72,16 @@ def patterns_dir(at: Path) -> Path:
     return at / "patterns"
 
 
+def llm_requests_dir(at: Path) -> Path:
+    """Return the queue of questions for a model of the state directory `at`."""
+    return at / "llm" / "requests"
+
+
+def llm_responses_dir(at: Path) -> Path:
+    """Return where the answers are put, each by one rename."""
+    return at / "llm" / "responses"
+
+
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
     """Return the configuration file of whoever asks: the machine's for root and the service, else the person's own."""
     environ = os.environ if environ is None else environ

@@ -91,6 +91,15 @@ class Cleanup(Section, frozen=True, kw_only=True):
     work_days: Annotated[float, _told("work directories and staging files left behind", ge=0, le=36500)] = 7.0
 
 
+class Llm(Section, frozen=True, kw_only=True):
+    """A model that is asked when nothing else helps, through files that a program with a network carries."""
+
+    enabled: Annotated[bool, _told("ask; code of bundles then leaves this machine")] = False
+    wait_s: Annotated[
+        float, _told("how long an attempt waits for the answer, at most half its time", gt=0, le=3600)
+    ] = 60.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings. `Settings()` is the defaults."""
 
@@ -99,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent: Agent = Agent()
     sandbox: SandboxSection = SandboxSection()
     bundles: Bundles = Bundles()
+    llm: Llm = Llm()
     cleanup: Cleanup = Cleanup()
 
 

@@ -5,6 +5,7 @@ bytes into a Struct or raises `BadInput` that names the field and the fix; `enco
 returns, because constructors do not validate. Unknown fields are kept (`unknown`) and written back by `encode`.
 
 wire         bytes ↔ documents
+llm          LlmRequest, LlmResponse
 jobs         Handoff, Challenger
 patterns     Pattern and its parts
 repairs      Telemetry and its parts
@@ -17,6 +18,7 @@ import msgspec
 import orjson
 
 from repairlab.documents.jobs import Challenger, Handoff, HandoffMetrics, Limits
+from repairlab.documents.llm import FailingTest, LlmRequest, LlmResponse, SuspectFunction
 from repairlab.documents.patterns import (
     EditPattern,
     FunctionPattern,
@@ -40,12 +42,15 @@ __all__ = [
     "Document",
     "EditPattern",
     "Escalation",
+    "FailingTest",
     "FunctionPattern",
     "Handoff",
     "HandoffMetrics",
     "HoleKind",
     "JournalLine",
     "Limits",
+    "LlmRequest",
+    "LlmResponse",
     "Parameter",
     "ParameterKind",
     "Pattern",
@@ -55,6 +60,7 @@ __all__ = [
     "Strategy",
     "StrategyRun",
     "Suspect",
+    "SuspectFunction",
     "Telemetry",
     "Timings",
     "convert",
@@ -65,7 +71,7 @@ __all__ = [
     "schemas",
 ]
 
-KINDS: tuple[type[Document], ...] = (Handoff, Telemetry, Challenger, Escalation, Pattern)
+KINDS: tuple[type[Document], ...] = (Handoff, Telemetry, Challenger, Escalation, Pattern, LlmRequest, LlmResponse)
 
 
 def schemas() -> dict[str, bytes]:

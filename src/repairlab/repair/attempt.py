@@ -288,10 +288,14 @@ class Attempt:
         project.raised = raised(self.tests)
         usual = sum(test.cpu_s for test in self.tests)
         reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
-        self.search = Search(self.setup, ground, project, self.effort, self.deadline - reserve, restart, self.ledger)
+        until = self.deadline - reserve
+        self.search = Search(self.setup, ground, project, self.effort, until, restart, self.ledger)
         failed = [test for test in self.tests if test.failing]
-        strategies = Strategies(config.root(), self.settings, self.bundle, failed, self.suspicion, project)
+        strategies = Strategies(
+            config.root(), self.settings, self.bundle, failed, self.suspicion, project, self.ledger, until
+        )
         self.search.before, self.search.after = strategies.before, strategies.after
+        self.search.kept_s = strategies.kept_s
         began = time.monotonic()
         try:
             self.search.run(prepared(server))

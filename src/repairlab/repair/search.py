@@ -21,7 +21,7 @@ from repairlab.repair.localization import Line, TestRun, suspicious
 from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
 from repairlab.repair.source import Edit, overlapping
-from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, PROPOSED, Ledger, Proposer
+from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, NOT_REACHED, PROPOSED, Ledger, Proposer
 from repairlab.repair.transformations import Project
 from repairlab.repair.validation import OutOfTime, Server, ServerLost, Setup, Verdict
 
@@ -37,6 +37,7 @@ AFTER_FIRST = (60, 0.5)  # candidates tried after the first plausible one, and m
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
 MAX_STATES = 40
 MAX_LOST = 6
+OWED_S = 2.0  # how long the verdicts that a deadline left behind may take
 NEEDED = 4  # changes without which nothing can pass, that are built upon though nothing passes with them alone
 OK = ("p", "s", "x")
 
@@ -78,6 +79,7 @@ class Search:
     ledger: Ledger = field(default_factory=Ledger)
     before: Sequence[Proposer] = ()
     after: Sequence[Proposer] = ()
+    kept_s: float = 0.0  # of the time, for those after
     plausible: list[Plausible] = field(default_factory=list)
     tried: int = 0
     lost: int = 0
@@ -108,12 +110,12 @@ class Search:
         """Search until the deadline, exhaustion, or long enough after the first plausible patch."""
         self._began = time.monotonic()
         try:
+            self.deadline -= self.kept_s
+            for proposer in (*self.before, *self.after):
+                self.ledger.accounts[proposer.strategy].why = proposer.off or NOT_REACHED
             for proposer in self.before:
                 server = self._propose(server, proposer)
-            server = self._compose(server)
-            for proposer in self.after:
-                server = self._propose(server, proposer)
-            self.server = server
+            server = self._last(self._compose(server))
         except ServerLost:
             self.reason = "tests_unruly"
         finally:
@@ -133,7 +135,7 @@ class Search:
 
     def _propose(self, server: Server, proposer: Proposer) -> Server:
         """Try what a strategy names by itself, each candidate upon the bundle as it came."""
-        if self._over():
+        if proposer.off or self._over():
             return server
         self.ledger.open(proposer.strategy)
         changes = islice(proposer.propose(), PROPOSED * self.effort)
@@ -155,6 +157,20 @@ class Search:
         if not self._over():
             server = self._drain(server, self._next_pair)
         self.ledger.close(Strategy.MULTI_EDIT, self._ended())
+        return server
+
+    def _last(self, server: Server) -> Server:
+        """Ask those that were kept for the end, in the time that was kept for them."""
+        self.server, reason = server, self.reason
+        if self.plausible or not any(not proposer.off for proposer in self.after):
+            return server
+        self.deadline, self.kept_s = self.deadline + self.kept_s, 0.0
+        if self.owed and self.idle_server(OWED_S) is None:
+            self.owed, server = 0, self._restarted(server)
+        self.reason = "exhausted"
+        for proposer in self.after:
+            server = self._propose(server, proposer)
+        self.server, self.reason = server, self.reason if self.plausible else reason
         return server
 
     def _ended(self) -> str:

@@ -27,6 +27,7 @@ class Proposer:
     propose: Callable[[], Iterable[Change]]
     none: str = NONE
     details: str = ""
+    off: str = ""  # why it is not to be asked at all
 
 
 @dataclass

@@ -2,8 +2,10 @@
 
 pattern_transplant  generalised edits of the pattern library, and whole functions of it with the same signature
 signature_adapter   signatures that are not what they are called with; functions of the library with another one
+llm_patch           what a model answers, where that is configured
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,15 +15,22 @@ from repairlab.config import Settings, patterns_dir
 from repairlab.documents import Strategy
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
+from repairlab.repair.llm import Exchange
 from repairlab.repair.localization import Line, TestRun
 from repairlab.repair.patterns import Library, Transplants, adapted, applied
-from repairlab.repair.stages import Proposer
+from repairlab.repair.stages import Ledger, Proposer
 from repairlab.repair.transformations import Project
+
+MODEL_SHARE = 0.5  # of the search's time, at most, while a model is waited for
+TO_JUDGE_S = 2.0  # for its patches, of that
 
 
 @dataclass
 class Strategies:
-    """The strategies of one attempt beside the search's own edits; `root` is the state directory."""
+    """The strategies of one attempt beside the search's own edits.
+
+    `root` is the state directory, `deadline` (monotonic) the end of the search.
+    """
 
     root: Path
     settings: Settings
@@ -29,13 +38,16 @@ class Strategies:
     failing: Sequence[TestRun]
     suspicion: Mapping[Line, float]
     project: Project
+    ledger: Ledger
+    deadline: float
     proposers: dict[Strategy, Proposer] = field(init=False)
 
     def __post_init__(self) -> None:
+        off = "" if self.settings.llm.enabled else "not configured"
         self.proposers = {
             Strategy.PATTERN_TRANSPLANT: Proposer(Strategy.PATTERN_TRANSPLANT, self._transplants),
             Strategy.SIGNATURE_ADAPTER: Proposer(Strategy.SIGNATURE_ADAPTER, self._adapters),
-            Strategy.LLM_PATCH: Proposer(Strategy.LLM_PATCH, tuple, "not configured"),
+            Strategy.LLM_PATCH: Proposer(Strategy.LLM_PATCH, self._asked, off=off),
         }
 
     @property
@@ -47,6 +59,13 @@ class Strategies:
     def after(self) -> list[Proposer]:
         """Those that go when nothing else helped."""
         return [self.proposers[Strategy.LLM_PATCH]]
+
+    @property
+    def kept_s(self) -> float:
+        """How much of the search's time is kept for those that go last."""
+        if not self.settings.llm.enabled:
+            return 0.0
+        return min(self.settings.llm.wait_s + TO_JUDGE_S, (self.deadline - time.monotonic()) * MODEL_SHARE)
 
     @cached_property
     def library(self) -> Library:
@@ -69,3 +88,11 @@ class Strategies:
         self.proposers[Strategy.SIGNATURE_ADAPTER].details = self.functions.told
         yield from adapted(self.bundle.sources, self.failing, self.suspicion)
         yield from found
+
+    def _asked(self) -> Iterator[Change]:
+        proposer, spared = self.proposers[Strategy.LLM_PATCH], min(TO_JUDGE_S, self.kept_s / 2)
+        sources, parent = self.bundle.sources, self.bundle.sha256()
+        wait_s = self.settings.llm.wait_s
+        exchange = Exchange(self.root, sources, self.failing, self.suspicion, parent, self.project.width, wait_s)
+        yield from exchange.candidates(self.ledger.told(), self.deadline - spared)
+        proposer.none, proposer.details = exchange.none, exchange.told

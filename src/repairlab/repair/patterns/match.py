@@ -71,8 +71,9 @@ def _places(
         except UNPARSABLE:
             continue
         for node, function in nodes:
-            edits = by_head.get(type(node), ())
-            blame = blame_of(source, node, function, suspicion, idle) if edits else 0.0
+            if not (edits := by_head.get(type(node))):
+                continue
+            blame = blame_of(source, node, function, suspicion, idle)
             site = Site(source, node, scope_of(source, function), project)
             for edit in edits:
                 window = _window(site, edit)
