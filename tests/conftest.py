@@ -71,8 +71,13 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, let those that wait begin and those that compute fill the gaps; the order else stays random."""
     if hasattr(config, "workerinput"):
-        tiers = ("system", "protocol")
-        items.sort(key=lambda item: tiers.index(tier) if (tier := item.path.parent.name) in tiers else len(tiers))
+        tiers = ("unit", "protocol", "system")
+
+        def longest(item: pytest.Item) -> tuple[int, float]:
+            tier, mark = item.path.parent.name, item.get_closest_marker("timeout")
+            return (tiers.index(tier) if tier in tiers else -1), (mark.args[0] if mark else 0)
+
+        items.sort(key=longest, reverse=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

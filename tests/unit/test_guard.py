@@ -1,6 +1,7 @@
 """The guard of tests/conftest.py has teeth: a process that a test leaves behind is found, named and killed."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -38,12 +39,23 @@ CHILD_WARNS = """
 """
 
 
-def outcome(project, tmp_path, body):
+SHARES = """
+    import os
+    def test_shares(made_once, outer_environment):
+        made = made_once("shared", lambda place: (place / str(os.getpid())).touch())
+        assert made.is_dir()
+        assert outer_environment["XDG_CONFIG_HOME"] == "/of/a/person"
+        assert os.environ["XDG_CONFIG_HOME"].startswith("/proc/")
+"""
+
+
+def outcome(project, tmp_path, body, *options, **environ):
     """Run a test file of its own under our conftest and settings."""
     (tmp_path / "conftest.py").write_text((project / "tests/conftest.py").read_text().replace("10.0", "0.2"))
     (tmp_path / "test_case.py").write_text(textwrap.dedent(body))
     argv = [sys.executable, "-m", "pytest", "-q", "-c", str(project / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    done = subprocess.run([*argv, "-p", "no:cacheprovider", str(tmp_path)], capture_output=True, text=True, check=False)
+    argv += ["-p", "no:cacheprovider", *options, str(tmp_path)]
+    done = subprocess.run(argv, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
 
@@ -70,3 +82,14 @@ def test_the_environment_of_a_test_points_nowhere():
     assert not os.path.exists(os.environ["XDG_STATE_HOME"])
     with pytest.raises(OSError, match="nowhere"):
         os.makedirs(os.environ["XDG_STATE_HOME"])
+
+
+def test_side_by_side_each_process_keeps_the_guard_and_shares_what_is_made_once(project, tmp_path):
+    for number in range(2):
+        (tmp_path / f"test_shares_{number}.py").write_text(textwrap.dedent(SHARES))
+    options = ["-n2", "--dist=loadfile", "--no-loadscope-reorder", f"--basetemp={tmp_path / 'base'}"]
+    code, out = outcome(project, tmp_path, LEAVER, *options, XDG_CONFIG_HOME="/of/a/person")
+    assert code == 1, out
+    assert "left processes behind" in out
+    assert re.search(r"^3 passed, 1 error in", out, re.MULTILINE), out
+    assert len(list((tmp_path / "base/shared").iterdir())) == 1
