@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from machine import machine, table
@@ -17,6 +18,7 @@ SHARES = (
     ("one of those shown agrees", "listed", None),
     ("… of the patched", "listed", "patched"),
 )
+BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.01)
 WATCHED = ("ok", "agrees", "listed")
 
 
@@ -41,8 +43,35 @@ def report(rows: Sequence[dict], title: str, shares: Sequence[tuple[str, str, st
         cells = [f"{part / whole:.1%}" if whole else "-" for part, whole in counts]
         body.append([name, f"{counts[0][0]} of {counts[0][1]}", *cells])
     return "\n".join(
-        ["", f"{len(rows)} cases, {title}; {machine(Path.cwd())}", table(head, body), *speeds(rows), misses(rows)]
+        [
+            "",
+            f"{len(rows)} cases, {title}; {machine(Path.cwd())}",
+            table(head, body),
+            *speeds(rows),
+            *reliability(rows),
+            misses(rows),
+        ]
     )
+
+
+def reliability(rows: Sequence[dict]) -> list[str]:
+    """Return how often first patches of each confidence were right."""
+    told = [row for row in rows if row["patched"] and row.get("confidence") is not None and "agrees" in row]
+    body = []
+    for low, high in pairwise(BINS):
+        those = [row for row in told if low <= row["confidence"] < high]
+        if those:
+            mean = statistics.fmean(row["confidence"] for row in those)
+            right = sum(row["agrees"] for row in those)
+            body.append(
+                [
+                    f"{low:.2f} to {min(high, 1):.2f}",
+                    f"{mean:.2f}",
+                    f"{right} of {len(those)}",
+                    f"{right / len(those):.2f}",
+                ]
+            )
+    return ["", table(["confidence", "mean", "first patch right", "share"], body)] if body else []
 
 
 def counted(rows: Sequence[dict], key: str, of: str | None) -> tuple[int, int]:

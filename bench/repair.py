@@ -35,7 +35,19 @@ import figures
 from agreement import disagreement
 from trials import attempt, half, patched, pytest_run
 
-KEPT = ("ok", "reason", "strategy", "attempts", "candidates_per_s", "wall_s", "timings", "details", "stderr")
+KEPT = (
+    "ok",
+    "reason",
+    "strategy",
+    "attempts",
+    "candidates_per_s",
+    "wall_s",
+    "timings",
+    "details",
+    "stderr",
+    "confidence",
+    "clusters",
+)
 MODULE = "tool/tool.py"
 
 

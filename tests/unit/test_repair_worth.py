@@ -9,7 +9,7 @@ from repairlab.errors import BadInput
 from repairlab.repair import server
 from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
-from repairlab.repair.clusters import clustered, question, singly
+from repairlab.repair.clusters import Cluster, clustered, question, singly, weigh
 from repairlab.repair.confirmation import accepted
 from repairlab.repair.overfitting import Guard, offered, special
 from repairlab.repair.probes import Behaviour, Input, Outcome
@@ -123,6 +123,8 @@ def test_a_patch_that_differs_on_tests_inputs_alone_is_a_special_case(bundle):
     seen = behaviour("x", derived, ["a"] + ["b"] * 12, ["a"] + ["c"] * 12, ["z"] + ["b"] * 12)
     assert special(bundle, [narrow, narrow], seen) == {0}
     assert special(bundle, [patch(), narrow], seen) == set()  # compares with no input of a test: a narrow bug
+    other = patch("weight < 0", "weight == 17")  # another literal in a comparison that was there: a repair
+    assert special(bundle, [other], behaviour("x", derived, ["a"] + ["b"] * 12, ["z"] + ["b"] * 12)) == set()
     few = behaviour("x", "y", ["a", "b"], ["z", "b"])
     assert special(bundle, [narrow], few) == set()
 
@@ -132,6 +134,36 @@ def test_patches_that_agree_on_every_input_are_one_cluster():
     seen = behaviour("x", "yz", ["1", "2", "3"], ["1", "2", "4"], ["1", "2", "3"], ["1", "9", "9"])
     found = clustered([first, second, third], seen)
     assert [(cluster.patches, cluster.size) for cluster in found] == [([first, third], 2), ([second], 1)]
+
+
+def test_a_larger_cluster_of_less_likely_patches_may_lead_and_a_composition_weighs_less():
+    alone, *many = (patch(score=score) for score in (0.4, 0.3, 0.3))
+    seen = behaviour("x", "y", ["1", "2"], ["1", "3"], ["1", "3"], ["1", "9"])
+    assert [cluster.patches for cluster in clustered([alone, *many], seen)] == [many, [alone]]
+    both = Plausible(alone.changes * 2, 0.5, 1)
+    apart = behaviour("x", "y", ["1", "2"], ["1", "3"], ["1", "9"])
+    assert [cluster.patches for cluster in clustered([both, alone], apart)] == [[alone], [both]]
+
+
+def test_inputs_that_no_time_was_left_for_do_not_part_patches():
+    seen = behaviour("x", "yz", ["1", "2", "ended"], ["1", "ended", "3"], ["1", "3", "3"], ["0", "0", "0"])
+    assert [cluster.size for cluster in clustered([patch(), patch(), patch()], seen)] == [2, 1]
+
+
+def test_confidence_grows_with_agreement_and_with_the_calls_of_tests_and_never_sums_above_one():
+    def confidences(sizes, calls, correct=None):
+        clusters = [Cluster([patch()] * size) for size in sizes]
+        clusters[0].correct = correct
+        weigh(clusters, behaviour("abcdefgh"[:calls], ""))
+        assert sum(cluster.confidence for cluster in clusters) <= 1.001
+        return [cluster.confidence for cluster in clusters]
+
+    assert confidences([3], 2)[0] > confidences([3, 1], 2)[0] > confidences([3, 3, 3], 2)[0]
+    assert confidences([3], 8)[0] > confidences([3], 1)[0]
+    assert confidences([3, 1], 2, correct=False)[0] == 0.0
+    several = Cluster([Plausible(patch().changes * 2, 0.5, 1)])
+    weigh([several], behaviour("ab", ""))
+    assert several.confidence < confidences([1], 2)[0]
 
 
 def test_inputs_that_the_code_was_never_meant_for_do_not_part_patches():

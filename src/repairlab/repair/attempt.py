@@ -29,16 +29,16 @@ from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair import outcomes
 from repairlab.repair.bundle import Bundle
-from repairlab.repair.clusters import Cluster, clustered, singly
+from repairlab.repair.clusters import Cluster, clustered, singly, weigh
 from repairlab.repair.collection import collected, loaded
 from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.literals import project_of
 from repairlab.repair.loading import Base, Loading
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
 from repairlab.repair.outcomes import Stop
-from repairlab.repair.overfitting import offered
+from repairlab.repair.overfitting import offered, special
 from repairlab.repair.patterns import blamed
-from repairlab.repair.probes import MAX_PATCHES, Behaviour, observe
+from repairlab.repair.probes import MAX_PATCHES, PROBE_S, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Ground, Search, allowances, order_of
 from repairlab.repair.stages import FOUND, Ledger
@@ -315,8 +315,12 @@ class Attempt:
         idle = self.search.idle_server(OWED_S) if self._left() > LEAST_PROBE_S else None
         if idle is not None:
             patches = [*(patch.edits for patch in found), ()]
-            self.seen = observe(idle, self.tests, self.search.ground.order, patches)
-            self.clusters = clustered(found, self.seen)
+            wall_s = min(PROBE_S, self._left() / 3)
+            self.seen = observe(idle, self.tests, self.search.ground.order, patches, wall_s=wall_s)
+            self.clusters = clustered(found, self.seen, special(self.bundle, found, self.seen))
+        if not self.clusters:
+            raise Stop("exhausted", "what passes answers the tests' own inputs and nothing else")
+        weigh(self.clusters, self.seen)
         if idle is not None and idle is not server:
             idle.__exit__(None, None, None)
         self._timed("probe_s", began)
@@ -339,6 +343,7 @@ class Attempt:
         try:
             leader = confirmation.first(self.clusters)
         finally:
+            weigh(self.clusters, self.seen)
             self._timed("verify_s", confirmation.began)
         if leader is None and confirmation.out_of_time:
             raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")

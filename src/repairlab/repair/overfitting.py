@@ -67,10 +67,10 @@ class Guard:
         return None
 
     def compares(self, edits: Iterable[Edit]) -> bool:
-        """True where a patch compares with a literal of a test that the code did not compare with."""
+        """True where a patch adds a comparison with a literal of a test; another literal in an old one is a repair."""
         known = self.bundle.sources
         return any(
-            self._compared(old, new)
+            self._compared(old, new) and _asked(new) > _asked(old)
             for edit in edits
             if edit.path in known
             for old, new in statements(known[edit.path], [edit])
@@ -166,6 +166,10 @@ def _comparisons(tree: ast.AST) -> Counter[str]:
             compared = [node.value]
         found.update(text for each in compared if (text := literal(each)) is not None)
     return found
+
+
+def _asked(tree: ast.AST) -> int:
+    return sum(isinstance(node, ast.Compare | ast.Dict | ast.MatchValue) for node in ast.walk(tree))
 
 
 def _answers(tree: ast.AST) -> Counter[str]:

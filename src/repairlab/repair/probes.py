@@ -14,8 +14,10 @@ from repairlab.repair.validation import GRACE_S, Server, ServerLost, by_path
 
 MAX_PATCHES = 60
 TESTS_S = 1.0  # CPU seconds of tests that are run for their calls
-CALL_S = 0.1  # CPU that one call may use
-PROBE_S = 2.0  # wall time for all
+CALL_S = 0.05  # CPU that one call may use, at most
+CAPTURE_S = 3.0  # for the run of the tests and the derivation of inputs
+PROBE_CPU_S = 1.5  # CPU of all calls of all patches
+PROBE_S = 6.0  # wall time for all
 
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
 Checksum = Annotated[str, msgspec.Meta(max_length=16)]
@@ -50,7 +52,13 @@ class Behaviour(msgspec.Struct, frozen=True):
 
 
 def observe(
-    server: Server, tests: Sequence[TestRun], order: Sequence[int], patches: Sequence[Sequence[Edit]], *, seed: int = 0
+    server: Server,
+    tests: Sequence[TestRun],
+    order: Sequence[int],
+    patches: Sequence[Sequence[Edit]],
+    *,
+    wall_s: float = PROBE_S,
+    seed: int = 0,
 ) -> Behaviour:
     """Return what the patches do; an empty one is the bundle as it came. Nothing is known of what cannot be run."""
     chosen: list[int] = []
@@ -61,8 +69,8 @@ def observe(
             break
         chosen.append(index)
     request = {"op": "behave", "batch": [by_path(edits) for edits in patches], "order": chosen, "seed": seed}
-    request |= {"call_s": CALL_S, "wall_s": PROBE_S, "step_s": 2 * PROBE_S + 2 * TESTS_S}
+    request |= {"call_s": CALL_S, "cpu_s": PROBE_CPU_S, "wall_s": wall_s, "step_s": CAPTURE_S + wall_s / 2}
     try:
-        return server.ask(request, Behaviour, 4 * PROBE_S + 10 + GRACE_S)
+        return server.ask(request, Behaviour, 3 * wall_s + GRACE_S)
     except ServerLost:
         return Behaviour()

@@ -15,7 +15,11 @@ MAX_INPUTS = 150  # that a patch is run on, those of the tests included
 FURTHER = 40  # calls, for each of a test, beyond those with one changed argument
 LONGEST_CALL = 300  # characters of a call that a person is shown
 LONGEST_INPUT = 4000  # characters of an input's description beyond which it is not used
-MAX_ENDED = 3  # forks that one patch may lose
+MAX_ENDED = 6  # forks that one patch may lose
+MAX_SCREENED = 4  # forks that are spent to find inputs on which nothing ends
+SCREENS = 2  # patches that agree on that
+LEAST_CALL_S, USUAL_CALLS = 0.02, 20  # CPU of a call, at least, and in calls like the longest of the tests
+GONE = ("hang", "died")
 CAPTURE_S = 3.0  # CPU seconds for the tests' run and the derivation
 SAMPLE_ROOM = 256 << 20  # bytes that a patch may take on top of what its fork has
 
@@ -121,7 +125,7 @@ class Behaviour:
         """Return {"inputs": [[call, seen], …], "patches": {number: [[checksum, text], …]}}."""
         swaps = {}
         for number, edits in enumerate(request["batch"]):
-            found, verdict = self.hot.swaps(edits)
+            found, verdict = self.hot.swaps(edits) if edits else ([], None)
             if verdict is None:
                 swaps[number] = found
         answer = {"inputs": [], "patches": {}}
@@ -143,19 +147,18 @@ class Behaviour:
     def _body(self, request, swaps):
         def body(write_end):
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-            deadline = _monotonic() + request["wall_s"]
             _setitimer(signal.ITIMER_PROF, CAPTURE_S)
             calls = self._captured(request, [swaps[number] for number in sorted(swaps)])
             inputs = derived_calls(calls, request["seed"])
             _setitimer(signal.ITIMER_PROF, 0)
-            shown = [[call.text[:LONGEST_INPUT], call.seen] for call in inputs]
-            send_all(write_end, b"\ni " + JSON.dumps(shown).encode() + b"\n")
             PRIVATE[:] = [write_end]  # what stood there is closed in this fork, and its numbers may be in use again
             settle()
-            for number in sorted(swaps):
-                if _monotonic() > deadline:
-                    break
-                outcomes = self._outcomes(inputs, swaps[number], request["call_s"])
+            sampling = Sampling(inputs, request, lambda: _write(write_end, b"\n"))
+            sampling.screen([swaps[number] for number in sorted(swaps)])
+            shown = [[call.text[:LONGEST_INPUT], call.seen] for call in sampling.inputs]
+            send_all(write_end, b"\ni " + JSON.dumps(shown).encode() + b"\n")
+            for left, number in zip(range(len(swaps), 0, -1), sorted(swaps)):
+                outcomes = sampling.outcomes(swaps[number], share=left)
                 if outcomes is not None:
                     send_all(write_end, b"\np " + JSON.dumps([number, outcomes]).encode() + b"\n")
 
@@ -179,26 +182,63 @@ class Behaviour:
         _setitimer(signal.ITIMER_PROF, CAPTURE_S)
         return list(capture.calls.values())
 
-    def _outcomes(self, inputs, swaps, call_s):
-        """Return [checksum, text] of what the patch does on each input, None where it cannot be applied."""
-        outcomes, ended = [], 0
-        while len(outcomes) < len(inputs):
-            if ended == MAX_ENDED:
-                return outcomes + [["ended", "ends or never ends"]] * (len(inputs) - len(outcomes))
-            fork = Fork(sample_body(inputs, len(outcomes), swaps, call_s))
-            before = len(outcomes)
-            for record in fork.records(lambda: 4 * call_s + 1):
-                kind, _, rest = record.partition(" ")
-                if kind == "o" and len(outcomes) < len(inputs):
-                    checksum, _, text = rest.partition(" ")
-                    outcomes.append([checksum[:16], text[:LONGEST_CALL]])
-                elif kind == "!" and len(outcomes) == before == 0:
+
+class Sampling:
+    """Runs patches on `inputs`, each call for `call_s` CPU seconds at most, all of them for about `cpu_s`."""
+
+    def __init__(self, inputs, request, alive):
+        self.inputs = inputs
+        self.call_s = request["call_s"]
+        self.cpu_s = used_cpu() + request["cpu_s"]
+        self.deadline = _monotonic() + request["wall_s"]
+        self.alive = alive  # says so to whoever waits for the next record
+
+    def screen(self, patches):
+        """Leave out what no patch comes back from: numbers far larger than those of the tests, mostly.
+
+        What the tests' own calls take tells how long the others may.
+        """
+        whole = self.inputs
+        for swaps in patches[:SCREENS]:  # what one lost is all that the next is run on
+            outcomes = self.outcomes(swaps, MAX_SCREENED, timed=True) or []
+            usual = max([outcome[2] for call, outcome in zip(self.inputs, outcomes) if call.seen] or [self.call_s])
+            self.call_s = min(self.call_s, max(LEAST_CALL_S, USUAL_CALLS * usual))
+            self.inputs = [call for call, outcome in zip(self.inputs, outcomes) if outcome[0] in GONE and not call.seen]
+        gone = {call.text for call in self.inputs}
+        self.inputs = [call for call in whole if call.text not in gone]
+
+    def outcomes(self, swaps, most=MAX_ENDED, timed=False, share=1):
+        """Return [checksum, text] of what the patch does on each input; None where that cannot be found out.
+
+        It may use one part in `share` of the CPU time that is left; what it gets no time for is not known.
+        """
+        found, ended, spare = [], 0, [0] if timed else []
+        began = used_cpu()
+        most_s = max(2 * self.call_s, (self.cpu_s - began) / share)
+        while len(found) < len(self.inputs):
+            self.alive()
+            if _monotonic() > self.deadline:
+                return None
+            if ended == most or used_cpu() - began > most_s:
+                return found + [["ended", "not known", *spare]] * (len(self.inputs) - len(found))
+            fork = Fork(sample_body(self.inputs, len(found), swaps, self.call_s))
+            for record in fork.records(lambda: 4 * self.call_s + 1):
+                words = record.split(" ", 3)
+                if words[0] == "!" and not found:
                     return None
-            if len(outcomes) < len(inputs):
+                if words[0] == "o" and len(words) == 4 and len(found) < len(self.inputs):
+                    cpu = [int(words[2]) / 1e6] if timed and words[2].isdigit() else spare
+                    found.append([words[1][:16], words[3][:LONGEST_CALL], *cpu])
+            if len(found) < len(self.inputs):
                 hang = fork.timed_out or fork.out_of_cpu
-                outcomes.append(["hang", "never ends"] if hang else ["died", "ends its process"])
+                found.append((["hang", "never ends"] if hang else ["died", "ends its process"]) + spare)
                 ended += 1
-        return outcomes
+        return found
+
+
+def used_cpu():
+    """CPU seconds of this process and of the forks that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def swapped(swaps):
@@ -223,9 +263,10 @@ def sample_body(inputs, first, swaps, call_s):
             raise NeedsFresh
         for call in inputs[first:]:
             _setitimer(signal.ITIMER_PROF, call_s)
+            cpu = _cpu()
             checksum, text = sample(call)
             _setitimer(signal.ITIMER_PROF, 0)
-            line = "\no %s %s\n" % (checksum, text.replace("\n", " "))
+            line = "\no %s %d %s\n" % (checksum, (_cpu() - cpu) * 1e6, text.replace("\n", " "))
             send_all(write_end, line.encode("utf-8", "backslashreplace"))
 
     return body

@@ -108,6 +108,9 @@ def settled(value):
 ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed, type(iter([])), type(iter(())), type(iter("")))
 
 
+OTHER_KINDS = "0 7azAZ-_.,;:(){}[]\n\té!"  # characters of all classes that code tells apart
+
+
 class Mutator:
     """Values near a value, of its type, the same for the same seed."""
 
@@ -154,6 +157,8 @@ class Mutator:
             found += [value.swapcase(), value[:at] + value[other] + value[at + 1 :], value.replace(value[at], "")]
             near = chr(min(0x10FFFF, ord(value[at]) + 1)) if value[at].isalnum() else value[at]
             found += [value[:at] + near + value[at + 1 :], value.replace(" ", "")]
+            for place in (len(value) - 1, at, 0):
+                found.append(value[:place] + self.random.choice(OTHER_KINDS) + value[place + 1 :])
         return found
 
     def mapping(self, value):
