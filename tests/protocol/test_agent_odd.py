@@ -71,8 +71,8 @@ from mod import inc
 
 def test_alternates():
     inc(1)
-    runs = int(open("runs").read()) if os.path.exists("runs") else 0
-    with open("runs", "w") as file:
+    runs = int(open("../runs").read()) if os.path.exists("../runs") else 0
+    with open("../runs", "w") as file:
         file.write(str(runs + 1))
     assert runs % 2
 """
@@ -83,6 +83,33 @@ def test_a_test_that_passes_and_fails_on_the_same_code_is_named_flaky(tmp_path):
     assert (telemetry.ok, telemetry.reason, telemetry.attempts) == (False, "tests_flaky", 0)
     assert "test_alternates" in telemetry.details
     assert not (out / "patch.diff").exists()
+
+
+def test_what_tests_leave_in_the_bundle_is_gone_before_the_next_candidate(tmp_path):
+    tests = """
+import os
+
+from mod import inc
+
+
+def test_made():
+    os.mkdir("made")
+    with open("made/out", "w") as file:
+        file.write(str(inc(1)))
+    with open("data.txt", "a") as file:
+        file.write("x")
+    assert open("made/out").read() == "2"
+    assert open("data.txt").read() == "x"
+
+
+def test_gone():
+    assert inc(2) == 3
+    os.unlink("kept/here.txt")
+    os.rmdir("kept")
+"""
+    files = {"mod.py": SOURCE, "test_mod.py": tests, "data.txt": "", "kept/here.txt": "1"}
+    telemetry, _ = attempt(made(tmp_path / "bundle", files), tmp_path)
+    assert telemetry.ok, telemetry.details
 
 
 @pytest.mark.parametrize("name", ["deep.py", "tests/data.py"])

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 PARTS = (
-    "worker", "swap", "coverage", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot", "pristine",
+    "worker", "tree", "swap", "coverage", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot",
+    "pristine",
 )  # fmt: skip
 
 

@@ -67,6 +67,9 @@ class Judge:
         whole = all(plain[index] is not None for index in order)
         self.tests = order if whole else order[: min(self.failing, self.partial)]
         self.canary = [index for index in order[self.failing :] if plain[index] is not None][:1]
+        if any(tree.written for tree in TREE):  # what one candidate writes, another would find
+            self.lanes.width = 1
+            return False
         return self.state.sound and self.failing > 0 and all(plain[index] is not None for index in self.tests)
 
     def _works(self, batch, many):

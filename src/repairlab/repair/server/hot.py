@@ -23,6 +23,8 @@ def hot_main(channel, arguments, texts):
     of_tests = {os.path.realpath(str(item.fspath)) for item in session.items if not hasattr(item, "dtest")}
     found = {"errors": recorder.errors, "causes": recorder.causes, "ids": ids, "files": sorted(of_tests)}
     channel.send(found)
+    for tree in TREE:
+        tree.remember()  # what the import left stays, as it does for a person
     index_functions(files)
     settle()
     worker = Hot(session, recorder, files)
@@ -64,6 +66,7 @@ class Hot:
                 usual = max([test["cpu"] for test in tests.values() if test["outcome"] == "p"] or [0])
                 limit = min(limit, max(AFTER_HANG_S, 20 * usual))
             waiting = [index for index in waiting if index not in tests]
+        put_back(thorough=True)
         return {"tests": [dict(tests[index], index=index) for index in sorted(tests)], "missing": waiting}
 
     def _baseline_fork(self, waiting, tests, limit, stop_at, coverage, plain):

@@ -64,6 +64,7 @@ class Pristine:
             os.path.join(root, path): (contents(os.path.join(root, path)).decode(encoding), encoding)
             for path, encoding in request["encodings"].items()
         }
+        TREE[:] = [Tree(root)]
         self.started = dict(request, python=sys.version.split()[0], pytest=pytest.__version__)
         return self._fork_hot(request["collect_s"])
 
@@ -89,7 +90,10 @@ class Pristine:
         KEEP.clear()
         KEEP.add(self.pid)
         self.hot = Channel(ours)
-        return self._ask_hot(None, limit)
+        answer = self._ask_hot(None, limit)
+        for tree in TREE:
+            tree.remember()
+        return answer
 
     def _ask_hot(self, request, limit):
         """Return the hot worker's answer, or how it was lost; then it is dead and reaped."""

@@ -188,6 +188,8 @@ def run_tests(session, recorder, order, allowance, report, begin=None, plain=Non
 class Fork:
     """A forked child that reports records through a pipe; `records(wall)` yields them, `status` is its end."""
 
+    at_work = 0
+
     def __init__(self, body, last=b"\n.\n"):
         self.read_end, write_end = os.pipe()
         self.last = last  # what says that the body has ended; the end of the pipe says it too, when all memory is freed
@@ -200,6 +202,7 @@ class Fork:
         if self.pid == 0:
             self._child(body, write_end)
         os.close(write_end)
+        Fork.at_work += 1
 
     def _child(self, body, write_end):
         code = 1
@@ -263,6 +266,9 @@ class Fork:
         self.status = _waitpid(self.pid, 0)[1]
         if strays:
             reap_strays()
+        Fork.at_work -= 1
+        if not Fork.at_work:
+            put_back()
 
     @property
     def complete(self):
