@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """reach: whether the true fix is among the candidates, and at which rank, without running a single candidate.
 
-    bench/reach.py --bundles DIR [--seen CACHE] [--pairs FILE …] [--effort N] [--only NAME …] [--verbose]
+    bench/reach.py [--bundles DIR … [--seen CACHE]] [--pairs FILE …] [--mutants FILE … [--draws N] [--seed N]]
+                   [--effort N] [--only NAME …] [--verbose]
 
 DIR holds one directory a task: bundle/, handoff_*.json and judge/reference.py, the whole text of the fixed file; the
 one editable file that shares most of its lines is compared. A FILE of pairs is JSON lines: name, buggy, fixed (whole
-texts), perhaps tests. Two texts are the same when their syntax trees are.
+texts), perhaps tests. Of the FILEs of --mutants, correct Python code (the standard library's, say), bench/mutator
+makes N bugs a class and file, whose fix is the file as it was. Two texts are the same when their syntax trees are.
 
 Without --seen all lines of the definitions that the fix changes are equally suspicious and types are known from
 annotations alone. With it the baseline runs in the sandbox, once, and what it saw (suspiciousness, types) is kept in
@@ -20,6 +22,7 @@ import argparse
 import ast
 import difflib
 import json
+import random
 import re
 import statistics
 import sys
@@ -29,7 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
+
+import bugs  # noqa: F401  its classes register themselves
+from mutator import changes, mutants
 
 from repairlab import config
 from repairlab.documents import Handoff
@@ -41,6 +47,7 @@ from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.validation import Server
 
 BUDGETS = (10, 50, 200, 1000, 5000)
+SPREAD = 2000  # characters: a candidate that lies farther from what the fix changes is another edit
 _NOISE = re.compile(r"#[^\n]*|[\s()\\,;'\"]+")
 
 
@@ -55,6 +62,7 @@ class Case:
     fixed: str
     suspicion: dict[Line, float] = field(default_factory=dict)
     types: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    kind: str = ""
 
     @property
     def source(self) -> Source:
@@ -105,6 +113,18 @@ def pairs(file: Path) -> Iterator[Case]:
         yield Case(pair["name"], files, {"m.py": Source.decode("m.py", files["m.py"])}, "m.py", pair["fixed"])
 
 
+def mutated(file: Path, draws: int, seed: int) -> Iterator[Case]:
+    """Yield a case for each of the bugs that are drawn for a file of correct code, `draws` of each class."""
+    text = file.read_bytes()
+    for kind, found in mutants(text, f"{seed}:{file.name}").items():
+        drawn = random.Random(f"{seed}:{file.name}:{kind}").sample(found, min(4 * draws, len(found)))
+        for number, mutant in enumerate([mutant for mutant in drawn if changes(text, mutant)][:draws]):
+            files = {"m.py": mutant.applied(text)}
+            name = f"{kind}: {file.stem} {number}".replace(" ", "_")
+            sources = {"m.py": Source.decode("m.py", files["m.py"])}
+            yield Case(name, files, sources, "m.py", text.decode(), kind=kind)
+
+
 def changed_lines(case: Case) -> dict[Line, float]:
     """Return the lines of the innermost definitions that the fix changes, all equally suspicious."""
     old, new = case.source.text.splitlines(), case.fixed.splitlines()
@@ -127,13 +147,22 @@ def candidates(case: Case, effort: int) -> list[Change]:
 
 def rank_of(case: Case, found: list[Change]) -> int | None:
     """Return the rank, from 1, of the first candidate that is the fix."""
-    wanted, tree = _NOISE.sub("", case.fixed), ast.dump(ast.parse(case.fixed))
+    old, new, tree = case.source.text, case.fixed, ast.dump(ast.parse(case.fixed))
+    first = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    last = next((at for at, pair in enumerate(zip(old[::-1], new[::-1], strict=False)) if pair[0] != pair[1]), 0)
     for rank, change in enumerate(found, 1):
-        if all(edit.path == case.path for edit in change.edits):
+        low = min(first, *(edit.start for edit in change.edits))
+        high = max(len(old) - last, *(edit.end for edit in change.edits))
+        if high - low < SPREAD + len(old) - last - first and all(edit.path == case.path for edit in change.edits):
             text = case.source.edited(change.edits)
-            if _NOISE.sub("", text) == wanted and _dumped(text) == tree:
+            windows = text[low : high + len(text) - len(old)], new[low : high + len(new) - len(old)]
+            if _bare(windows[0]) == _bare(windows[1]) and _dumped(text) == tree:
                 return rank
     return None
+
+
+def _bare(text: str) -> str:
+    return _NOISE.sub("", text)
 
 
 def _dumped(text: str) -> str:
@@ -163,14 +192,14 @@ def _nearer(
     case: Case, found: list[Change], made: list[Edit], wanted: list[str], left: int
 ) -> Iterator[tuple[int, int]]:
     """Yield (lines that still differ, rank) of the candidates that bring a line to what the fix has there."""
-    new = {_NOISE.sub("", line) for line in case.fixed.splitlines()}
-    old = {_NOISE.sub("", line) for line in case.source.text.splitlines()}
+    new = {_bare(line) for line in case.fixed.splitlines()}
+    old = {_bare(line) for line in case.source.text.splitlines()}
     for rank, change in enumerate(found, 1):
         edits = [*made, *change.edits]
         if overlapping(edits) or any(edit.path != case.path for edit in edits):
             continue
         text = case.source.edited(edits)
-        lines = {_NOISE.sub("", line) for line in text.splitlines()}
+        lines = {_bare(line) for line in text.splitlines()}
         if lines & (new - old) or not (lines - new):
             try:
                 have = ast.unparse(ast.parse(text)).splitlines()
@@ -181,8 +210,8 @@ def _nearer(
                 yield differing, rank
 
 
-def report(rows: list[tuple[str, int | None, list[Change], list[int] | None]]) -> None:
-    """Print the totals, and what each family earns and costs."""
+def report(rows: list[tuple[Case, int | None, list[Change], list[int] | None]]) -> None:
+    """Print the totals, those of each class of bugs, and what each family earns and costs."""
     single = [rank for _, rank, _, _ in rows if rank]
     several = [ranks for _, rank, _, ranks in rows if not rank and ranks]
     print(f"\n{len(rows)} fixes; {len(single)} reached by one candidate, {len(several)} by several")
@@ -191,6 +220,11 @@ def report(rows: list[tuple[str, int | None, list[Change], list[int] | None]]) -
         print(f"rank of one: median {statistics.median(single):g}, geometric mean {mean:.1f}, worst {max(single)}")
     print("within " + ", ".join(f"{budget}: {sum(rank <= budget for rank in single)}" for budget in BUDGETS))
     print(f"candidates a fix: median {statistics.median(len(found) for _, _, found, _ in rows):g}")
+    for kind in sorted({case.kind for case, _, _, _ in rows} - {""}):
+        ranks = [rank for case, rank, _, _ in rows if case.kind == kind]
+        reached = [rank for rank in ranks if rank]
+        middle = f"{statistics.median(reached):g}" if reached else "-"
+        print(f"{kind:32} {len(reached):4} of {len(ranks):4}, median rank {middle}")
     earned: Counter[str] = Counter()
     made: Counter[str] = Counter()
     before: Counter[str] = Counter()
@@ -214,6 +248,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     """Yield the cases of all given sources."""
     for root in options.bundles:
         yield from bundles(root, options.seen, options.only)
+    for file in options.mutants:
+        yield from mutated(file, options.draws, options.seed)
     for file in options.pairs:
         yield from (case for case in pairs(file) if not options.only or case.name in options.only)
 
@@ -223,6 +259,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundles", type=Path, nargs="*", default=[])
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
+    parser.add_argument("--mutants", type=Path, nargs="*", default=[])
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seen", type=Path)
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
@@ -232,8 +271,8 @@ def main() -> int:
     for case in cases(options):
         found = candidates(case, options.effort)
         rank = rank_of(case, found)
-        several = None if rank else steps_to(case, found)
-        rows.append((case.name, rank, found, several))
+        several = None if rank or case.kind else steps_to(case, found)
+        rows.append((case, rank, found, several))
         said = found[rank - 1].note if rank else f"several: {several}" if several else "not reached"
         print(f"{case.name:24} {rank or '-':>6} of {len(found):6}  {said}", flush=True)
         if options.verbose:

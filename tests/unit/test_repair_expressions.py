@@ -68,6 +68,12 @@ REPAIRS = {
     "word_of_a_docstring": ("return a == 'Jupyter'", "return a == 'Jupiter'", {}),
     "text_of_a_test": ("return a == 'no results'", "return a == 'no result: x'", {}),
     "digit_missing": ("return a in '012345679'", "return a in '0123456789'", {}),
+    "argument_of_a_like_call": ("c = g(a, a[1])\n    return g(b)", "c = g(a, a[1])\n    return g(b, a[1])", {}),
+    "keyword_of_a_like_call": ("c = g(a, k=0)\n    return g(b)", "c = g(a, k=0)\n    return g(b, k=0)", {}),
+    "needed_argument": ("return isinstance(a)", "return isinstance(a, str)", {}),
+    "call_as_elsewhere": ("c = m.g(a)\n    return b", "c = m.g(a)\n    return m.g(b)", {}),
+    "method_as_elsewhere": ("c = a.g()\n    return b", "c = a.g()\n    return b.g()", {}),
+    "literal_as_elsewhere": ("a.x = 'k'\n    return a.x == 'l'", "a.x = 'l'\n    return a.x == 'l'", {}),
     "unpacking_exchanged": ("b, a = a\n    return a", "a, b = a\n    return a", {}),
 }  # fmt: skip
 
@@ -181,3 +187,10 @@ def test_pools_are_bounded_and_read_without_running_or_trusting_anything():
     assert len(pools.strings) == len(pools.numbers) == 200
     assert len(pools.words) <= 600
     assert r"\d" in project_of({"test_a.py": files["test_a.py"]}, {}, {}, 1).short_strings
+
+
+def test_attributes_of_self_come_from_the_class_and_methods_where_one_is_called():
+    text = "class A:\n    def f(self):\n        self.size = self.g()\n    def g(self):\n        return self.f\n"
+    texts = proposed(text, {})
+    assert text.replace("self.f", "self.size") in texts
+    assert text.replace("self.g()", "self.f()") in texts

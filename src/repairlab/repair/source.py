@@ -9,7 +9,7 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -144,11 +144,13 @@ class Source:
         text = self.line_text(line)
         return text[: len(text) - len(text.lstrip(" \t\f"))]
 
-    def definitions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-        """Yield the functions, outer before inner."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield node
+    def definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        """Return the functions, outer before inner."""
+        return self._definitions
+
+    @cached_property
+    def _definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def dotted(path: str) -> str:

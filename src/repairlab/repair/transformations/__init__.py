@@ -22,6 +22,7 @@ from repairlab.repair.transformations import (
     statements,
     strings,
     terms,
+    usage,
     wraps,
 )
 from repairlab.repair.transformations.site import Draft, Project, Scope, Site
@@ -112,6 +113,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "insertions": (insertions.inserted, insertions.attributes, insertions.results, insertions.bare),
     "objects": (objects.own,),
     "placement": (placement.into_body, placement.in_front, placement.protected),
+    "usage": (usage.given, usage.applied, usage.literal, usage.member),
     "terms": (terms.added, terms.value, terms.borrowed),
 }
 
