@@ -9,6 +9,7 @@ Both run the engine itself, with what it generates replaced by what the probe wa
 
 import ast
 import difflib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,6 +136,8 @@ def shape(text: str, first: int, last: int, edits: Sequence[Edit]) -> str | None
     """Return the syntax of the edited span, or None where it does not parse."""
     grown = sum(len(edit.text) - (edit.end - edit.start) for edit in edits)
     try:
-        return ast.dump(ast.parse(text[first : last + grown]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # candidates may be doubtful Python
+            return ast.dump(ast.parse(text[first : last + grown]))
     except (SyntaxError, ValueError, RecursionError):
         return None

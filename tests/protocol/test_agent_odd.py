@@ -64,6 +64,15 @@ def test_a_module_that_skips_itself_keeps_nothing_from_being_verified(tmp_path, 
     assert (telemetry.ok, telemetry.strategy) == (True, strategy), telemetry.details
 
 
+def test_a_plain_run_that_does_not_end_in_time_is_the_deadline_and_the_patch_is_shown(tmp_path):
+    # The search's forks end without pytest's farewell, so only verification meets what never ends there.
+    lingering = "import time\n\n\ndef pytest_unconfigure():\n    time.sleep(60)\n"
+    files = {"mod.py": SOURCE, "test_mod.py": GOOD, "conftest.py": lingering}
+    telemetry, out = attempt(made(tmp_path / "bundle", files), tmp_path, limits={"wall_s": 5})
+    assert (telemetry.ok, telemetry.reason) == (False, "deadline"), telemetry.details
+    assert "+    return x + 1" in (out / "candidates/01.diff").read_text()  # the likeliest, though it was cut off
+
+
 ALTERNATING = """
 import os
 from mod import inc

@@ -286,9 +286,9 @@ class Attempt:
             raise Stop("nothing_editable", "the failing tests run no line of a file that may be edited")
         project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
         project.raised = raised(self.tests)
-        usual = sum(test.cpu_s for test in self.tests)
-        reserve = min(VERIFY_SHARE * self.wall_s, VERIFY_S + 4 * usual)
-        until = self.deadline - reserve
+        known = self.timings  # with collection, the whole protocol, and whatever else the machine does
+        usual = known.get("sandbox_s", 0.0) + known.get("baseline_s", 0.0)
+        until = self.deadline - min(VERIFY_SHARE * self.wall_s, VERIFY_S + 2 * usual)
         self.search = Search(self.setup, ground, project, self.effort, until, restart, self.ledger)
         failed = [test for test in self.tests if test.failing]
         strategies = Strategies(

@@ -65,6 +65,9 @@ class Confirmation:
             if verification.ok:
                 return True
             self.why = verification.why
+            if verification.late and self.left() <= 0:
+                self.out_of_time = True  # it did not fail, it did not end: the patch stays one to be shown
+                return False
             self.failed.append(cluster.patches.pop(0))
         return False
 

@@ -30,18 +30,19 @@ def verify(setup: Setup, files: Mapping[str, bytes], expected: Mapping[str, str]
 
 @dataclass(frozen=True)
 class Verification:
-    """What a plain run says: `ok` with all expected tests, else `why`; `outcomes` by JUnit name."""
+    """What a plain run says: `ok` with all expected tests, else `why`; `outcomes` by JUnit name; `late` if cut off."""
 
     ok: bool
     why: str
     outcomes: Mapping[tuple[str, str], str]
     wall_s: float = 0.0
+    late: bool = False
 
 
 def judge(run: PlainRun, expected: Mapping[str, str]) -> Verification:
     """Believe a plain run only if status and report agree and no test that counted before is gone or skipped now."""
     if run.timed_out:
-        return Verification(False, "pytest did not end in time", {}, run.wall_s)
+        return Verification(False, "pytest did not end in time", {}, run.wall_s, late=True)
     if run.cases is None:
         return Verification(False, f"pytest ended with status {run.exit} and left no report", {}, run.wall_s)
     cases = [case for case in run.cases if case[0] or case[2] != "s"]  # without a class: a module skipped as a whole
