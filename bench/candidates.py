@@ -29,7 +29,8 @@ from repairlab import config
 from repairlab.documents import Handoff, decode
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import generate, project_of
-from repairlab.repair.search import BATCH, PARTIAL_TESTS, Ground, allowances, order_of
+from repairlab.repair.ground import Ground, allowances, order_of
+from repairlab.repair.search import BATCH, PARTIAL_TESTS
 from repairlab.repair.validation import Server, Verdict
 
 FORKED, BATCHED = "forked", "batched"

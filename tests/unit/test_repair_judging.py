@@ -7,8 +7,8 @@ import pytest
 from repairlab.errors import BadInput
 from repairlab.repair import server
 from repairlab.repair.bundle import Bundle, is_test, matches
+from repairlab.repair.ground import LEAST_S, allowances, order_of
 from repairlab.repair.localization import TestRun, ochiai, suspicious
-from repairlab.repair.search import LEAST_S, allowances, order_of
 from repairlab.repair.validation import PlainRun
 from repairlab.repair.verification import judge, junit_name
 from repairlab.sandbox.tree import BundleLimits

@@ -1,6 +1,11 @@
 """The account that an attempt keeps of its strategies."""
 
 from repairlab.documents import Strategy
+from repairlab.repair.candidates import generate, widened
+from repairlab.repair.ground import reach
+from repairlab.repair.literals import project_of
+from repairlab.repair.localization import TestRun
+from repairlab.repair.source import Source
 from repairlab.repair.stages import Ledger
 
 
@@ -38,3 +43,32 @@ def test_what_runs_when_the_attempt_is_interrupted_says_so():
     ledger.close(Strategy.HEURISTIC_MICROFIX, "exhausted")
     ledger.end("exhausted")
     assert (whys(ledger)["heuristic_microfix"], whys(ledger)["multi_edit"]) == ("exhausted", "interrupted")
+
+
+def candidates(width):
+    text = "def f(a, b, c, d, e, f, g, h, i, j):\n    k = a + b\n    return k - c * d[e]\n"
+    sources = {"m.py": Source("m.py", text, "utf-8")}
+    return generate(sources, {("m.py", 2): 0.7, ("m.py", 3): 1.0}, project_of({}, sources, {}, width))
+
+
+def test_the_second_attempt_begins_with_what_the_first_did_not_try():
+    first, wide = candidates(1), candidates(2)
+    known = {change.key for change in first}
+    new = [change for change in wide if change.key not in known]
+    again = widened(wide, first)
+    assert new
+    assert {change.key for change in again} == {change.key for change in wide} > known
+    rank = [change.key for change in again].index(new[0].key)
+    assert rank < [change.key for change in wide].index(new[0].key) / 3
+
+
+def test_what_the_first_attempt_had_no_time_for_keeps_its_place_in_the_second():
+    first, wide = candidates(1), candidates(2)
+    again = widened(wide, first[:5])
+    assert again[0].key == first[5].key
+
+
+def test_slow_tests_reach_fewer_candidates():
+    quick, slow = TestRun("t", "f", cpu_s=0.001), TestRun("u", "f", cpu_s=0.52)
+    assert reach([quick, slow], [0, 1], 100.0) == 20_000
+    assert reach([quick, slow], [1, 0], 100.0) == 198

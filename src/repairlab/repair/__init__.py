@@ -8,6 +8,7 @@ candidates        the stream of candidates for one state of the bundle, best fir
 strategies        what is asked for candidates before and after the search's own edits
 stages            the order of strategies, and the account of each
 patterns/         repairs made of what earlier repairs taught
+ground            what the baseline tells the search: the order of the tests, what each may cost
 search            which candidate is tried when, and what is built upon
 validation        the agent's end of the server in the sandbox
 server/           the sandbox's end: one program, standard library only

@@ -32,6 +32,7 @@ from repairlab.repair.bundle import Bundle
 from repairlab.repair.clusters import Cluster, clustered, singly, weigh
 from repairlab.repair.collection import collected, loaded
 from repairlab.repair.confirmation import Confirmation
+from repairlab.repair.ground import Ground, allowances, order_of, reach
 from repairlab.repair.literals import project_of
 from repairlab.repair.loading import Base, Loading
 from repairlab.repair.localization import Line, TestRun, raised, suspicious
@@ -40,7 +41,7 @@ from repairlab.repair.overfitting import offered, special
 from repairlab.repair.patterns import blamed
 from repairlab.repair.probes import MAX_PATCHES, PROBE_S, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
-from repairlab.repair.search import Ground, Search, allowances, order_of
+from repairlab.repair.search import Search
 from repairlab.repair.stages import FOUND, Ledger
 from repairlab.repair.strategies import Strategies
 from repairlab.repair.validation import (
@@ -295,7 +296,7 @@ class Attempt:
             config.root(), self.settings, self.bundle, failed, self.suspicion, project, self.ledger, until
         )
         self.search.before, self.search.after = strategies.before, strategies.after
-        self.search.kept_s = strategies.kept_s
+        self.search.kept_s, self.search.reach = strategies.kept_s, reach(self.tests, order, self.wall_s)
         began = time.monotonic()
         try:
             self.search.run(prepared(server))

@@ -7,7 +7,7 @@ depends on nothing but the bundle, the localization and the effort, so a search 
 import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repairlab.documents import Strategy
 from repairlab.repair.idle import Idle
@@ -16,6 +16,7 @@ from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
 from repairlab.repair.transformations.site import Function
 
+TRIED = 0.2  # of the score, for what an attempt before this one has tried: it is there to be built upon
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
 ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
 
@@ -53,6 +54,13 @@ def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], pro
             if known is None or known.score < change.score:
                 best[change.key] = change
     return sorted(best.values(), key=lambda change: (-change.score, change.line, change.key))
+
+
+def widened(wide: Iterable[Change], tried: Iterable[Change]) -> list[Change]:
+    """Return the candidates of a wider search, those that a narrower one has tried already with less of a score."""
+    known = {change.key for change in tried}
+    scored = [replace(change, score=change.score * TRIED) if change.key in known else change for change in wide]
+    return sorted(scored, key=lambda change: (-change.score, change.line, change.key))
 
 
 def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, idle: Idle) -> Iterator[Change]:

@@ -9,8 +9,8 @@ from repairlab.documents import Candidate, Suspect, Telemetry, Timings
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.clusters import Cluster, question
 from repairlab.repair.diff import unified
+from repairlab.repair.ground import suspects
 from repairlab.repair.ranking import SHOWN, Plausible
-from repairlab.repair.search import suspects
 
 LINES_SHOWN = 20
 TESTS_SHOWN = 100

@@ -12,12 +12,13 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from repairlab.documents import Strategy
-from repairlab.repair.candidates import Change, generate
-from repairlab.repair.localization import Line, TestRun, suspicious
+from repairlab.repair.candidates import Change, generate, widened
+from repairlab.repair.ground import USUAL_S, Ground
+from repairlab.repair.localization import suspicious
 from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
 from repairlab.repair.source import Edit, overlapping
@@ -29,9 +30,7 @@ LIKELIEST = 40  # candidates that get a fork of their own; after them come batch
 ALONE, LEAST_BATCH, BATCH = 4, 16, 64  # candidates a request: the first ones, the next ones, the long tail
 AHEAD = 2  # requests in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
-LEAST_S = 0.05  # CPU that any test may use under a candidate
 MORE_TIME = {8.0: 0.8, 40.0: 0.5}  # raised allowances of candidates that ran out of time → factor on their score
-USUAL_S = 0.005  # what a candidate costs, for the account of what may be spent on more time (a clock would not repeat)
 MORE_TIME_SHARE, MORE_TIME_S = 0.4, 1.0  # of all that was spent so far, and seconds, may go there
 AFTER_FIRST = (200, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`
@@ -40,16 +39,6 @@ MAX_LOST = 6
 OWED_S = 2.0  # how long the verdicts that a deadline left behind may take
 NEEDED = 4  # changes without which nothing can pass, that are built upon though nothing passes with them alone
 OK = ("p", "s", "x")
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What the baseline found out: tests with coverage, their order for the server, the CPU allowance of each."""
-
-    tests: Sequence[TestRun]
-    order: Sequence[int]
-    failing: int
-    allow: Sequence[float]
 
 
 @dataclass
@@ -80,6 +69,7 @@ class Search:
     before: Sequence[Proposer] = ()
     after: Sequence[Proposer] = ()
     kept_s: float = 0.0  # of the time, for those after
+    reach: int = 0  # candidates that the attempt before this one is thought to have tried
     plausible: list[Plausible] = field(default_factory=list)
     tried: int = 0
     lost: int = 0
@@ -248,7 +238,11 @@ class Search:
         tests = self.ground.tests
         failing = [tests[index] for index in sorted(state.failing)]
         passing = [test for index, test in enumerate(tests) if index not in state.failing and test.outcome in OK]
-        return generate(self.setup.bundle.sources, suspicious(failing, passing), self.project)
+        suspicion, sources = suspicious(failing, passing), self.setup.bundle.sources
+        found = generate(sources, suspicion, self.project)
+        if self.effort == 1:
+            return found
+        return widened(found, generate(sources, suspicion, replace(self.project, width=self.effort - 1))[: self.reach])
 
     def _next(self) -> Job | None:
         """Return the next candidate: a new one, or one to be tried for longer."""
@@ -362,33 +356,3 @@ class Search:
 def edits_of(state: State, change: Change, _scale: float) -> list[Edit]:
     """Return all edits of a candidate."""
     return [edit for each in (*state.changes, change) for edit in each.edits]
-
-
-def allowances(tests: Sequence[TestRun]) -> list[float]:
-    """Return the CPU seconds that each test may use under a candidate.
-
-    Generous beside what it used, but small: a search meets many endless loops, and what runs out of time is tried again
-    with more when nothing else helps (`MORE_TIME`). A test that fails at once says little about what a fix needs, so
-    its passing peers count too.
-    """
-    passing = sorted(test.cpu_s for test in tests if not test.failing)
-    usual = passing[len(passing) // 2] if passing else 0.0
-    return [
-        max(LEAST_S, 10 * (usual if test.outcome in ("hang", "died") else max(test.cpu_s, usual))) for test in tests
-    ]
-
-
-def order_of(tests: Sequence[TestRun]) -> tuple[list[int], int]:
-    """Return the tests in the order that settles a candidate soonest, and how many of them fail at baseline.
-
-    Times count in tenths of a second: below, they are noise, and the order must not change from run to run.
-    """
-    failing = [index for index, test in enumerate(tests) if test.failing]
-    failing.sort(key=lambda index: (tests[index].outcome == "hang", round(tests[index].cpu_s, 1), index))
-    passing = [index for index, test in enumerate(tests) if not test.failing]
-    return [*failing, *sorted(passing, key=lambda index: (round(tests[index].cpu_s, 1), index))], len(failing)
-
-
-def suspects(lines: Mapping[Line, float], shown: int) -> list[tuple[Line, float]]:
-    """Return the most suspicious lines."""
-    return sorted(lines.items(), key=lambda item: (-item[1], item[0]))[:shown]

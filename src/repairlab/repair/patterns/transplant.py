@@ -25,6 +25,7 @@ from repairlab.repair.source import Edit, Source, overlapping
 from repairlab.repair.transformations import Project
 
 LEAST_LIKE = 0.2  # similarity below which a function is another
+MOST = 40  # candidates of a strategy, times the effort: most need a fresh import
 FUNCTIONS, PATTERNS, FITS = 6, 8, 3  # suspicious functions, verified ones for each, mappings of each; times the effort
 TOLD = 12
 
@@ -41,7 +42,7 @@ class Transplants:
 
     def of(self, strategy: Strategy) -> list[Change]:
         """Return those of one strategy."""
-        return [change for change in self._all if change.strategy is strategy]
+        return [change for change in self._all if change.strategy is strategy][: MOST * self.project.width]
 
     @cached_property
     def _all(self) -> list[Change]:
