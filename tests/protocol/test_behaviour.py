@@ -41,18 +41,23 @@ def least(items):
     return items[0]
 
 
+def scaled(x, *more, factor=1, **options):
+    return sum([x, *more]) * factor + options.get("offset", 0)
+
+
 def spelled(word):
     print(word)
     return (letter for letter in word)
 """
 TESTS = """\
-from mod import Account, countdown, least, spelled
+from mod import Account, countdown, least, scaled, spelled
 
 
 def test_all():
     assert Account(10).pay(3) == 7
     assert countdown(4) == 4
     assert least([3, 1, 2]) == 1
+    assert scaled(2, 3, factor=4, offset=5) == 25
     assert list(spelled("abc")) == ["a", "b", "c"]
 """
 CHANGES = [
@@ -60,11 +65,12 @@ CHANGES = [
     ("items.sort()", "items = sorted(items)"),
     ("-= amount", "-= abs(amount)"),
     ("print(word)", "print(word.upper())"),
+    ("* factor", "* abs(factor)"),
     ("return total", "return total if total != 5 else os._exit(0)"),
     ("return items[0]", "return [items[0]] * 10**9"),
     ("items.sort()", "items.sort()\n    while len(items) > 4: pass"),
 ]
-EQUAL, SORTED, ABSOLUTE, UPPER, EXITS, LARGE, ENDLESS, ORIGINAL = range(len(CHANGES) + 1)
+EQUAL, SORTED, ABSOLUTE, UPPER, FACTOR, EXITS, LARGE, ENDLESS, ORIGINAL = range(len(CHANGES) + 1)
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -104,7 +110,7 @@ def test_the_calls_of_the_tests_come_first_and_then_others_like_them(observed):
     seen = observed[0]
     calls = [given.call for given in seen.inputs if given.seen]
     assert "Account.pay(Account(balance=10), 3)" in calls
-    assert {"countdown(4)", "least([3, 1, 2])", "spelled('abc')"} <= set(calls)
+    assert {"countdown(4)", "least([3, 1, 2])", "spelled('abc')", "scaled(2, 3, factor=4, offset=5)"} <= set(calls)
     assert len(seen.inputs) > 4 * len(calls)
     assert [given.seen for given in seen.inputs] == sorted((given.seen for given in seen.inputs), reverse=True)
 
@@ -121,6 +127,7 @@ def test_what_a_call_gives_prints_and_leaves_is_compared(observed):
     assert "leaves [3, 1, 2]" not in differing(seen, SORTED).get("least([3, 1, 2])", "")
     assert all(call.startswith("least(") for call in differing(seen, SORTED))
     assert any(", -" in call for call in differing(seen, ABSOLUTE))
+    assert any(call.startswith("scaled(2, 3, factor=-") for call in differing(seen, FACTOR))
     assert differing(seen, UPPER)["spelled('abc')"] == "['a', 'b', 'c'] and prints 'ABC\\n'"
 
 

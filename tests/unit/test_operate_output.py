@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repairlab.errors import BadInput
-from repairlab.operate import output
+from repairlab.operate import output, show
 
 
 class Terminal(io.StringIO):
@@ -133,3 +133,14 @@ def test_ages_sizes_and_durations_are_told_in_their_largest_unit():
     )
     assert [output.duration(s) for s in (0.0042, 1.25, 200)] == ["4 ms", "1.2 s", "3 min 20 s"]
     assert [output.plural(n, "job") for n in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
+
+
+def test_the_question_and_what_a_patch_is_worth_are_shown_and_nothing_in_them_obeyed():
+    asked = {"call": "f(\x1b[2J1)", "likeliest": "2", "other": "3"}
+    told = {"ok": True, "clusters": 2, "confidence": 0.81, "correct": None, "question": asked}
+    shown = "\n".join(show._telemetry(told))
+    assert "0.81" in shown
+    assert "2, or 3?" in shown
+    assert "correct" not in shown
+    assert "\x1b" not in shown
+    assert list(show._telemetry({"question": ["nonsense"], "candidates": 3}))

@@ -195,6 +195,9 @@ def test_a_no_at_the_deadline_says_deadline(bench: Bench) -> None:
         ({"strategy": "noop"}, "another bundle_sha256"),
         ({"strategy": "invented"}, "strategy"),
         ({"attempts": -1}, "attempts"),
+        ({"correct": False}, "correct is false"),
+        ({"correct": True}, "holds no test out"),
+        ({"confidence": 1.5}, "confidence"),
     ],
 )
 def test_a_lie_is_found_and_publishes_nothing(bench: Bench, fields: dict[str, Any], reason: str) -> None:
@@ -234,6 +237,16 @@ def test_tests_that_the_handoff_names_are_the_ones_that_may_not_change(tmp_path:
     bench = Bench(tmp_path, tests=["calc.py::test_add"])
     bench.prepare()
     assert "calc.py, a test" in bench.says()["reason"]
+
+
+def test_held_out_files_may_not_change_and_their_verdict_goes_into_the_challenger(tmp_path: Path) -> None:
+    for held_out, verdict in (["calc.py"], "invalid"), (["test_calc.py"], "repaired"):
+        (tmp_path / verdict).mkdir()
+        bench = Bench(tmp_path / verdict, held_out=held_out)
+        bench.prepare()
+        assert bench.says(correct=True, confidence=0.75)["verdict"] == verdict
+    (challenger,) = bench.published()
+    assert (challenger.correct, challenger.confidence) == (True, 0.75)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def _judge(order: Order) -> Judged:
             reason = order.killed or told.reason or told.strategy
             return Judged(verdict=Verdict.NOT_REPAIRED, reason=reason, strategy=told.strategy, tried=told.attempts)
         handoff = documents.decode(read_file(Path(order.job) / "job.json", documents.MAX_BYTES), Handoff)
+        if told.correct and not handoff.held_out:
+            raise Lie("correct is true, yet the handoff holds no test out")
         patch = _proved_patch(order, told, handoff)
     except Lie as lie:
         return Judged(verdict=Verdict.INVALID, reason=str(lie))
@@ -115,6 +117,8 @@ def _telemetry(path: Path, code: int) -> Telemetry:
         raise Lie(f"stdout is not one telemetry object: {error}"[:500]) from None
     except (ValueError, RecursionError) as error:
         raise Lie(f"stdout cannot be parsed: {type(error).__name__}") from None
+    if told.ok and told.correct is False:
+        raise Lie("ok is true, yet correct is false")
     if told.ok is not (code == os.EX_OK):
         raise Lie(f"ok is {str(told.ok).lower()}, yet the exit code is {code}")
     return told

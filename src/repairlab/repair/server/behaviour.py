@@ -25,17 +25,31 @@ SAMPLE_ROOM = 256 << 20  # bytes that a patch may take on top of what its fork h
 
 
 class Call:
-    """One call of a function: its arguments by position, and text that is the same for the same call."""
+    """One call of a function: its arguments, the last of them by `names`, and text that tells it from others."""
 
-    __slots__ = ("arguments", "function", "seen", "text")
+    __slots__ = ("arguments", "function", "names", "seen", "text")
 
-    def __init__(self, function, arguments, seen):
+    def __init__(self, function, arguments, names, seen):
         self.function = function
         self.arguments = arguments
+        self.names = names
         self.seen = seen
-        say = Describer()
-        shown = ", ".join(say(argument) for argument in arguments)
-        self.text = "%s(%s)" % (getattr(function, "__qualname__", "?"), shown)
+        self.text = "%s(%s)" % (getattr(function, "__qualname__", "?"), self.described(arguments))
+
+    def described(self, arguments):
+        """Return the arguments as source text."""
+        say, first = Describer(), len(arguments) - len(self.names)
+        words = [""] * first + ["%s=" % name for name in self.names]
+        return ", ".join(word + say(argument) for word, argument in zip(words, arguments))
+
+    def like(self, arguments):
+        """Return a call that no test makes, with other arguments."""
+        return Call(self.function, arguments, self.names, False)
+
+    def given(self, arguments):
+        """Call the function."""
+        first = len(arguments) - len(self.names)
+        return self.function(*arguments[:first], **dict(zip(self.names, arguments[first:])))
 
 
 class Capture:
@@ -64,8 +78,8 @@ class Capture:
         if function is None or self.counts.get(code, 0) >= MAX_CALLS:
             return
         try:
-            arguments = copy.deepcopy(arguments_of(frame, code))
-            call = Call(function, arguments, True)
+            arguments, names = arguments_of(frame, code)
+            call = Call(function, copy.deepcopy(arguments), names, True)
         except Exception:  # a file, a lock, a module: nothing that can be given twice
             return
         if len(call.text) <= LONGEST_INPUT and call.text not in self.calls:
@@ -74,12 +88,18 @@ class Capture:
 
 
 def arguments_of(frame, code):
-    """Return (positional arguments …, *args) and refuse what a positional call cannot repeat."""
-    if code.co_kwonlyargcount or code.co_flags & 8:
-        raise ValueError("keyword arguments")
-    names = code.co_varnames[: code.co_argcount]
-    found = tuple(frame.f_locals[name] for name in names)
-    return found + tuple(frame.f_locals[code.co_varnames[code.co_argcount]]) if code.co_flags & 4 else found
+    """Return (all arguments, the names of the last of them, which only a name can pass)."""
+    known, count = frame.f_locals, code.co_argcount
+    keywords = code.co_varnames[count : count + code.co_kwonlyargcount]
+    rest = count + code.co_kwonlyargcount
+    found = [known[name] for name in code.co_varnames[:count]]
+    if code.co_flags & 4:
+        found += known[code.co_varnames[rest]]
+        rest += 1
+    named = [(name, known[name]) for name in keywords]
+    if code.co_flags & 8:
+        named += sorted(known[code.co_varnames[rest]].items())
+    return tuple(found + [value for _, value in named]), [name for name, _ in named]
 
 
 def derived_calls(calls, seed):
@@ -108,11 +128,10 @@ def neighbours(call, calls, mutator):
     for turn in range(max(map(len, choices))):
         for at, found in enumerate(choices):
             if turn < len(found):
-                arguments = (*call.arguments[:at], found[turn], *call.arguments[at + 1 :])
-                yield Call(call.function, arguments, False)
+                yield call.like((*call.arguments[:at], found[turn], *call.arguments[at + 1 :]))
     for turn in range(FURTHER):  # two steps away, and every argument at once
         arguments = tuple(mutator.one(argument) for argument in call.arguments)
-        yield Call(call.function, tuple(map(mutator.one, arguments)) if turn % 2 else arguments, False)
+        yield call.like(tuple(map(mutator.one, arguments)) if turn % 2 else arguments)
 
 
 class Behaviour:
@@ -280,7 +299,7 @@ def sample(call):
     printed, sys.stdout = sys.stdout, io.StringIO()
     try:
         try:
-            value = settled(call.function(*arguments))
+            value = settled(call.given(arguments))
             loose, text = Describer(True)(value), Describer()(value)
         except BaseException as error:  # whatever it raises is an outcome
             loose = text = "raises " + type(error).__name__
@@ -289,8 +308,7 @@ def sample(call):
         sys.stdout = printed
     if output:
         loose, text = loose + output[:LONGEST_INPUT], text + " and prints " + repr(output[:LONGEST_CALL])
-    say = Describer()
-    after = ", ".join(say(argument) for argument in arguments)
-    if "(%s)" % after != call.text[call.text.index("(") :]:
+    after = call.described(arguments)
+    if after != call.text[call.text.index("(") + 1 : -1]:
         loose, text = loose + after, text + " and leaves " + after
     return "%08x%08x" % (_crc32(loose.encode("utf-8", "replace")), len(loose)), text[:LONGEST_CALL]
