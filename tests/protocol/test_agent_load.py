@@ -48,6 +48,10 @@ REPAIRED = {
         },
         "+from .helpers import add",
     ),
+    "a_package_that_does_not_export_it": (
+        {"mod/__init__.py": "", "mod/inside.py": RIGHT},
+        "+from .inside import inc",
+    ),
     "an_error_at_module_level": (
         {"mod.py": "TABLE = [1, 2, 3]\nLAST = TABLE[3]\n\n\ndef inc(x):\n    return x + LAST - 2\n"},
         "-LAST = TABLE[3]",
@@ -67,7 +71,20 @@ NAMED = {
     "tests_that_are_all_skipped": (
         {"mod.py": SOURCE, "test_mod.py": "import pytest\n\npytestmark = pytest.mark.skip('no database')\n" + TESTS},
         "no_tests_ran",
-        "skip",
+        "no database",
+    ),
+    "a_test_that_passes_and_must_not": (
+        {
+            "mod.py": RIGHT,
+            "test_mod.py": "import pytest\n" + TESTS.replace("def test", "@pytest.mark.xfail(strict=True)\ndef test"),
+        },
+        "expected_failure",
+        "test_inc",
+    ),
+    "a_module_hidden_by_the_interpreter": (
+        {"random.py": RIGHT, "test_mod.py": TESTS.replace("from mod", "from random")},
+        "collection_error",
+        "rename it",
     ),
     "async_tests_without_a_plugin": (
         {"mod.py": SOURCE, "test_mod.py": TESTS.replace("def test", "async def test")},

@@ -76,6 +76,39 @@ def test_an_import_used_when_the_module_loads_stays_where_it_is():
     assert not any("    from m import" in new for new in found)
 
 
+ABSENT = {
+    "renamed": ("m", "def incr(x):\n    return incr\n", "cannot import name 'inc' from 'm' (/b/m.py)",
+                "def inc(x):\n    return inc\n"),
+    "another_name_for_it": ("m", "def incr(x):\n    return x", "module 'm' has no attribute 'inc'",
+                            "def incr(x):\n    return x\n\n\ninc = incr\n"),
+    "not_exported": ("pkg0__init__", "", "cannot import name 'add' from 'pkg' (/b/pkg/__init__.py)",
+                     "\nfrom .b import add\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_a_module_is_given_the_name_that_a_test_imports_from_it(name):
+    module, text, message, wanted = ABSENT[name]
+    bundle = bundle_of(**{module: text, "pkg0b": HELPERS})
+    path = module.replace("0", "/") + ".py"
+    changes = imports.absent(bundle, Cause(message=message))
+    assert wanted in [bundle.patched(change.edits)[path].decode() for change in changes]
+
+
+def test_a_name_that_is_imported_for_nothing_is_dropped():
+    bundle = bundle_of(m="from a import X, gone\n", a="X = 1\n")
+    found = proposed(bundle, "m.py", message="cannot import name 'gone' from 'a'", name="a")
+    assert "from a import X\n" in found
+
+
+def test_a_module_hidden_by_the_interpreters_own_is_named():
+    bundle = bundle_of(random="def inc(x):\n    return x\n")
+    cause = Cause(
+        kind="ImportError", base="ImportError", message="cannot import name 'inc' from 'random' (/lib/random.py)"
+    )
+    assert "random.py is hidden" in outcomes.unloadable([cause], [], bundle, str).details
+
+
 RUN = {
     "module": ("return re.sub('a', 'b', x)", "import re\n"),
     "class": ("return Counter(x)", "from collections import Counter\n"),
@@ -143,6 +176,7 @@ def test_what_pytest_refuses_is_left_out_with_its_value():
         ("Failed: async def functions are not natively supported.", "plugin_missing"),
         ("FixtureLookupError: ('mocker', <FixtureRequest for <Function test_a>>)", "plugin_missing"),
         ("gaierror: [Errno -3] Temporary failure in name resolution", "needs_network"),
+        ("[XPASS(strict)] not yet", "expected_failure"),
         ("ConnectionRefusedError: [Errno 111] Connection refused", None),
         ("AssertionError: assert 1 == 2", None),
     ],

@@ -7,6 +7,7 @@ pytest_missing                  the bundle's interpreter has no pytest
 module_missing, plugin_missing  it lacks a module that is imported, or a plugin of pytest's
 configuration_error             pytest refuses its own configuration
 syntax_error                    a file does not parse, and no change of a token makes it
+expected_failure                a test passes that xfail(strict=True) says must fail
 needs_network                   a failing test wants the network
 collection_error                a test or what it imports cannot be loaded
 tests_flaky                     outcomes differ between runs of the same code

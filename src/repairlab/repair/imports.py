@@ -1,6 +1,7 @@
 """imports: another import where one fails: the name stands elsewhere, is spelt otherwise, or comes too early.
 
     at_load(bundle, cause, lines)    changes of the import statements in the traceback, the innermost first
+    absent(bundle, cause)            changes of the module that lacks what is imported from it
 
 Source of the kinds: BugsInPy's and TSSB-3M's import changes, and the lists of what moved in the standard library.
 Names of the project are looked up in its syntax trees; nothing of it is imported.
@@ -15,6 +16,7 @@ from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
 from repairlab.repair.localization import Line
 from repairlab.repair.source import UNPARSABLE, Edit, Source
+from repairlab.repair.transformations.imports import insertion
 from repairlab.repair.validation import Cause
 
 Statement = ast.Import | ast.ImportFrom
@@ -40,6 +42,52 @@ def at_load(bundle: Bundle, cause: Cause, lines: Sequence[Line]) -> Iterator[Cha
         for found in kinds:
             for prior, edits, note in found:
                 yield Change(tuple(Edit(path, *edit) for edit in edits), (path, line), "imports", note, prior * weigh)
+
+
+def absent(bundle: Bundle, cause: Cause) -> Iterator[Change]:
+    """Yield ways to give a module of the project the name that something else, a test perhaps, imports from it."""
+    found = re.search(r"cannot import name '(\w+)' from '([\w.]+)'", cause.message)
+    found = found or re.search(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'", cause.message)
+    if found is None:
+        return
+    known = found.groupdict()
+    name, module = known.get("name") or found.group(1), known.get("module") or found.group(2)
+    source = bundle.sources.get(bundle.modules.get(module, ""))
+    if source is None or name in source.top_level or "partially initialized" in cause.message:
+        return
+    own = package_of(bundle, source.path)
+    for prior, edits, note in _given(bundle, source, name, own):
+        line = source.text.count("\n", 0, edits[0][0]) + 1
+        changes = tuple(Edit(source.path, *edit) for edit in edits)
+        yield Change(changes, (source.path, line), "imports", note, prior)
+
+
+def _given(bundle: Bundle, source: Source, name: str, own: str) -> Iterator[tuple[float, Edits, str]]:
+    try:
+        _ = source.tree
+    except UNPARSABLE:
+        return
+    for other in defined_in(bundle, name):
+        statement = f"from {relative_to(own, other) or other} import {name}"
+        at, text = insertion(source, statement)
+        yield 0.9, ((at, at, text),), statement
+    end = len(source.text)
+    newline = source.newline(1)
+    gap = "" if source.text.endswith(("\n", "\r")) or not source.text else newline
+    for rank, other in enumerate(stdlib.close(name, source.top_level)):
+        spans = [source.span(n) for n in ast.walk(source.tree) if isinstance(n, ast.Name) and n.id == other]
+        heads = [definition(source, n) for n in source.tree.body if getattr(n, "name", "") == other]
+        renamed = tuple(sorted((*span, name) for span in [*spans, *heads]))
+        yield 0.85 - 0.05 * rank, renamed, f"{other} renamed to {name}"
+        yield 0.7 - 0.05 * rank, ((end, end, f"{gap}{newline}{newline}{name} = {other}{newline}"),), f"{name} = {other}"
+
+
+def definition(source: Source, node: ast.stmt) -> tuple[int, int]:
+    """Return the span of the name in the head of a function or class."""
+    start, end = source.span(node)
+    name = getattr(node, "name", "")
+    found = re.compile(rf"\b(?:def|class)\s+({re.escape(name)})\b").search(source.text, start, end)
+    return found.span(1) if found else (start, start)
 
 
 def statement_at(source: Source, line: int) -> Statement | None:
@@ -132,6 +180,9 @@ def _missing_name(
         yield 0.9 - 0.05 * rank, ((start, start + len(name), other),), f"import {other}"
         if not alias.asname:
             yield 0.88 - 0.05 * rank, ((start, start + len(name), f"{other} as {name}"),), f"import {other}"
+    used = sum(isinstance(n, ast.Name) and n.id == bound for n in ast.walk(source.tree))
+    if not used:
+        yield 0.65, _instead(source, node, alias, ""), f"{name} no longer imported"
     if name in bundle.modules or stdlib.is_module(name):
         yield 0.7, _instead(source, node, alias, f"import {name}{renamed}"), f"import {name}"
 
@@ -140,13 +191,15 @@ def _instead(source: Source, node: ast.ImportFrom, alias: ast.alias, text: str) 
     """Return the edits that take a name out of an import and put a statement of its own behind it."""
     start, end = source.span(node)
     if len(node.names) == 1:
-        return ((start, end, text),)
+        return ((start, end, text or "pass"),)
     position = node.names.index(alias)
     first, last = source.span(alias)
     if position + 1 < len(node.names):
         last = source.span(node.names[position + 1])[0]
     else:
         first = source.span(node.names[position - 1])[1]
+    if not text:
+        return ((first, last, ""),)
     return ((first, last, ""), (end, end, source.newline(node.lineno) + source.indent(node.lineno) + text))
 
 

@@ -133,9 +133,11 @@ class Loading:
             lines = [(server.relative(path), line) for path, line in reversed(cause.frames)]
             lines = [line for line in lines if line[0] in bundle.sources]
             key = f"{cause.kind} {cause.message} {lines[:1]}"
-            if lines and key not in seen:
+            if key not in seen:
                 seen.add(key)
-                yield from sorted(self._of_cause(bundle, cause, lines), key=lambda proposal: -proposal.score)
+                found = [_proposal(bundle, change) for change in imports.absent(bundle, cause)]
+                found += self._of_cause(bundle, cause, lines) if lines else []
+                yield from sorted(found, key=lambda proposal: -proposal.score)
 
     def _of_cause(self, bundle: Bundle, cause: Cause, lines: list[Line]) -> Iterator[Proposal]:
         source = bundle.sources[lines[0][0]]

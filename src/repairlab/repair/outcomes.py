@@ -56,7 +56,16 @@ def unloadable(causes: Sequence[Cause], errors: Sequence[tuple[str, str]], bundl
         return Stop("module_missing", f"{place} imports {name!r}, which the interpreter does not have: {INSTALL}{more}")
     if cause.kind == "UsageError":
         return Stop("configuration_error", f"pytest's own configuration in the bundle: {complaint(cause.message)}")
-    return Stop("collection_error", f"{said}{more}")
+    return Stop("collection_error", f"{said}{_hidden(cause, bundle)}{more}")
+
+
+def _hidden(cause: Cause, bundle: Bundle) -> str:
+    """Return what to say of a module of the bundle that the interpreter never sees, since it has one of that name."""
+    found = re.search(r"cannot import name '\w+' from '(\w+)' \((.*)\)$", cause.message)
+    path = bundle.modules.get(found.group(1), "") if found else ""
+    if found is None or not path or found.group(2).endswith(f"/bundle/{path}"):
+        return ""
+    return f"; the bundle's {path} is hidden by the interpreter's module of the same name: rename it"
 
 
 def at(cause: Cause, relative: Relative) -> str:
@@ -99,7 +108,11 @@ def nothing_ran(tests: Sequence[TestRun]) -> Stop | None:
 
 def out_of_reach(tests: Iterable[TestRun]) -> Stop | None:
     """Return the outcome of failing tests that no edit can repair, since something around them is missing."""
-    for test in tests:
+    failing = [test for test in tests if test.failing]
+    if failing and all(test.message.startswith("[XPASS(strict)]") for test in failing):
+        fix = "take the mark away, or let the test expect what holds now"
+        return Stop("expected_failure", f"{failing[0].id} is marked xfail(strict=True) and passes: {fix}")
+    for test in failing:
         if "async def functions are not natively supported" in test.message:
             fix = f"pytest-asyncio or anyio, which the interpreter does not have: {INSTALL}"
             return Stop("plugin_missing", f"{test.id} is `async def` and needs a plugin such as {fix}")
@@ -118,6 +131,8 @@ def out_of_reach(tests: Iterable[TestRun]) -> Stop | None:
 def hint(tests: Iterable[TestRun]) -> str:
     """Return what a person should know of tests that no candidate repaired, '' where there is nothing."""
     for test in tests:
+        if test.failing and test.message.startswith("[XPASS(strict)]"):
+            return f"; {test.id} is marked xfail(strict=True) and passes"
         if test.failing and _TERMINAL.search(test.message):
             return f"; {test.id} reads standard input or a terminal, and there is none: {last_line(test.message)}"
     return ""

@@ -149,7 +149,7 @@ def baseline_body(hot, waiting, limit, coverage, plain):
                 coverage.start()
 
         def report(index, outcome, cpu, wall):
-            entry = {"index": index, "outcome": outcome, "cpu": cpu, "wall": wall}
+            entry = {"index": index, "outcome": outcome, "cpu": cpu, "wall": wall, "message": recorder.note}
             if coverage is not None:
                 coverage.stop()
                 entry["lines"] = coverage.lines()

@@ -42,15 +42,18 @@ class Recorder:
 
     def __init__(self):
         self.outcome = ""
+        self.note = ""
         self.excinfo = None
         self.errors = []
         self.causes = []
         self.keep_excinfo = False
 
     def begin(self):
-        self.outcome, self.excinfo = "", None
+        self.outcome, self.excinfo, self.note = "", None, ""
 
     def pytest_runtest_logreport(self, report):
+        if not report.passed:
+            self.note = reason_of(report.longrepr)
         if report.failed:
             self.outcome = "f" if report.when == "call" and self.outcome != "e" else "e"
         elif report.skipped and not self.outcome:
@@ -72,6 +75,13 @@ class Recorder:
 
     def pytest_internalerror(self, excrepr):
         self.errors.append(["", "internal error: " + str(excrepr)[-1500:]])
+
+
+def reason_of(longrepr):
+    """Return why a test was skipped, or passed although it was expected to fail; '' for any other outcome."""
+    if isinstance(longrepr, tuple) and len(longrepr) == 3:
+        return str(longrepr[2])[:300]
+    return longrepr[:300] if isinstance(longrepr, str) and longrepr.startswith("[XPASS") else ""
 
 
 def collect(arguments):
