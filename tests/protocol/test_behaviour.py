@@ -53,7 +53,14 @@ TESTS = """\
 from mod import Account, countdown, least, scaled, spelled
 
 
+class Heap(list):
+    def __deepcopy__(self, memo):
+        while True:
+            pass
+
+
 def test_all():
+    assert least(Heap([1] * 9000)) == 1  # too large to be described, hence never copied
     assert Account(10).pay(3) == 7
     assert countdown(4) == 4
     assert least([3, 1, 2]) == 1

@@ -27,18 +27,20 @@ SAMPLE_ROOM = 256 << 20  # bytes that a patch may take on top of what its fork h
 class Call:
     """One call of a function: its arguments, the last of them by `names`, and text that tells it from others."""
 
-    __slots__ = ("arguments", "function", "names", "seen", "text")
+    __slots__ = ("arguments", "function", "names", "seen", "text", "whole")
 
     def __init__(self, function, arguments, names, seen):
         self.function = function
         self.arguments = arguments
         self.names = names
         self.seen = seen
-        self.text = "%s(%s)" % (getattr(function, "__qualname__", "?"), self.described(arguments))
+        say = Describer()
+        self.text = "%s(%s)" % (getattr(function, "__qualname__", "?"), self.described(arguments, say))
+        self.whole = say.left >= 0 and len(self.text) <= LONGEST_INPUT
 
-    def described(self, arguments):
+    def described(self, arguments, say):
         """Return the arguments as source text."""
-        say, first = Describer(), len(arguments) - len(self.names)
+        first = len(arguments) - len(self.names)
         words = [""] * first + ["%s=" % name for name in self.names]
         return ", ".join(word + say(argument) for word, argument in zip(words, arguments))
 
@@ -79,10 +81,13 @@ class Capture:
             return
         try:
             arguments, names = arguments_of(frame, code)
-            call = Call(function, copy.deepcopy(arguments), names, True)
+            call = Call(function, arguments, names, True)
+            if not call.whole or call.text in self.calls:
+                return  # before the copy: a million items would be copied for nothing
+            call.arguments = copy.deepcopy(arguments)
         except Exception:  # a file, a lock, a module: nothing that can be given twice
             return
-        if len(call.text) <= LONGEST_INPUT and call.text not in self.calls:
+        else:
             self.calls[call.text] = call
             self.counts[code] = self.counts.get(code, 0) + 1
 
@@ -112,7 +117,7 @@ def derived_calls(calls, seed):
             call = next(source, None)
             if call is None:
                 waiting.remove(source)
-            elif len(call.text) <= LONGEST_INPUT and len(found) < MAX_INPUTS:
+            elif call.whole and len(found) < MAX_INPUTS:
                 found.setdefault(call.text, call)
     return list(found.values())
 
@@ -308,7 +313,7 @@ def sample(call):
         sys.stdout = printed
     if output:
         loose, text = loose + output[:LONGEST_INPUT], text + " and prints " + repr(output[:LONGEST_CALL])
-    after = call.described(arguments)
+    after = call.described(arguments, Describer())
     if after != call.text[call.text.index("(") + 1 : -1]:
         loose, text = loose + after, text + " and leaves " + after
     return "%08x%08x" % (_crc32(loose.encode("utf-8", "replace")), len(loose)), text[:LONGEST_CALL]
