@@ -98,7 +98,7 @@ def test_repair_of_an_object_is_proposed(name):
 
 def test_words_that_go_together_are_exchanged_only_where_the_file_knows_the_result():
     source = Source.decode("m.py", b"def f(left1, right1):\n    return left1.min, right1.max\n")
-    pool = ingredients.Pool(Scope(source, next(source.definitions())), Project())
+    pool = ingredients.Pool(Scope(source, next(iter(source.definitions()))), Project())
     assert "right1.max" in pool.mirrored("left1.max")
     assert pool.mirrored("left3.other") == []
 
@@ -111,6 +111,21 @@ def test_only_a_built_in_exception_is_taken_from_what_a_test_reports(message, na
     run = TestRun("t", "f", message=message, crash=(("m.py", 1), ("m.py", 3)))
     assert raised([run]) == ({("m.py", 1): name, ("m.py", 3): name} if name else {})
     assert raised([TestRun("t", "p", message=message, crash=run.crash)]) == {}
+
+
+def test_guards_go_first_at_the_line_that_a_failing_test_raised_through():
+    source = Source.decode("m.py", b"def f(a, b):\n    b = a\n    return b / a\n")
+    lines = {("m.py", 2): 1.0, ("m.py", 3): 1.0}
+    best = {}
+    for raised_at in (None, 2, 3):
+        project = project_of({}, {"m.py": source}, {}, 1)
+        project.raised = {("m.py", raised_at): "ZeroDivisionError"} if raised_at else {}
+        found = [
+            c for c in generate({"m.py": source}, lines, project) if c.note == "guard added" and c.family == "guards"
+        ]
+        best[raised_at] = {number: max(c.score for c in found if c.line[1] == number) for number in (2, 3)}
+    assert best[3][3] > best[None][3]
+    assert best[2] == {2: best[3][3], 3: best[None][3]}
 
 
 def test_statement_that_raised_may_be_put_under_try():

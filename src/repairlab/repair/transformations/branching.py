@@ -103,8 +103,8 @@ def _forms(site: Site, node: ast.If) -> Iterator[tuple[str, list[str], float]]:
         head, *body = text.split("\n")
         if head != test:
             yield head, body, 0.3 / (1 + rank / 3)
-    tests = own.substituted(node.test, 8 * site.width)
-    lasts = [bodies[-1], *own.substituted(node.body[-1], 6 * site.width)] if len(bodies) == 1 else [bodies[-1]]
+    tests = own.substituted(node.test, 5 * site.width)
+    lasts = [bodies[-1], *own.substituted(node.body[-1], 3 * site.width)] if len(bodies) == 1 else [bodies[-1]]
     for rank, head in enumerate(tests):
         for place, last in enumerate(lasts):
             yield head, [*bodies[:-1], last], 0.12 / (1 + rank / 3 + place / 3)

@@ -85,7 +85,7 @@ def _atoms(site: Site, node: ast.expr) -> list[str]:
         ]
         for container in in_these[:2]:
             found.update(dict.fromkeys((f"{one} not in {container}", f"{one} in {container}")))
-    return list(found)[: 40 * site.width]
+    return list(found)[: 16 * site.width]
 
 
 def atoms_of(name: str, kind: str) -> tuple[str, ...]:
@@ -118,12 +118,12 @@ def prefixed(site: Site) -> Iterator[Draft]:
     text = site.text(node)
     tight_and, tight_or = site.tight(node, 4), site.tight(node, 3)
     asked = [ask for ask in asks(site, node) if ask != text]
-    for rank, ask in enumerate(asked[: 8 * site.width]):
+    for rank, ask in enumerate(asked[: 4 * site.width]):
         yield from site.put(node, f"{ask} and {tight_and}", 0.2 * weight / (1 + rank / 3), "condition strengthened")
         yield from site.put(node, f"{negated(ask)} or {tight_or}", 0.15 * weight / (1 + rank / 3), "condition weakened")
     own = pool(site)
-    forms = [*own.mirrored(text), *own.substituted(node, 10 * site.width)]
-    for rank, form in enumerate(dict.fromkeys(forms)):
+    forms = [*own.mirrored(text), *own.substituted(node, 6 * site.width)]
+    for rank, form in enumerate(list(dict.fromkeys(forms))[: 6 * site.width]):
         yield from site.put(node, f"{tight_or} or {form}", 0.15 * weight / (1 + rank / 3), "condition weakened")
         yield from site.put(node, f"{tight_and} and {form}", 0.12 * weight / (1 + rank / 3), "condition strengthened")
 

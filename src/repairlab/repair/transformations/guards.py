@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from repairlab.repair.transformations.ingredients import asks, is_docstring, negated, pool
 from repairlab.repair.transformations.site import LOOPS, Draft, Site
 
-MOST = 24  # guards before one statement
+USUAL, RAISED = 0.1, 0.3  # prior of the first guard; where a failing test raised through the statement
+MOST = 10  # guards before one statement
 
 
 def before(site: Site) -> Iterator[Draft]:
@@ -20,12 +21,16 @@ def before(site: Site) -> Iterator[Draft]:
         return
     if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Break | ast.Continue | ast.Pass):
         return
-    ways, found = _ways(site), dict[tuple[str, str], float]()
+    base, ways, found = _base(site, node), _ways(site), dict[tuple[str, str], float]()
     for rank, test in enumerate(_tests(site, node)[: 10 * site.width]):
         for place, way in enumerate(ways):
-            found[test, way] = 0.2 / (1 + rank / 2 + place / 2)
+            found[test, way] = base / (1 + rank / 2 + place / 2)
     for (test, way), prior in sorted(found.items(), key=lambda item: (-item[1], item[0]))[: MOST * site.width]:
         yield from site.insert_before(node, [f"if {test}:", site.indent_unit + way], prior, "guard added")
+
+
+def _base(site: Site, node: ast.stmt) -> float:
+    return RAISED if (site.source.path, node.lineno) in site.project.raised else USUAL
 
 
 def _ways(site: Site) -> list[str]:
@@ -63,14 +68,14 @@ def around(site: Site) -> Iterator[Draft]:
         return
     block = site.block(node)
     rest = block[block.index(node) :]
-    own = pool(site)
+    own, base = pool(site), _base(site, node)
     tests = [*asks(site, node), *(site.text(test) for test in own.tests)]
     tests += [text for test in own.tests[:8] for text in own.substituted(test, 2)]
     for count, last in enumerate(rest[:3], 1):
         if not site.alone_on_lines(last) or (count > 1 and isinstance(last, ast.Return)):
             return
-        for rank, test in enumerate(list(dict.fromkeys(tests))[: 12 * site.width]):
-            prior = (0.18 if count == 1 else 0.08) / (1 + rank / 4)
+        for rank, test in enumerate(list(dict.fromkeys(tests))[: (6 if count == 1 else 3) * site.width]):
+            prior = (base if count == 1 else base / 2) / (1 + rank / 4)
             yield from _wrapped(site, node, (site.lines(node)[0], site.lines(last)[1]), test, prior)
 
 

@@ -33,7 +33,7 @@ def inserted(site: Site) -> Iterator[Draft]:
     last = block[-1] is node and not isinstance(node, ast.Return | ast.Raise | ast.Break | ast.Continue)
     found = _at(site, node)
     neighbours = {site.text(n) for n in _beside(block, node)}
-    for rank, text in enumerate(sorted(found, key=lambda text: (-found[text], text))[: 40 * site.width]):
+    for rank, text in enumerate(sorted(found, key=lambda text: (-found[text], text))[: 16 * site.width]):
         weight = min(found[text], found[text] * 3 / (1 + rank / 6))
         if text not in neighbours:
             yield from site.insert_before(node, [text], weight, "statement added")
@@ -52,15 +52,15 @@ def _at(site: Site, node: ast.stmt) -> Found:
     _updates(site, node, found)
     for near in [n for n in _beside(site.block(node), node) if n in own.simple]:
         for rank, text in enumerate(own.mirrored(site.text(near))):
-            _put(found, text, 0.3 / (1 + rank / 2))
+            _put(found, text, 0.2 / (1 + rank / 2))
         for rank, text in enumerate(own.substituted(near, 10 * site.width)):
-            _put(found, text, 0.1 / (1 + rank / 4))
+            _put(found, text, 0.06 / (1 + rank / 4))
     others = sorted(own.simple, key=lambda n: (abs(n.lineno - node.lineno), n.lineno))
     for rank, other in enumerate(others[: 12 * site.width]):
         if _bound(site, other, node):
-            _put(found, site.text(other), 0.1 / (1 + rank / 4))
+            _put(found, site.text(other), 0.06 / (1 + rank / 4))
             for text in own.mirrored(site.text(other))[:4]:
-                _put(found, text, 0.1 / (1 + rank / 3))
+                _put(found, text, 0.06 / (1 + rank / 3))
     _on_names(site, node, found)
     return found
 
@@ -88,8 +88,8 @@ def _updates(site: Site, node: ast.stmt, found: Found) -> None:
     for rank, name in enumerate(names[: 5 * site.width]):
         kind = site.type_of(ast.Name(name, ast.Load()))
         if kind == "int" or (kind == "" and name in _counted(site)):
-            _put(found, f"{name} += 1", (0.15 if inside else 0.08) / (1 + rank / 3))
-            _put(found, f"{name} -= 1", (0.08 if inside else 0.05) / (1 + rank / 3))
+            _put(found, f"{name} += 1", (0.1 if inside else 0.05) / (1 + rank / 3))
+            _put(found, f"{name} -= 1", (0.06 if inside else 0.04) / (1 + rank / 3))
 
 
 def _counted(site: Site) -> set[str]:
@@ -108,19 +108,19 @@ def _on_names(site: Site, node: ast.stmt, found: Found) -> None:
     for rank, name in enumerate(names):
         share = 1 / (1 + rank / 2)
         for order, form in enumerate(NORMAL.get(kinds[name], ())):
-            _put(found, f"{name} = {form.format(name)}", 0.12 * share / (1 + order / 2))
+            _put(found, f"{name} = {form.format(name)}", 0.05 * share / (1 + order / 2))
         for call in site.scope.callables[: 2 * site.width]:
-            _put(found, f"{name} = {call}({name})", 0.08 * share)
+            _put(found, f"{name} = {call}({name})", 0.05 * share)
         if kinds[name] in DEFAULTS:
-            _put(found, f"{name} = {DEFAULTS[kinds[name]]}", 0.07 * share)
+            _put(found, f"{name} = {DEFAULTS[kinds[name]]}", 0.05 * share)
         if kinds[name] == "list":
-            _put(found, f"{name}.sort()", 0.06 * share)
-            _put(found, f"{name}.reverse()", 0.06 * share)
+            _put(found, f"{name}.sort()", 0.04 * share)
+            _put(found, f"{name}.reverse()", 0.04 * share)
         for other in names[:6]:
             if other != name and kinds[name] == "list":
-                _put(found, f"{name}.append({other})", 0.08 * share)
+                _put(found, f"{name}.append({other})", 0.05 * share)
             if other != name and kinds[name] == kinds[other] and name in site.scope.locals:
-                _put(found, f"{name} = {other}", 0.06 * share)
+                _put(found, f"{name} = {other}", 0.04 * share)
 
 
 def attributes(site: Site) -> Iterator[Draft]:
