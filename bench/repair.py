@@ -129,7 +129,8 @@ def line(row: dict) -> str:
     """Return what one line can say of a task."""
     names = (key for key in ("same", "agrees", "judged") if row[key])
     mark = next(names, "noop" if row["strategy"] == "noop" else "WRONG" if row["ok"] else row["reason"])
-    said = next((each["differs"] for each in row["shown"] if each["differs"]), row["details"] or row["stderr"] or "")
+    differs = "" if row["agrees"] or not row["shown"] else row["shown"][0]["differs"]
+    said = differs or row["details"] or row["stderr"] or ""
     cause = f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or ''}] " if row["cause"] else ""
     return (
         f"{row['task']:14} {mark or '':12} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {cause}{said[:110]}"

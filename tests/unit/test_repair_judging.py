@@ -43,6 +43,11 @@ def test_failing_tests_go_first_the_quick_ones_before_and_endless_ones_last():
     assert order_of(tests) == ([3, 2, 1, 4, 0], 3)
 
 
+def test_of_quick_passing_tests_those_near_the_failing_ones_go_first():
+    tests = [run("p", C), run("p", A, C), run("p", A, B, C), run("f", A, B), run("p", A, B, cpu=0.4)]
+    assert order_of(tests) == ([3, 2, 1, 0, 4], 1)
+
+
 def test_an_endless_test_is_allowed_what_its_passing_peers_need():
     assert allowances([run("hang", cpu=10.0), run("p", cpu=0.05)]) == [0.5, 0.5]
     assert allowances([run("f", cpu=0.001)]) == [LEAST_S]
