@@ -56,6 +56,14 @@ REPAIRED = {
         {"mod.py": "TABLE = [1, 2, 3]\nLAST = TABLE[3]\n\n\ndef inc(x):\n    return x + LAST - 2\n"},
         "-LAST = TABLE[3]",
     ),
+    "parameters_that_change_from_run_to_run": (
+        {
+            "mod.py": SOURCE,
+            "test_mod.py": "import time\n\nimport pytest\nfrom mod import inc\n\n\n"
+            "@pytest.mark.parametrize('x', [time.time_ns(), 5])\ndef test_inc(x):\n    assert inc(x) == x + 1\n",
+        },
+        "+    return x + 1",
+    ),
     "options_for_plugins_that_are_not_there": (
         {"mod.py": SOURCE, "pytest.ini": "[pytest]\naddopts = -n auto --foo -p nosuch\nrequired_plugins = pytest-x\n"},
         "+    return x + 1",

@@ -10,7 +10,7 @@ from repairlab.repair.bundle import Bundle, is_test, matches
 from repairlab.repair.ground import LEAST_S, allowances, order_of
 from repairlab.repair.localization import TestRun, ochiai, suspicious
 from repairlab.repair.validation import PlainRun
-from repairlab.repair.verification import judge, junit_name
+from repairlab.repair.verification import judge, junit_name, unsteady_between
 from repairlab.sandbox.tree import BundleLimits
 
 A, B, C = ("m.py", 1), ("m.py", 2), ("m.py", 3)
@@ -78,6 +78,21 @@ def test_a_plain_run_is_not_believed_when(why, run):
     verification = judge(run, IDS)
     assert not verification.ok
     assert why in verification.why
+
+
+STEADY = {"test_a.py::test_x[1]": "f", "test_a.py::test_y[0x7f01]": "f", "test_a.py::test_y[0x7f02]": "s"}
+LATER = [("test_a", "test_x[1]", "p"), ("test_a", "test_y[0x5501]", "p"), ("test_a", "test_y[0x5502]", "s")]
+
+
+def test_of_tests_whose_parameters_change_from_run_to_run_only_the_number_must_be_the_same():
+    again = [test.replace("0x7f", "0x66") for test in STEADY]
+    unsteady = unsteady_between(STEADY, again)
+    assert unsteady == {("test_a", "test_y")}
+    assert judge(PlainRun(exit=0, cases=LATER), STEADY, unsteady).ok
+    assert not judge(PlainRun(exit=0, cases=LATER), STEADY).ok
+    other = [("test_a", "test_x[2]", "p"), *LATER[1:]]
+    for cases in (other, LATER[:2], [*LATER, LATER[1]], [LATER[0], ("test_a", "test_y[0x5501]", "s"), LATER[2]]):
+        assert not judge(PlainRun(exit=0, cases=cases), STEADY, unsteady).ok
 
 
 def test_junit_names_follow_pytest():

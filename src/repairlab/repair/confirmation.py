@@ -8,12 +8,13 @@ that is shown is judged by them: they decide `correct`, and which patch leads.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from repairlab.repair.clusters import Cluster
 from repairlab.repair.localization import TestRun
 from repairlab.repair.ranking import SHOWN, Plausible
-from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, ask
-from repairlab.repair.verification import Verification, verify
+from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, Server, ServerLost, Setup, ask
+from repairlab.repair.verification import OTHER_TESTS, Verification, unsteady_between, verify
 
 TRIES = 5  # patches that may fail the plain run before the search is called wrong
 TRIES_WITHIN = 2  # of one cluster
@@ -34,7 +35,20 @@ class Confirmation:
     def plain(self, files: Mapping[str, bytes]) -> Verification:
         """Run the tests that the search saw, as a person would."""
         expected = {test.id: test.outcome for test in self.tests}
-        return verify(self.setup, files, expected, max(1.0, self.left()))
+        verification = verify(self.setup, files, expected, max(1.0, self.left()))
+        if verification.why == OTHER_TESTS and self.left() > 0 and self._unsteady:
+            return verify(self.setup, files, expected, max(1.0, self.left()), self._unsteady)
+        return verification
+
+    @cached_property
+    def _unsteady(self) -> frozenset[tuple[str, str]]:
+        """The tests whose parameters are others each time that the unpatched bundle's tests are collected."""
+        try:
+            with Server(self.setup, self.left()) as server:
+                found = server.collect(max(0.05, self.left() / 2))
+        except ServerLost:
+            return frozenset()
+        return unsteady_between(found.ids, [test.id for test in self.tests]) if found.ids else frozenset()
 
     def first(self, clusters: list[Cluster]) -> Cluster | None:
         """Return the cluster that leads, and put it first; clusters without a verified patch among the tried go."""
