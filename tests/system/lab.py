@@ -179,11 +179,12 @@ class Lab:
         return [json.loads(line) for line in told.splitlines() if line.startswith("{")]
 
     @staticmethod
-    def until(true: Callable[[], object], timeout_s: float = 20, every_s: float = 0.05) -> object:
-        """Wait for something to become true and return it."""
-        deadline = time.monotonic() + timeout_s
+    def until(true: Callable[[], object], timeout_s: float = 20, at_most_every_s: float = 0.2) -> object:
+        """Wait for something to become true and return it; what takes long is looked at less often."""
+        began, pause_s = time.monotonic(), 0.05
         while not (found := true()):
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + timeout_s:
                 raise Failed(f"it did not come true within {timeout_s} s")
-            time.sleep(every_s)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, at_most_every_s)
         return found

@@ -9,23 +9,10 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import people
 import pytest
 from lab import Lab
-from people import (
-    EXAMPLES,
-    SOURCE,
-    STATE,
-    WATCHER,
-    active,
-    back_again,
-    challengers,
-    drop,
-    end,
-    give,
-    main_pid,
-    outcome,
-    slow,
-)
+from people import EXAMPLES, SOURCE, STATE, WATCHER
 
 from repairlab import documents
 from repairlab.documents import Escalation
@@ -75,7 +62,7 @@ def storm(lab: Lab) -> None:
         lab.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", WATCHER, check=False)
         return lab.show(WATCHER, "ActiveState")["ActiveState"] == "failed"
 
-    lab.until(failed)
+    lab.until(failed, at_most_every_s=0.05)
 
 
 def test_a_storm_of_restarts_is_given_up_written_down_and_given_one_more_chance(quick):
@@ -99,10 +86,10 @@ def test_a_storm_of_restarts_is_given_up_written_down_and_given_one_more_chance(
     assert (event["FAILED_UNIT"], event["ESCALATION"]) == (WATCHER, f"{STATE}/escalations/{path.name}")
     assert str(path.name) in quick.run("repairlab", "doctor", "--only", "escalations").stdout
     # It comes back by itself, and works.
-    back_again(quick, 0)
+    people.back_again(quick, 0)
     assert quick.show(WATCHER, "NRestarts")["NRestarts"] == "0"
-    bundle = give(quick, "bob", f"{EXAMPLES}/passing", "after-the-storm")
-    assert outcome(end(quick, drop(quick, "bob", bundle))) == "ok"
+    bundle = people.give(quick, "bob", f"{EXAMPLES}/passing", "after-the-storm")
+    assert people.outcome(people.end(quick, people.drop(quick, "bob", bundle))) == "ok"
     assert written(quick).keys() == {*before, path}
     # The second time is like the first.
     storm(quick)
@@ -219,7 +206,7 @@ def impatient(machine):
 def agents(lab: Lab, job: Path) -> list[str]:
     """The processes that hold a job in hand beside the watcher: they inherited its lock."""
     told = lab.run("sh", "-c", f"find /proc/[0-9]*/fd -lname '*/active/{job.name}*' 2>/dev/null", check=False).stdout
-    return sorted({line.split("/")[2] for line in told.splitlines()} - {str(main_pid(lab))})
+    return sorted({line.split("/")[2] for line in told.splitlines()} - {str(people.main_pid(lab))})
 
 
 def sandboxes(lab: Lab) -> list[str]:
@@ -242,20 +229,20 @@ def events(job: Path) -> list[str]:
 @pytest.mark.parametrize("victims", [agents, lambda lab, _: sandboxes(lab)], ids=["agent", "sandbox"])
 def test_what_is_killed_in_the_middle_of_an_attempt_counts_once_and_the_job_ends_once(impatient, victims, request):
     label = f"killed-{request.node.callspec.id}"
-    name = drop(impatient, "alice", slow(impatient, "alice", label, 1), lineage=label)
+    name = people.drop(impatient, "alice", people.slow(impatient, "alice", label, 1), lineage=label)
     # Not sooner: a sandbox that dies before it has begun is trouble of ours, and counts against nobody.
-    impatient.until(lambda: active(impatient, name) and sleeps(impatient))
-    (job,) = active(impatient, name)
-    before = main_pid(impatient)
+    impatient.until(lambda: people.active(impatient, name) and sleeps(impatient), at_most_every_s=0.05)
+    (job,) = people.active(impatient, name)
+    before = people.main_pid(impatient)
     found = victims(impatient, job)
     assert found, "there is nobody to kill"
     impatient.run("kill", "-KILL", *found, check=False)  # some go with the first of them
-    done = end(impatient, name)
-    assert outcome(done) == "ok"
+    done = people.end(impatient, name)
+    assert people.outcome(done) == "ok"
     assert events(done) == ["started", "crashed", "started", "finished"], "nobody blames the tests"
-    assert len(challengers(impatient, done)) == 1
+    assert len(people.challengers(impatient, done)) == 1
     assert len(impatient.journal(MESSAGE_ID=Event.JOB_CRASHED, LINEAGE=label)) == 1
-    assert main_pid(impatient) == before, "the watcher lives on"
+    assert people.main_pid(impatient) == before, "the watcher lives on"
     impatient.until(lambda: not sandboxes(impatient))
 
 
@@ -300,9 +287,9 @@ def releases(lab: Lab) -> set[str]:
 
 
 def test_an_upgrade_disturbs_no_job_and_keeps_the_old_release_while_it_is_used(machine, released):
-    name = drop(machine, "alice", slow(machine, "alice", "upgraded", 6), lineage="upgraded")
-    machine.until(lambda: active(machine, name))
-    before = main_pid(machine)
+    name = people.drop(machine, "alice", people.slow(machine, "alice", "upgraded", 6), lineage="upgraded")
+    machine.until(lambda: people.active(machine, name))
+    before = people.main_pid(machine)
     old = release(machine, before)
     # Its packages come from outside; everything else happens here and now.
     (stamp,) = released.glob("usr/local/lib/repairlab/*/.complete")
@@ -313,17 +300,17 @@ def test_an_upgrade_disturbs_no_job_and_keeps_the_old_release_while_it_is_used(m
         machine.run(f"{SOURCE}/deploy/install", timeout_s=60)
         assert releases(machine) == {old, new}
     assert machine.run("readlink", "/usr/local/bin/repairlab").stdout.strip() == f"{new}/bin/repairlab"
-    assert (main_pid(machine), active(machine, name) != []) == (before, True)
+    assert (people.main_pid(machine), people.active(machine, name) != []) == (before, True)
     machine.run("systemctl", "try-restart", WATCHER, timeout_s=50)
-    back_again(machine, before)
-    assert release(machine, main_pid(machine)) == new
-    job = end(machine, name)
-    assert outcome(job) == "ok"
-    assert len(challengers(machine, job)) == 1
+    people.back_again(machine, before)
+    assert release(machine, people.main_pid(machine)) == new
+    job = people.end(machine, name)
+    assert people.outcome(job) == "ok"
+    assert len(people.challengers(machine, job)) == 1
     assert events(job).count("finished") == 1
     assert not {"failed", "crashed", "orphaned"} & set(events(job))
     # Nobody needs the old one any more.
     machine.run(f"{SOURCE}/deploy/install", timeout_s=60)
     assert releases(machine) == {new}
-    bundle = give(machine, "bob", f"{EXAMPLES}/passing", "after-the-upgrade")
-    assert outcome(end(machine, drop(machine, "bob", bundle))) == "ok"
+    bundle = people.give(machine, "bob", f"{EXAMPLES}/passing", "after-the-upgrade")
+    assert people.outcome(people.end(machine, people.drop(machine, "bob", bundle))) == "ok"

@@ -9,22 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import people
 import pytest
 from lab import Lab
-from people import (
-    STATE,
-    WATCHER,
-    active,
-    back_again,
-    challengers,
-    drop,
-    end,
-    found,
-    give,
-    main_pid,
-    outcome,
-    slow,
-)
+from people import STATE, WATCHER
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRESET = (PROJECT / "systemd/50-repairlab.preset").read_text()
@@ -173,10 +161,10 @@ def test_manual_pages_completions_and_explanations_are_there(machine):
 
 def test_a_handoff_that_is_dropped_becomes_a_verified_challenger(machine):
     machine.serve()
-    bundle = give(machine.lab, "alice", f"{machine.examples}/invoices", "invoices")
-    job = end(machine.lab, drop(machine.lab, "alice", bundle), timeout_s=60)
-    assert outcome(job) == "ok"
-    [made] = challengers(machine.lab, job)
+    bundle = people.give(machine.lab, "alice", f"{machine.examples}/invoices", "invoices")
+    job = people.end(machine.lab, people.drop(machine.lab, "alice", bundle), timeout_s=60)
+    assert people.outcome(job) == "ok"
+    [made] = people.challengers(machine.lab, job)
     assert made["meta_repair"] is True
     assert made["patch"]
 
@@ -184,9 +172,9 @@ def test_a_handoff_that_is_dropped_becomes_a_verified_challenger(machine):
 def test_a_service_runs_nothing_from_outside_usr(machine):
     """Everything that a watcher at work has mapped or imports, and its interpreter."""
     machine.serve()
-    name = drop(machine.lab, "alice", slow(machine.lab, "alice", "read", 1))
-    machine.lab.until(lambda: active(machine.lab, name))
-    pid = main_pid(machine.lab)
+    name = people.drop(machine.lab, "alice", people.slow(machine.lab, "alice", "read", 1))
+    machine.lab.until(lambda: people.active(machine.lab, name))
+    pid = people.main_pid(machine.lab)
     maps = machine.run("cat", f"/proc/{pid}/maps").stdout.splitlines()
     mapped = {line.split()[5] for line in maps if len(line.split()) > 5 and line.split()[5].startswith("/")}
     assert any(path.endswith("/_core.cpython-311-x86_64-linux-gnu.so") or "msgspec" in path for path in mapped)
@@ -198,7 +186,7 @@ def test_a_service_runs_nothing_from_outside_usr(machine):
     assert f"{machine.release}/lib" in told[-1]
     written = machine.run("find", machine.release, "-newer", "/usr/bin/repairlab", "-type", "f").stdout
     assert written == "", "a running service changes nothing of what it consists of"
-    assert outcome(end(machine.lab, name)) == "ok"
+    assert people.outcome(people.end(machine.lab, name)) == "ok"
 
 
 def test_a_job_that_is_in_flight_during_an_upgrade_ends_exactly_once(machine):
@@ -207,18 +195,18 @@ def test_a_job_that_is_in_flight_during_an_upgrade_ends_exactly_once(machine):
     machine.run("mkdir", "-p", "/etc/repairlab")
     machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\ngrace_s = 1\n")
     machine.run("systemctl", "restart", WATCHER)
-    name = drop(lab, "alice", slow(lab, "alice", "inflight", 2))
-    lab.until(lambda: active(lab, name))
-    before = main_pid(lab)
+    name = people.drop(lab, "alice", people.slow(lab, "alice", "inflight", 2))
+    lab.until(lambda: people.active(lab, name))
+    before = people.main_pid(lab)
 
     machine.install(machine.debs[1])
     assert machine.version == HIGHER
-    back_again(lab, before)
-    command = machine.run("cat", f"/proc/{main_pid(lab)}/cmdline").stdout
+    people.back_again(lab, before)
+    command = machine.run("cat", f"/proc/{people.main_pid(lab)}/cmdline").stdout
     assert "00000000deadbeef" in command
-    job = end(lab, name, timeout_s=60)
-    assert outcome(job) == "ok"
-    assert found(lab, name, "*", "processed/*/*") == [job]
+    job = people.end(lab, name, timeout_s=60)
+    assert people.outcome(job) == "ok"
+    assert people.found(lab, name, "*", "processed/*/*") == [job]
     events = [json.loads(line)["event"] for line in (job / "attempts.jsonl").read_text().splitlines()]
     assert events == ["started", "interrupted", "started", "finished"]
     assert machine.run("ls", "/usr/lib/repairlab").stdout.split() == ["00000000deadbeef", "gated", "root", "units"]
@@ -260,7 +248,7 @@ def test_an_installation_from_the_tree_that_hides_the_package_is_pointed_out(mac
 def test_removing_leaves_the_data_and_purging_takes_it(machine):
     machine.serve()
     lab = machine.lab
-    job = end(lab, drop(lab, "alice", give(lab, "alice", f"{machine.examples}/passing", "kept")))
+    job = people.end(lab, people.drop(lab, "alice", people.give(lab, "alice", f"{machine.examples}/passing", "kept")))
     machine.run("mkdir", "-p", "/etc/repairlab")
     machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\n")
     machine.run("dpkg", "-r", "repairlab", timeout_s=60)

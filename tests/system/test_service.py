@@ -3,26 +3,10 @@
 import json
 import re
 
+import people
 import pytest
 from lab import Lab
-from people import (
-    CHALLENGERS,
-    EXAMPLES,
-    QUEUE,
-    SOURCE,
-    STATE,
-    UNITS,
-    WATCHER,
-    active,
-    back_again,
-    challengers,
-    drop,
-    end,
-    give,
-    main_pid,
-    outcome,
-    slow,
-)
+from people import CHALLENGERS, EXAMPLES, QUEUE, SOURCE, STATE, UNITS, WATCHER
 
 from repairlab.journal import Event
 
@@ -34,14 +18,14 @@ CONFIG = "/etc/repairlab/config.toml"
 @pytest.fixture(scope="module")
 def repaired(machine):
     """A job that alice dropped and that was repaired: (its directory, where her bundle lies)."""
-    bundle = give(machine, "alice", f"{EXAMPLES}/invoices", "alice-invoices")
-    return end(machine, drop(machine, "alice", bundle, lineage="invoices")), bundle
+    bundle = people.give(machine, "alice", f"{EXAMPLES}/invoices", "alice-invoices")
+    return people.end(machine, people.drop(machine, "alice", bundle, lineage="invoices")), bundle
 
 
 def test_a_dropped_handoff_becomes_a_verified_challenger(machine, repaired):
     job, bundle = repaired
-    assert outcome(job) == "ok"
-    (challenger,) = challengers(machine, job)
+    assert people.outcome(job) == "ok"
+    (challenger,) = people.challengers(machine, job)
     assert challenger["meta_repair"] is True
     assert challenger["lineage"] == "invoices"
     assert challenger["bundle_sha256"] != challenger["parent_sha256"]
@@ -123,7 +107,7 @@ def test_members_hand_in_and_others_do_not(machine):
 
 def test_members_cannot_touch_what_another_handed_in(machine):
     machine.run("touch", f"{QUEUE}/note-of-alice", user="alice")
-    bundle = give(machine, "alice", f"{EXAMPLES}/passing", "alice-private")
+    bundle = people.give(machine, "alice", f"{EXAMPLES}/passing", "alice-private")
     for command in (
         ["rm", "-f", f"{QUEUE}/note-of-alice"],
         ["mv", f"{QUEUE}/note-of-alice", f"{QUEUE}/note-of-bob"],
@@ -140,8 +124,8 @@ def test_members_cannot_touch_what_another_handed_in(machine):
 def test_a_bad_handoff_is_set_aside_with_its_bytes_and_a_reason(machine):
     machine.run("tee", "/home/bob/handoff-bad.json", stdin='{"bundle_dir": "/etc"}', user="bob")
     machine.run("cp", "/home/bob/handoff-bad.json", QUEUE, user="bob")
-    job = end(machine, "handoff-bad.json")
-    assert outcome(job) == "rejected"
+    job = people.end(machine, "handoff-bad.json")
+    assert people.outcome(job) == "rejected"
     assert (job / "job.json").read_text() == '{"bundle_dir": "/etc"}'
     assert json.loads((job / "reason.json").read_bytes())["field"] == "bundle_dir"
     (told,) = machine.journal(JOB_ID=job.name, MESSAGE_ID=Event.JOB_REJECTED)
@@ -149,14 +133,14 @@ def test_a_bad_handoff_is_set_aside_with_its_bytes_and_a_reason(machine):
 
 
 def test_a_killed_watcher_comes_back_and_its_job_ends_once(machine):
-    name = drop(machine, "alice", slow(machine, "alice", "killed", 1.5))
-    machine.until(lambda: active(machine, name))
-    before = main_pid(machine)
+    name = people.drop(machine, "alice", people.slow(machine, "alice", "killed", 1.5))
+    machine.until(lambda: people.active(machine, name))
+    before = people.main_pid(machine)
     machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", WATCHER)
-    back_again(machine, before)
-    job = end(machine, name)
-    assert outcome(job) == "ok"
-    assert len(challengers(machine, job)) == 1
+    people.back_again(machine, before)
+    job = people.end(machine, name)
+    assert people.outcome(job) == "ok"
+    assert len(people.challengers(machine, job)) == 1
     assert len(machine.journal(JOB_ID=job.name, MESSAGE_ID=Event.JOB_NOOP)) == 1
     assert machine.journal(JOB_ID=job.name, MESSAGE_ID=Event.JOB_RECOVERED)
     assert machine.journal("UNIT_RESULT=signal", UNIT=WATCHER)
@@ -173,27 +157,27 @@ def _own_setting(machine):
     yield
     machine.run("rm", "-f", DROP_IN)
     machine.run("systemctl", "daemon-reload")
-    before = main_pid(machine)
+    before = people.main_pid(machine)
     machine.run("systemctl", "restart", WATCHER)
-    back_again(machine, before)
+    people.back_again(machine, before)
 
 
 @pytest.mark.usefixtures("_own_setting")
 def test_a_watcher_that_hangs_is_killed_by_the_watchdog_and_comes_back(machine):
     override(machine, "[Service]\nWatchdogSec=1s\nRestartSec=100ms\n")
-    first = main_pid(machine)
+    first = people.main_pid(machine)
     machine.run("systemctl", "restart", WATCHER)
-    back_again(machine, first)
-    before = main_pid(machine)
+    people.back_again(machine, first)
+    before = people.main_pid(machine)
     restarts = int(machine.show(WATCHER, "NRestarts")["NRestarts"])
     machine.run("sleep", "2.5")  # a loop that is well feeds it
-    assert main_pid(machine) == before, "the watchdog bit a healthy watcher"
+    assert people.main_pid(machine) == before, "the watchdog bit a healthy watcher"
     machine.run("kill", "-STOP", str(before))
-    back_again(machine, before)
+    people.back_again(machine, before)
     assert int(machine.show(WATCHER, "NRestarts")["NRestarts"]) == restarts + 1
     assert machine.journal("UNIT_RESULT=watchdog", UNIT=WATCHER)
-    bundle = give(machine, "bob", f"{EXAMPLES}/passing", "after-the-watchdog")
-    assert outcome(end(machine, drop(machine, "bob", bundle))) == "ok"
+    bundle = people.give(machine, "bob", f"{EXAMPLES}/passing", "after-the-watchdog")
+    assert people.outcome(people.end(machine, people.drop(machine, "bob", bundle))) == "ok"
 
 
 @pytest.mark.usefixtures("_own_setting")
@@ -209,7 +193,7 @@ def test_an_override_of_the_administrator_is_in_force(machine):
 
 def test_a_reload_takes_a_new_configuration_and_keeps_the_old_one_for_a_wrong_one(machine):
     try:
-        before = main_pid(machine)
+        before = people.main_pid(machine)
         reloads = len(machine.journal(MESSAGE_ID=Event.WATCHER_RELOADED))
         machine.run("tee", CONFIG, stdin='[watcher]\nagent = ["/bin/false"]\n')
         machine.run("systemctl", "reload", WATCHER)
@@ -218,33 +202,33 @@ def test_a_reload_takes_a_new_configuration_and_keeps_the_old_one_for_a_wrong_on
         machine.run("systemctl", "reload", WATCHER)
         machine.until(lambda: [e for e in machine.journal(_PID=str(before)) if "no_such_key" in e["MESSAGE"]])
         # /bin/false is the agent now, and the wrong file changed nothing of that.
-        drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "reloaded"))
+        people.drop(machine, "bob", people.give(machine, "bob", f"{EXAMPLES}/passing", "reloaded"))
         machine.until(lambda: machine.journal("OUTCOME=invalid"))
     finally:
         machine.run("rm", "-f", CONFIG)
         machine.run("systemctl", "reload", WATCHER)
     # Another bundle: what /bin/false did not repair may count against this one.
-    name = drop(machine, "bob", give(machine, "bob", f"{EXAMPLES}/passing", "reloaded-back"))
-    assert outcome(end(machine, name)) == "ok"
-    assert main_pid(machine) == before
+    name = people.drop(machine, "bob", people.give(machine, "bob", f"{EXAMPLES}/passing", "reloaded-back"))
+    assert people.outcome(people.end(machine, name)) == "ok"
+    assert people.main_pid(machine) == before
 
 
 def test_stopping_hands_back_what_is_unfinished(machine):
-    name = drop(machine, "alice", slow(machine, "alice", "stopped", 2))
-    machine.until(lambda: active(machine, name))
+    name = people.drop(machine, "alice", people.slow(machine, "alice", "stopped", 2))
+    machine.until(lambda: people.active(machine, name))
     machine.run("systemctl", "stop", WATCHER, timeout_s=50)
     told = machine.show(WATCHER, "Result", "ExecMainStatus", "ActiveState")
     assert told == {"Result": "success", "ExecMainStatus": "0", "ActiveState": "inactive"}
-    assert not active(machine, name), "it either ended within the grace time or was handed back"
+    assert not people.active(machine, name), "it either ended within the grace time or was handed back"
     machine.run("systemctl", "start", WATCHER)
-    assert outcome(end(machine, name)) == "ok"
+    assert people.outcome(people.end(machine, name)) == "ok"
 
 
 def test_installing_again_changes_nothing_and_disturbs_nobody(machine):
-    before = main_pid(machine)
+    before = people.main_pid(machine)
     told = machine.run(f"{SOURCE}/deploy/install", timeout_s=60).stderr
     assert [line for line in told.splitlines() if "/" in line and "to start:" not in line] == []
-    assert main_pid(machine) == before
+    assert people.main_pid(machine) == before
 
 
 def test_systemd_analyze_has_nothing_to_say(machine):
