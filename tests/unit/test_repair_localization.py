@@ -5,11 +5,12 @@ import random
 
 import pytest
 
-from repairlab.repair.candidates import Change
+from repairlab.repair.candidates import Change, generate
+from repairlab.repair.literals import project_of
 from repairlab.repair.localization import TestRun, suspicious
 from repairlab.repair.pairs import pairs, relation
 from repairlab.repair.server import coverage, worker
-from repairlab.repair.source import Edit
+from repairlab.repair.source import Edit, Source
 
 BOX = """\
 def even(n):
@@ -76,6 +77,20 @@ def test_a_line_that_only_the_disappointing_call_ran_is_the_most_suspicious():
     assert set(plain.values()) == {1.0}
     assert max(known, key=known.__getitem__) == ("m.py", 3)
     assert known["m.py", 2] < known["m.py", 4] < known["m.py", 1] < known["m.py", 3] == 1.0
+
+
+def test_a_name_is_exchanged_in_all_functions_and_files_at_once():
+    texts = {
+        "m.py": "def f(a):\n    return a.item\n\n\ndef g(a):\n    return 1 + a.item\n",
+        "n.py": "def h(a, b):\n    a.items = b\n    return a.item\n",
+    }
+    sources = {path: Source.decode(path, text.encode()) for path, text in texts.items()}
+    lines = {(path, number): 1.0 for path in texts for number in range(1, 8)}
+    found = generate(sources, lines, project_of({}, sources, {}, 1))
+    wanted = {path: text.replace("a.item\n", "a.items\n") for path, text in texts.items()}
+    made = [{p: s.edited(e for e in c.edits if e.path == p) for p, s in sources.items()} for c in found]
+    assert found[made.index(wanted)].note.endswith(", everywhere")
+    assert len({each.key for each in found}) == len(found)
 
 
 def change(line, note="number", path="m.py", score=0.1):

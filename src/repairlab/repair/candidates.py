@@ -18,6 +18,8 @@ from repairlab.repair.transformations.site import Function
 
 TRIED = 0.2  # of the score, for what an attempt before this one has tried: it is there to be built upon
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
+EVERYWHERE = 0.3  # of the prior, for another name at all its mentions in the suspicious code of all files
+RENAMES = frozenset(("attribute", "method", "function", "key"))
 ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
 
 
@@ -44,16 +46,23 @@ def generate(sources: Mapping[str, Source], suspicion: Mapping[Line, float], pro
     """Return all candidates for the suspicious lines of `sources`, best first, each once."""
     best: dict[tuple[Edit, ...], Change] = {}
     idle = Idle(sources, suspicion)
+    renames: list[Change] = []
     for path in sorted({path for path, _ in suspicion} & set(sources)):
         try:
             found = list(_of_source(sources[path], suspicion, project, idle))
         except UNPARSABLE:
             continue
-        for change in [*found, *_at_all_sites(sources[path], found)]:
-            known = best.get(change.key)
-            if known is None or known.score < change.score:
-                best[change.key] = change
+        renames += [change for change in found if change.note in RENAMES and len(change.edits) == 1]
+        _keep(best, [*found, *_at_all_sites(sources[path], found)])
+    _keep(best, _everywhere(sources, renames))
     return sorted(best.values(), key=lambda change: (-change.score, change.line, change.key))
+
+
+def _keep(best: dict[tuple[Edit, ...], Change], changes: Iterable[Change]) -> None:
+    for change in changes:
+        known = best.get(change.key)
+        if known is None or known.score < change.score:
+            best[change.key] = change
 
 
 def widened(wide: Iterable[Change], tried: Iterable[Change]) -> list[Change]:
@@ -123,6 +132,19 @@ def blame_of(
     if function is None or (isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement is not node):
         return idle.blame(source, statement)
     return max((suspicion.get((source.path, number), 0.0) for number in lines), default=0.0)
+
+
+def _everywhere(sources: Mapping[str, Source], changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield, for another name of a thing that several functions or files mention, the edit of all its mentions."""
+    groups: defaultdict[tuple[str, str, str], dict[Edit, Change]] = defaultdict(dict)
+    for change in changes:
+        (edit,) = change.edits
+        groups[sources[edit.path].text[edit.start : edit.end], edit.text, change.note][edit] = change
+    for group in groups.values():
+        if 2 <= len(group) <= 12 and not overlapping(group):
+            first = max(group.values(), key=lambda change: change.score)
+            note = first.note + ", everywhere"
+            yield replace(first, edits=tuple(group), note=note, score=first.score * EVERYWHERE)
 
 
 def _at_all_sites(source: Source, changes: Iterable[Change]) -> Iterator[Change]:
