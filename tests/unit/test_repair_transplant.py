@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+from msgspec.structs import replace
 
 from repairlab.documents import Pattern, PatternKind, Strategy, pattern_id
 from repairlab.patterns import fingerprint, function_pattern, similarity
@@ -209,3 +210,14 @@ def test_types_decide_where_names_say_nothing():
     assert fit.given == {"a": "y", "b": "x"}
     with pytest.raises(Unmapped):
         fits(of("a, b"), of("*args"), {}, 3, method=False)
+
+
+def test_a_pattern_that_is_no_function_is_named_and_tried_nowhere():
+    good = whole(VERIFIED, "total_price")
+    bad = replace(good.function, source="x = 1\n" + good.function.source)
+    odd = replace(good.function, source="def total_price(")
+    patterns = [replace(good, id=pattern_id(function), function=function) for function in (bad, odd)]
+    found, told = transplanted(TARGET, *patterns)
+    assert found == []
+    assert "is not one function" in told
+    assert "was never closed" in told

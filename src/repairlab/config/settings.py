@@ -48,7 +48,7 @@ class Agent(Section, frozen=True, kw_only=True):
 
     wall_s: Annotated[float, _told("wall time of one attempt", gt=0, le=86400)] = 120.0
     memory_mb: Annotated[int, _told("memory of the code under repair", ge=64, le=1 << 20)] = 1024
-    patterns: Annotated[int, _told("pattern files that an attempt reads; 0: none", ge=0, le=100_000)] = 2000
+    patterns: Annotated[int, _told("pattern files that an attempt reads; 0: none", ge=0, le=100_000)] = 1000
     seed: Annotated[int, _told("seed of the search; the same seed tries the same patches", ge=0, le=1 << 53)] = 0
 
 

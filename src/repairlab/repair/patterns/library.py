@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from repairlab.documents import Pattern, decode, pattern_id
+from repairlab.documents import FunctionPattern, Pattern, decode, pattern_id
 from repairlab.errors import BadInput
-from repairlab.patterns import BadTemplate, Compiled, Fingerprint, compiled, fingerprint
-from repairlab.patterns.functions import Function
+from repairlab.patterns import BadTemplate, Compiled, Fingerprint, compiled
+from repairlab.patterns.functions import Function, tokens_of
 from repairlab.patterns.templates import UNPARSABLE
 from repairlab.sandbox.tree import DIRECTORY, REGULAR
 
@@ -34,18 +34,29 @@ class Edit:
     template: Compiled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Whole:
-    """A pattern that is a function."""
+    """A pattern that is a function; parsed only where it is likely, since most never are."""
 
     pattern: Pattern
-    function: Function
-    marks: Fingerprint
+    content: FunctionPattern
+
+    @cached_property
+    def function(self) -> Function:
+        """The function's syntax; raises `BadTemplate` or one of `UNPARSABLE` where it is none."""
+        return _function(self.content.source)
+
+    @cached_property
+    def marks(self) -> Fingerprint:
+        """The fingerprints as the pattern tells them: a lie only costs its own place."""
+        return Fingerprint(
+            self.content.ast_sha256, tuple(self.content.minhash), tokens_of(self.content.name), frozenset()
+        )
 
     @property
     def method(self) -> bool:
         """True for what takes its object first."""
-        return is_method(self.function)
+        return bool(self.content.parameters) and self.content.parameters[0].name in ("self", "cls")
 
 
 @dataclass
@@ -112,8 +123,7 @@ class Library:
         if pattern.edit is not None:
             self.edits.append(Edit(pattern, compiled(pattern.edit)))
         elif pattern.function is not None:
-            function = _function(pattern.function.source)
-            self.functions.append(Whole(pattern, function, fingerprint(function)))
+            self.functions.append(Whole(pattern, pattern.function))
 
     @cached_property
     def by_head(self) -> dict[type[ast.AST], list[Edit]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from repairlab.documents import Strategy
-from repairlab.patterns import fingerprint, similarity
+from repairlab.patterns import BadTemplate, fingerprint, similarity
 from repairlab.patterns.functions import Function, bound_by, parameters
 from repairlab.patterns.templates import UNPARSABLE, same
 from repairlab.repair.candidates import Change
@@ -27,6 +27,7 @@ from repairlab.repair.transformations import Project
 LEAST_LIKE = 0.2  # similarity below which a function is another
 MOST = 40  # candidates of a strategy, times the effort: most need a fresh import
 FUNCTIONS, PATTERNS, FITS = 6, 8, 3  # suspicious functions, verified ones for each, mappings of each; times the effort
+ROUGH = 3  # as many are looked at closer as are then tried
 TOLD = 12
 
 
@@ -66,19 +67,28 @@ class Transplants:
         return found[: FUNCTIONS * self.project.width]
 
     def _changes(self, target: "Target") -> Iterator[Change]:
-        marks = fingerprint(target.function)
-        likes = []
-        for whole in self.library.functions:
-            alike = similarity(marks, whole.marks)
-            other = whole.method != is_method(target.function) or type(whole.function) is not type(target.function)
-            if alike >= LEAST_LIKE and not other and whole.marks.ast_sha256 != marks.ast_sha256:
-                likes.append((alike, whole))
-        likes.sort(key=lambda item: (-item[0], item[1].pattern.id))
-        for alike, whole in likes[: PATTERNS * self.project.width]:
+        for alike, whole in self._likes(target):
             try:
                 yield from self._fitted(target, whole, alike)
             except Unmapped as error:
                 self.unmapped.append(f"{whole.pattern.told} for {target.function.name}: {error}")
+
+    def _likes(self, target: "Target") -> list[tuple[float, Whole]]:
+        """Return the verified functions that are like a suspicious one; the words of docstrings count among those."""
+        marks, method = fingerprint(target.function), is_method(target.function)
+        rough = [(similarity(marks, whole.marks), whole) for whole in self.library.functions if whole.method == method]
+        rough.sort(key=lambda item: (-item[0], item[1].pattern.id))
+        likes = []
+        for _, whole in rough[: ROUGH * PATTERNS * self.project.width]:
+            try:
+                own = fingerprint(whole.function)
+            except (BadTemplate, *UNPARSABLE) as error:
+                self.unmapped.append(f"{whole.pattern.told}: {str(error)[:100]}")
+                continue
+            alike, kind = similarity(marks, own), type(whole.function) is type(target.function)
+            if alike >= LEAST_LIKE and kind and own.ast_sha256 != marks.ast_sha256:
+                likes.append((alike, whole))
+        return sorted(likes, key=lambda item: (-item[0], item[1].pattern.id))[: PATTERNS * self.project.width]
 
     def _fitted(self, target: "Target", whole: Whole, alike: float) -> Iterator[Change]:
         key = target.source.path, target.first_line
