@@ -6,6 +6,9 @@ Prints exactly one JSON object (`Telemetry`) on stdout and logs on stderr. Files
 DIR/patch.diff (the best), DIR/candidates/NN.diff (the N best); each appears whole or not at all. The bundle is read
 and never written. Its code runs in the sandbox and nowhere else.
 
+Files read besides: <root>/patterns/*.json, what other repairs taught. Only where `llm.enabled` is set, one question is
+put into <root>/llm/requests/, and <root>/llm/responses/ID.json is waited for; the agent itself has no network.
+
 Exit status: 0 the tests pass in a fresh sandbox (with the patch, or without one: strategy noop) · 1 not repaired,
 `reason` says why · 64 usage · 65 bad handoff or bundle · 69 no sandbox · 75 try again later. SIGTERM and the deadline
 end the search; the telemetry is then written with the best so far.
@@ -69,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
     parser.add_argument(
-        "--effort", type=int, default=1, metavar="N", help="1 is the first attempt; more searches wider"
+        "--effort",
+        type=int,
+        default=1,
+        metavar="N",
+        help="1 is the first attempt; attempt N searches wider, and begins with what the one before did not try",
     )
     return parser
 
