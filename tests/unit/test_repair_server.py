@@ -263,3 +263,26 @@ def test_a_full_cache_that_was_there_before_cannot_be_put_back(parts):
 def test_a_change_that_does_not_compile_is_a_syntax_error(parts, tmp_path):
     with pytest.raises(SyntaxError):
         swapped(parts, tmp_path, "return nested(1)", "return nested(1")
+
+
+RENAMED = """
+def less(a, b=1, *, by=0):
+    return a - b - by
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "call"),
+    [
+        ("a, b=1, *, by=0):\n    return a - b", "b, a=1, *, by=0):\n    return a - b", {"b": 5}),
+        ("a, b=1, *, by=0):\n    return a", "x, b=1, *, by=0):\n    return x", {"x": 5}),
+    ],
+)
+def test_parameters_take_other_names_alive_and_their_defaults_stay(parts, tmp_path, old, new, call):
+    module, count = swapped(parts, tmp_path, old, new, RENAMED)
+    space = {}
+    exec(RENAMED.replace(old, new), space)
+    assert count == 1
+    assert module.less(**call) == space["less"](**call)
+    with pytest.raises(parts.NeedsFresh):
+        swapped(parts, tmp_path, "by", "to", RENAMED)

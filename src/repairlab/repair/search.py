@@ -37,6 +37,7 @@ INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; s
 MAX_STATES = 40
 MAX_LOST = 6
 OWED_S = 2.0  # how long the verdicts that a deadline left behind may take
+LACKING = 0.3  # weight of the bundle as it came where such changes are known
 NEEDED = 4  # changes without which nothing can pass, that are built upon though nothing passes with them alone
 OK = ("p", "s", "x")
 
@@ -141,6 +142,7 @@ class Search:
             return server
         self.ledger.open(Strategy.HEURISTIC_MICROFIX, Strategy.MULTI_EDIT)
         self._bundle.candidates = self._candidates(self._bundle)
+        self._bundle.weight = LACKING if self._needed else 1.0
         self._push(self._bundle)
         server = self._drain(server, self._next)
         self.ledger.close(Strategy.HEURISTIC_MICROFIX, self._ended())

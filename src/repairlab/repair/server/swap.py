@@ -189,9 +189,13 @@ def surroundings(code):
 
 
 def signature(code):
+    """What a live function keeps beside its code: defaults, by position, and those of keyword-only names, by name.
+
+    What a parameter is called is the code's own: a call looks it up there.
+    """
     kind = code.co_flags & ~0x50  # CO_NESTED and CO_NOFREE follow from the body
-    count = code.co_argcount + code.co_kwonlyargcount + bool(kind & 4) + bool(kind & 8)
-    return code.co_name, code.co_argcount, code.co_kwonlyargcount, code.co_varnames[:count], kind
+    only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return code.co_name, code.co_argcount, only, kind
 
 
 def index_functions(files):
