@@ -9,6 +9,7 @@ import ast
 import builtins
 import difflib
 from collections.abc import Iterator
+from functools import lru_cache
 
 from repairlab.repair.transformations.infer import SIZED
 from repairlab.repair.transformations.site import Draft, Project, Site
@@ -27,6 +28,12 @@ _SIBLINGS = """
     match search fullmatch findall | update setdefault | sort reverse
 """
 SIBLINGS: tuple[tuple[str, ...], ...] = tuple(tuple(group.split()) for group in _SIBLINGS.split("|"))
+
+
+@lru_cache(maxsize=100_000)
+def likeness(one: str, two: str) -> float:
+    """Return how alike two names are, from 0 to 1; by their beginnings, since the work grows with the square."""
+    return difflib.SequenceMatcher(None, one[:60], two[:60]).ratio()
 
 
 def variable(site: Site) -> Iterator[Draft]:
@@ -58,7 +65,7 @@ def _affinity(site: Site, name: str, known: str, other: str) -> float:
     fits = 1.0 if not known or not kind else 1.2 if kind == known else 0.8 if _compatible(kind, known) else 0.3
     if kind in ("function", "type", "module") and known not in ("", kind):
         fits = 0.05
-    return fits * (1 + difflib.SequenceMatcher(None, name, other).ratio() / 4)
+    return fits * (1 + likeness(name, other) / 4)
 
 
 def _compatible(one: str, two: str) -> bool:
@@ -102,9 +109,7 @@ def function(site: Site) -> Iterator[Draft]:
         own = [
             n for n in (*site.scope.locals, *site.scope.module_names) if n != node.id and n not in site.scope.parameters
         ]
-        ranked = sorted(
-            dict.fromkeys(own), key=lambda name: (-difflib.SequenceMatcher(None, node.id, name).ratio(), name)
-        )
+        ranked = sorted(dict.fromkeys(own), key=lambda name: (-likeness(node.id, name), name))
         for rank, name in enumerate(ranked[: 4 * site.width]):
             yield from site.put(node, name, 0.25 / (1 + rank / 3), "function")
 
@@ -138,8 +143,7 @@ def _attribute(site: Site, node: ast.Attribute) -> Iterator[Draft]:
 
 def _similar_attributes(project: Project, name: str) -> list[str]:
     def key(other: str) -> tuple[float, str]:
-        likeness = difflib.SequenceMatcher(None, name, other).ratio()
-        return -(likeness + min(project.attributes[other], 10) / 20), other
+        return -(likeness(name, other) + min(project.attributes[other], 10) / 20), other
 
     return sorted(project.attributes, key=key)
 
@@ -151,7 +155,7 @@ def keyword(site: Site) -> Iterator[Draft]:
         yield from _argument(site, node.arg, node, site.parent)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
         own = repr(node.slice.value)
-        pool = sorted(site.project.strings, key=lambda text: -difflib.SequenceMatcher(None, text, own).ratio())
+        pool = sorted(site.project.strings, key=lambda text: -likeness(text, own))
         for rank, text in enumerate(pool[: 4 * site.width]):
             yield from site.put(node.slice, text, 0.3 / (1 + rank / 3), "key")
 

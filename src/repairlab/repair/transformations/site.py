@@ -118,12 +118,14 @@ class Site:
         """Yield the draft that replaces the expression `node` by `text`, in parentheses where they are needed."""
         if text == self.text(node):
             return
-        try:
-            new = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError):
-            return
+        binding = ATOM
+        if not text.isidentifier():
+            try:
+                binding = precedence(ast.parse(text.strip(), mode="eval").body)
+            except (SyntaxError, ValueError):
+                return
         start, end = self.source.span(node)
-        if precedence(new) < self.required(node) and not self._enclosed(start, end):
+        if binding < self.required(node) and not self._enclosed(start, end):
             text = f"({text})"
         yield Draft(prior, ((start, end, text),), note)
 

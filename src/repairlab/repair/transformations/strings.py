@@ -32,10 +32,11 @@ def string(site: Site) -> Iterator[Draft]:
             if other not in seen:
                 seen.add(other)
                 yield from site.put(node, repr(other), prior, "string")
-    for pool, prior in ((site.scope.texts, 0.35), (site.project.strings, 0.2)):
-        for rank, text in enumerate([text for text in pool if ast.literal_eval(text) not in seen][: 8 * site.width]):
-            seen.add(ast.literal_eval(text))
-            yield from site.put(node, text, prior / (1 + rank / 4), "string from the project")
+    own = {ast.literal_eval(text): text for text in site.scope.texts}
+    for pool, prior in ((own, 0.35), (dict(zip(site.project.short_strings, site.project.strings, strict=True)), 0.2)):
+        for rank, other in enumerate([other for other in pool if other not in seen][: 8 * site.width]):
+            seen.add(other)
+            yield from site.put(node, pool[other], prior / (1 + rank / 4), "string from the project")
 
 
 def _varied(value: str) -> dict[str, float]:
