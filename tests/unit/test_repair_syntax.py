@@ -1,6 +1,7 @@
 """Syntax errors: what is proposed where a file does not parse."""
 
 import ast
+import time
 
 import pytest
 
@@ -92,6 +93,24 @@ def test_a_large_file_is_mended_within_its_account():
     large = "".join(f"def f{n}(a):\n    return [a, {n}]\n\n\n" for n in range(3000))
     text = large.replace("return [a, 1500]", "return [a, 1500", 1)
     assert large in [mend.text for mend in mends(text)]
+
+
+SLOW = {
+    "blanks": "print a" + " " * 300_000 + "b\n",
+    "blanks_elsewhere": "def f(x)\n    pass\n" + "\n" * 50 + "if x: print a" + " " * 300_000 + "b\n",
+    "brackets": "x = " + "(" * 150_000 + "\n",
+    "quotes": "x = " + "'\"" * 150_000 + "\n",
+    "many_lines": "x = (\n" * 30_000,
+    "names": "def f(x)\n" + "    a b\n" * 20_000,
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", SLOW)
+def test_no_file_keeps_the_mender_for_long(name):
+    began = time.process_time()
+    mends(SLOW[name])
+    assert time.process_time() - began < 15  # a pattern that takes the square of such a line needs hours
 
 
 def test_slips_are_of_one_letter():

@@ -20,6 +20,7 @@ _PROVIDERS = (
     "numbers", "array", "weakref", "struct", "traceback", "logging", "asyncio", "csv", "glob", "fnmatch", "pprint",
     "argparse", "sys",
 )  # fmt: skip
+MAX_NAME, MAX_SIMILAR = 60, 300  # characters; names of about the length that are compared
 ALIASES = {"np": "numpy", "pd": "pandas", "plt": "matplotlib.pyplot", "sp": "scipy", "nx": "networkx", "dt": "datetime"}
 ALIASES |= {"ET": "xml.etree.ElementTree", "mp": "multiprocessing", "tk": "tkinter"}
 # "What's New in Python" 3.0 to 3.13: (module, name) → (module, name) now.
@@ -89,7 +90,11 @@ def is_module(name: str) -> bool:
 
 def close(name: str, among: Iterable[str], count: int = 3) -> list[str]:
     """Return the names most like `name`, the closest first."""
-    return difflib.get_close_matches(name, sorted(set(among) - {name}), n=count, cutoff=0.7)
+    length = len(name)
+    if length > MAX_NAME:
+        return []
+    similar = sorted(each for each in set(among) if abs(len(each) - length) <= 3 and each != name)[:MAX_SIMILAR]
+    return difflib.get_close_matches(name, similar, n=count, cutoff=0.7)
 
 
 def top_level() -> list[str]:

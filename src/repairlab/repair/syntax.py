@@ -23,8 +23,8 @@ from repairlab.repair.source import UNPARSABLE
 MAX_DEPTH = 3  # errors in one file that are mended one after the other
 MAX_BASES = 4  # half-mended texts of each depth that are built upon
 MAX_FOUND = 40
-MAX_PARSED = 8_000_000  # characters given to the parser in all; a clock would not repeat
-LARGE = 20_000  # characters from which on the surroundings of a fault are mended alone
+MAX_PARSED = 3_000_000  # characters given to the parser in all; a clock would not repeat
+LARGE = 6000  # characters from which on the surroundings of a fault are mended alone
 MAX_CHECKED = 12  # mends of a part that are parsed in the whole file
 
 
@@ -71,7 +71,7 @@ class _Parser:
 def _surroundings(text: str, line: int) -> tuple[int, int]:
     """Return the span of the top-level definition that a line stands in, up to the one after the next."""
     starts = [found.start() for found in re.finditer(r"^(?:def\b|class\b|async\b|@)", text, re.MULTILINE)]
-    at = len("".join(text.splitlines(keepends=True)[: line - 1]))
+    at = sum(len(each) + 1 for each in text.split("\n")[: line - 1])
     before = [start for start in starts if start <= at]
     after = [start for start in starts if start > at]
     return (before[-2] if len(before) > 1 else 0), (after[1] if len(after) > 1 else len(text))

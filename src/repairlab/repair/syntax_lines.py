@@ -77,6 +77,7 @@ _SIMILAR |= {"≤": "<=", "≥": ">=", "≠": "!=", "…": "...", "，": ",", "�
 _MARKER = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(\s.*)?$")
 REACH = 2  # lines before the place that are looked at too: an error is often noticed late
 AHEAD = 25  # lines after an opened bracket or string where it may be closed
+MAX_LINE = 1000  # characters; on longer ones (data, or meant to be slow) patterns take the square of them
 MAX_TOKENS = 60  # of a line that are inserted at or exchanged
 
 
@@ -84,6 +85,8 @@ def proposals(text: str, line: int, column: int, message: str) -> Iterator[Propo
     """Yield all proposals for one place, by and large the likeliest first; some do not parse either."""
     lines = text.split("\n")
     at = min(line, len(lines)) - 1
+    if any(len(each) > MAX_LINE for each in lines[max(0, at - REACH) : at + AHEAD]):
+        return
     for kind in (_markers, _foreign, _colons, _brackets, _strings, _indents, _suites, _misspelt, _characters, _tokens):
         for prior, changed, note in kind(lines, at, column, message):
             yield prior, "\n".join(changed), note
@@ -120,13 +123,17 @@ def _foreign(lines: Lines, at: int, _column: int, _message: str) -> Iterator[Cha
             for pattern, new in table:
                 if 0 <= near < len(lines) and (changed := re.sub(pattern, new, lines[near])) != lines[near]:
                     yield 0.9 if near == at else 0.5, _with(lines, near, changed), note
-                    everywhere = [re.sub(pattern, new, line) for line in lines]
+                    everywhere = [_replaced(pattern, new, line) for line in lines]
                     yield 0.85, everywhere, f"{note}, on all lines"
     old = lines
     for pattern, new in _OLD:
-        old = [re.sub(pattern, new, line) for line in old]
+        old = [_replaced(pattern, new, line) for line in old]
     if old != lines:
         yield 0.8, old, "Python 2, on all lines"
+
+
+def _replaced(pattern: str, new: str, line: str) -> str:
+    return re.sub(pattern, new, line) if len(line) <= MAX_LINE else line
 
 
 def _colons(lines: Lines, at: int, _column: int, message: str) -> Iterator[Change]:

@@ -14,6 +14,7 @@ from repairlab.repair.transformations.site import Draft, Site
 
 CERTAIN = 2.0  # of these drafts: beside them, an ordinary edit is a guess
 MAX_PROVIDERS = 4
+MAX_UNBOUND = 100  # names without a binding in one file
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__path__", "__builtins__"}
 
 
@@ -23,7 +24,7 @@ def undefined(site: Site) -> Iterator[Draft]:
     if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
         return
     bound = bound_names(source)
-    if node.id in bound or node.id in _BUILTINS or "*" in bound:
+    if node.id in bound or node.id in _BUILTINS or "*" in bound or not _among_the_first(source, node.id):
         return
     start, end = source.span(node)
     for prior, statement in _imports(site, node.id):
@@ -31,6 +32,14 @@ def undefined(site: Site) -> Iterator[Draft]:
         yield Draft(CERTAIN * prior, ((at, at, text),), statement[:80])
     for rank, other in enumerate(stdlib.close(node.id, bound | _BUILTINS)):
         yield Draft(CERTAIN * (0.8 - 0.1 * rank), ((start, end, other),), f"{node.id[:30]} to {other[:30]}")
+
+
+def _among_the_first(source: Source, name: str) -> bool:
+    """True for the first names without a binding: in a file with hundreds of them, something else is wrong."""
+    first: set[str] = source.__dict__.setdefault("_unbound", set())
+    if len(first) < MAX_UNBOUND:
+        first.add(name)
+    return name in first
 
 
 def _imports(site: Site, name: str) -> Iterator[tuple[float, str]]:
