@@ -121,6 +121,13 @@ def test_gone():
     assert telemetry.ok, telemetry.details
 
 
+def test_a_candidate_that_is_imported_anew_is_left_alone_by_what_runs_beside_it(tmp_path):
+    files = {"mod.py": "def inc(x):\n    return int(re.sub('a', '', str(x + 1)))\n", "test_mod.py": GOOD}
+    telemetry, out = attempt(made(tmp_path / "bundle", files), tmp_path)
+    assert telemetry.ok, telemetry.details
+    assert b"+import re\n" in (out / "patch.diff").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["deep.py", "tests/data.py"])
 def test_a_file_too_deep_for_the_parser_is_left_alone(tmp_path, name):
     files = {"mod.py": SOURCE, "test_mod.py": GOOD, name: "x = " + "-" * 60000 + "1\n"}

@@ -94,6 +94,15 @@ def test_what_is_there_when_the_tests_are_collected_stays(part, root):
     assert (root / "made_by_the_import").read_text() == "x"
 
 
+def test_what_somebody_else_puts_back_is_not_touched(part, root):
+    tree = part.Tree(str(root), [str(root / "kept/data")])
+    (root / "kept/data").write_text("a candidate that is imported anew at this moment")
+    (root / "run").write_text("of a test")
+    assert tree.undo(thorough=True)
+    assert (root / "kept/data").read_text().startswith("a candidate")
+    assert (root / "run").read_text() == "#!"
+
+
 def test_a_directory_too_large_to_be_kept_is_left_alone(part, root, monkeypatch):
     monkeypatch.setattr(part, "MOST_ENTRIES", 2)
     tree = part.Tree(str(root))

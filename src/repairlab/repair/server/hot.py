@@ -67,7 +67,8 @@ class Hot:
                 limit = min(limit, max(AFTER_HANG_S, 20 * usual))
             waiting = [index for index in waiting if index not in tests]
         put_back(thorough=True)
-        return {"tests": [dict(tests[index], index=index) for index in sorted(tests)], "missing": waiting}
+        found = [dict(tests[index], index=index) for index in sorted(tests)]
+        return {"tests": found, "missing": waiting, "written": any(tree.written for tree in TREE)}
 
     def _baseline_fork(self, waiting, tests, limit, stop_at, coverage, plain):
         body = baseline_body(self, waiting, limit, coverage, self.plain if plain else None)

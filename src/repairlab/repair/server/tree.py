@@ -18,10 +18,15 @@ TREE = []  # the tree of this process, once it is known
 
 
 class Tree:
-    """The directory `root`; `usable` is False for one that is too large to be kept."""
+    """The directory `root`; `usable` is False for one that is too large to be kept.
 
-    def __init__(self, root):
+    Files that are `ignored` are somebody else's to put back: the editable ones, which the pristine server replaces for
+    a fresh import while the hot worker is at work on other candidates.
+    """
+
+    def __init__(self, root, ignored=()):
         self.root = root
+        self.ignored = {os.path.relpath(path, root) for path in ignored}
         self.known, self.contents, self.times = {}, {}, {}
         self.usable, self.written = True, False
         self.remember()
@@ -90,6 +95,8 @@ class Tree:
                 with os.scandir(os.path.join(self.root, directory)) as inside:
                     for entry in inside:
                         path = os.path.join(directory, entry.name)
+                        if path in self.ignored:
+                            continue
                         seen = entry.stat(follow_symlinks=False)
                         if stat.S_ISDIR(seen.st_mode):
                             found[path] = (seen.st_mode, 0, 0, 0)
