@@ -28,8 +28,10 @@ from machine import machine, percentile, table
 from repairlab import config
 from repairlab.documents import Handoff, decode
 from repairlab.repair.attempt import Attempt
-from repairlab.repair.candidates import generate, project_of
+from repairlab.repair.candidates import generate
+from repairlab.repair.collection import collected
 from repairlab.repair.ground import Ground, allowances, order_of
+from repairlab.repair.literals import project_of
 from repairlab.repair.search import BATCH, PARTIAL_TESTS
 from repairlab.repair.validation import Server, Verdict
 
@@ -45,7 +47,7 @@ class Prepared:
         handoff = decode(json.dumps(document).encode(), Handoff)
         self.attempt = Attempt(handoff, config.load(), effort=1)
         self.server = server_of(self.attempt.setup, 600.0)
-        self.ids = self.attempt._collect(self.server)
+        self.ids = collected(self.server, self.attempt.bundle, 60.0).ids
         types = self.attempt._baseline(self.server, self.ids)
         tests = self.attempt.tests
         order, failing = order_of(tests)

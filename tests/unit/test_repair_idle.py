@@ -1,5 +1,7 @@
 """Code that runs at import only: suspicious as far as the code of the failing tests mentions what it makes."""
 
+import ast
+
 import pytest
 
 from repairlab.repair.candidates import generate
@@ -47,7 +49,13 @@ def test_a_statement_counts_by_whether_failing_code_mentions_what_it_binds(sourc
 
 def test_default_values_count_where_the_body_runs(source, idle):
     fits, unrelated = source.tree.body[3].body[2], source.tree.body[4]
-    assert (idle.blame(source, fits), idle.blame(source, unrelated)) == (IDLE_SHARE, UNUSED_SHARE)
+    assert (idle.blame(source, fits), idle.blame(source, unrelated)) == (IDLE_SHARE, 0.0)
+
+
+def test_default_values_of_a_function_that_does_not_run_count_where_it_is_decorated(source, idle, monkeypatch):
+    unrelated = source.tree.body[4]
+    monkeypatch.setattr(unrelated, "decorator_list", [ast.Name("register", ast.Load())])
+    assert idle.blame(source, unrelated) == UNUSED_SHARE
 
 
 def test_of_two_equal_constants_the_one_in_use_is_tried_first(source):

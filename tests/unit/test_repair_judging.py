@@ -9,6 +9,7 @@ from repairlab.repair import server
 from repairlab.repair.bundle import Bundle, is_test, matches
 from repairlab.repair.ground import LEAST_S, allowances, order_of
 from repairlab.repair.localization import TestRun, ochiai, suspicious
+from repairlab.repair.search import MORE_TIME
 from repairlab.repair.validation import PlainRun
 from repairlab.repair.verification import judge, junit_name, unsteady_between
 from repairlab.sandbox.tree import BundleLimits
@@ -51,6 +52,10 @@ def test_of_quick_passing_tests_those_near_the_failing_ones_go_first():
 def test_an_endless_test_is_allowed_what_its_passing_peers_need():
     assert allowances([run("hang", cpu=10.0), run("p", cpu=0.05)]) == [0.5, 0.5]
     assert allowances([run("f", cpu=0.001)]) == [LEAST_S]
+
+
+def test_a_true_fix_may_take_seconds_where_the_bug_took_no_time():
+    assert allowances([run("f", cpu=0.0), run("p", cpu=0.0)])[0] * max(MORE_TIME) >= 2
 
 
 IDS = {"tests/test_a.py::test_x": "f", "tests/test_a.py::K::test_y[1-é]": "p", "test_b.py::test_z": "s"}

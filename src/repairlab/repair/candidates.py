@@ -151,13 +151,13 @@ def _at_all_sites(source: Source, changes: Iterable[Change]) -> Iterator[Change]
     """Yield, for edits that several places of one function would take alike, the edit of all of them at once."""
     groups: defaultdict[tuple[int, str, str, str], list[Change]] = defaultdict(list)
     ends = sorted((d.lineno, d.end_lineno or d.lineno) for d in source.definitions())
+    owners = {line: first for first, last in ends for line in range(first, last + 1)}  # the innermost comes last
     for change in changes:
         if len(change.edits) == 1:
             (edit,) = change.edits
             old = source.text[edit.start : edit.end]
             if old and len(old) < 60:
-                owner = max((first for first, last in ends if first <= change.line[1] <= last), default=0)
-                groups[owner, old, edit.text, change.note].append(change)
+                groups[owners.get(change.line[1], 0), old, edit.text, change.note].append(change)
     for group in groups.values():
         edits = tuple({change.edits[0]: None for change in group})
         if 2 <= len(edits) <= 12 and not overlapping(edits):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from repairlab.repair.localization import Line, TestRun
 
-LEAST_S = 0.05  # CPU that any test may use under a candidate
+LEAST_S = 0.01  # CPU that any test may use under a candidate
 USUAL_S = 0.005  # what a candidate costs, for the account of what may be spent on more time (a clock would not repeat)
 
 

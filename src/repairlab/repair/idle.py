@@ -42,6 +42,8 @@ class Idle:
         """Return the suspiciousness of an idle statement, or of a definition's defaults and decorators."""
         if isinstance(statement, Function):
             near = self._runs(source, statement)
+            if not near and not statement.decorator_list and statement.name not in self.used:
+                return 0.0  # the defaults of a function that nothing calls here: most of what a large file has
         elif isinstance(statement, ast.ClassDef):
             near = statement.name in self.used or self._runs(source, statement)
         else:

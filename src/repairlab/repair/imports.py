@@ -93,7 +93,7 @@ def definition(source: Source, node: ast.stmt) -> tuple[int, int]:
 def statement_at(source: Source, line: int) -> Statement | None:
     """Return the import statement that covers a line."""
     try:
-        nodes = list(ast.walk(source.tree))
+        nodes = list(source.nodes)
     except UNPARSABLE:
         return None
     return next((n for n in nodes if isinstance(n, Statement) and n.lineno <= line <= (n.end_lineno or n.lineno)), None)
@@ -210,7 +210,7 @@ def _later(source: Source, node: Statement) -> Iterator[tuple[float, Edits, str]
     start, end = source.line_span(node.lineno, node.end_lineno or node.lineno)
     newline = source.newline(node.lineno)
     bound = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    uses = [n for n in ast.walk(source.tree) if isinstance(n, ast.Name) and n.id in bound]
+    uses = [n for n in source.nodes if isinstance(n, ast.Name) and n.id in bound]
     inside = {function: _body_uses(function, bound) for function in source.definitions()}
     users = [f for f, used in inside.items() if used and source.parents.get(f) in (source.tree, *_classes(source))]
     if users and sum(len(inside[function]) for function in users) == len(uses):

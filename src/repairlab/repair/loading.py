@@ -170,7 +170,7 @@ class Loading:
 
 def _named(source: Source, name: str, line: Line, project: Project) -> Iterator[Change]:
     """Yield the imports of a name that is missing also where no ordinary edit looks: in annotations and decorators."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Name) and node.id == name and node.lineno == line[1]:
             for draft in undefined(Site(source, node, Scope(source, None), project)):
                 yield Change(

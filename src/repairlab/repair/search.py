@@ -30,7 +30,11 @@ LIKELIEST = 40  # candidates that get a fork of their own; after them come batch
 ALONE, LEAST_BATCH, BATCH = 4, 16, 64  # candidates a request: the first ones, the next ones, the long tail
 AHEAD = 2  # requests in the pipe: the server never waits for the agent
 PARTIAL_TESTS = 8  # failing tests that a candidate is tried on although it fails one
-MORE_TIME = {8.0: 0.8, 40.0: 0.5}  # raised allowances of candidates that ran out of time → factor on their score
+MORE_TIME = {
+    8.0: 0.8,
+    40.0: 0.5,
+    200.0: 0.4,
+}  # raised allowances of candidates that ran out of time → factor on their score
 MORE_TIME_SHARE, MORE_TIME_S = 0.4, 1.0  # of all that was spent so far, and seconds, may go there
 AFTER_FIRST = (200, 0.5)  # candidates tried after the first plausible one, and more by this share of those before it
 INDEPENDENT, SHARED, BREAKING = 0.95, 0.4, 0.15  # weight of a partial repair; see `_weight`

@@ -84,7 +84,12 @@ class Source:
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """Each node's parent."""
-        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+        return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes as `ast.walk` has them: walking a file of 20,000 lines costs a third of a second each time."""
+        return list(ast.walk(self.tree))
 
     @property
     def module(self) -> str:
@@ -150,7 +155,7 @@ class Source:
 
     @cached_property
     def _definitions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-        return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def dotted(path: str) -> str:

@@ -70,7 +70,7 @@ class Judge:
         if any(tree.written for tree in TREE):  # what one candidate writes, another would find
             self.lanes.width = 1
             return False
-        return self.state.sound and self.failing > 0 and all(plain[index] is not None for index in self.tests)
+        return self.state.sound and bool(self.tests) and all(plain[index] is not None for index in self.tests)
 
     def _works(self, batch, many):
         """Yield the work, compiled as late as possible; what compiling decides is left out."""

@@ -107,11 +107,11 @@ def imported_modules(source: Source) -> dict[str, str]:
     """Return local name → module of the plain imports of a file; names that something else binds too are left out."""
     known: dict[str, str] | None = source.__dict__.get("_imported_modules")
     if known is None:
-        nodes = [node for node in ast.walk(source.tree) if isinstance(node, ast.Import)]
+        nodes = [node for node in source.nodes if isinstance(node, ast.Import)]
         aliases = [alias for node in nodes for alias in node.names]
         found = {a.asname or a.name: a.name for a in aliases if a.asname or "." not in a.name}
-        rebound = {n.id for n in ast.walk(source.tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-        rebound |= {n.arg for n in ast.walk(source.tree) if isinstance(n, ast.arg)}
+        rebound = {n.id for n in source.nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        rebound |= {n.arg for n in source.nodes if isinstance(n, ast.arg)}
         known = {name: module for name, module in found.items() if name not in rebound}
         source.__dict__["_imported_modules"] = known
     return known

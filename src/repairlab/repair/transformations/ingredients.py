@@ -154,7 +154,7 @@ class Pool:
     def raises(self) -> list[str]:
         """The one-line `raise` statements of the function, then of the file."""
         near = [n for n in self._nodes() if isinstance(n, ast.Raise)]
-        far = [n for n in ast.walk(self.source.tree) if isinstance(n, ast.Raise)]
+        far = [n for n in self.source.nodes if isinstance(n, ast.Raise)]
         own = set(self.scope.locals) | set(self.scope.module_names)
         found = dict.fromkeys(
             self.source.segment(n)

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""mutants: the mutants that mutmut makes of a module, judged by mutmut and by the server: wall time, and every verdict.
+
+    bench/mutants.py --store DIR [--library toolz] [--file toolz/itertoolz.py] [--tests toolz/tests/test_itertoolz.py]
+
+mutmut (pinned; installed by pip into a virtual environment of its own below DIR) mutates the module and runs pytest -x
+for each mutant, as its users do. The very same texts then go through one real server in the real sandbox, as candidates
+of a bundle whose tests all pass. Both start with nothing but the directory, and both run the tests once unchanged.
+
+    killed        a test fails (mutmut: ok_killed; a mutant that cannot be imported counts, as with mutmut)
+    survived      all tests pass
+    timed out     the mutant was ended for the time that it took
+    incompetent   it does not compile
+
+Prints each mutant on which the two differ; then the exit status is 1.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
+
+from libraries import LIBRARIES, unpacked
+from machine import machine, table
+
+from repairlab import config
+from repairlab.repair.bundle import Bundle
+from repairlab.repair.ground import allowances, order_of
+from repairlab.repair.search import BATCH
+from repairlab.repair.source import Edit
+from repairlab.repair.validation import Server, Setup
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.sandbox.tree import BundleLimits
+
+MUTMUT = "mutmut==2.5.1"
+# Runs in mutmut's own environment: (line, index) of each of its mutants → the whole text.
+TEXTS = """
+import json, sys
+from mutmut import Context, list_mutations, mutate
+source = open(sys.argv[1], encoding="utf-8").read()
+found = []
+for one in list_mutations(Context(source=source, filename=sys.argv[1])):
+    text, count = mutate(Context(source=source, filename=sys.argv[1], mutation_id=one))
+    found.append([one.line, one.index, one.line_number, text if count else source])
+json.dump(found, sys.stdout)
+"""
+STATUSES = {"ok_killed": "killed", "bad_survived": "survived", "bad_timeout": "timed out", "ok_suspicious": "killed"}
+VERDICTS = {"passed": "survived", "same": "survived", "hang": "timed out", "syntax": "incompetent"}
+
+
+def environment(store: Path) -> Path:
+    """Return mutmut's own virtual environment, made where it is not there."""
+    place = store / "mutmut-environment"
+    if not (place / "bin/mutmut").exists():
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([place / "bin/pip", "install", "--quiet", MUTMUT], check=True)
+    return place / "bin"
+
+
+def by_mutmut(bins: Path, root: Path, file: str, tests: list[str]) -> tuple[list[tuple[str, str]], float]:
+    """Return [(text, verdict)] of all mutants, and the seconds that mutmut took."""
+    made = subprocess.run([bins / "python", "-c", TEXTS, file], cwd=root, check=True, capture_output=True)
+    texts = {(line, index, number): text for line, index, number, text in json.loads(made.stdout)}
+    runner = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -p no:randomly {' '.join(tests)}"
+    command = [bins / "mutmut", "run", "--paths-to-mutate", file, "--tests-dir", str(Path(tests[0]).parent)]
+    began = time.monotonic()
+    clean = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{root}:{root / 'src'}"}
+    options = ["--runner", runner, "--no-progress", "--simple-output"]
+    subprocess.run([*command, *options], cwd=root, env=clean, capture_output=True, check=False)
+    seconds = time.monotonic() - began
+    with sqlite3.connect(root / ".mutmut-cache") as cache:
+        columns = 'Line.line, Mutant."index", Line.line_number, Mutant.status'
+        rows = cache.execute(f"select {columns} from Mutant join Line on Mutant.line = Line.id").fetchall()
+    return [(texts[line, index, number], STATUSES.get(status, status)) for line, index, number, status in rows], seconds
+
+
+def edit(path: str, old: str, new: str) -> list[Edit]:
+    """Return the one smallest span that makes `new` of `old`."""
+    first = _alike(old, new)
+    last = _alike(old[first:][::-1], new[first:][::-1])
+    return [Edit(path, first, len(old) - last, new[first : len(new) - last])]
+
+
+def _alike(one: str, other: str) -> int:
+    """Return how many characters both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tuple[list[str], float, int]:
+    """Return the verdicts on `texts`, the seconds from nothing to the last, and how many were collected anew."""
+    began = time.monotonic()
+    settings = config.load()
+    bundle = Bundle.read(root, tests=tests, editable=[file], limits=BundleLimits())
+    limits = SandboxLimits.from_settings(settings.sandbox, wall_s=600)
+    source = bundle.sources[file].text
+    found = []
+    with Server(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), 600) as server:
+        collected = server.collect(60)
+        runs = server.baseline(range(len(collected.ids)), limit_s=20, wall_s=60, trace=False, plain=False)
+        runs = [server.test_run(collected.ids, test) for test in runs.tests]
+        order, failing = order_of(runs)
+        if failing:
+            raise SystemExit(f"{failing} tests fail without any mutant")
+        server.plan(order, 0, allowances(runs), collected.ids, [])
+        pieces = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
+        for piece in pieces:
+            server.submit([edit(file, source, text) for text in piece], scale=8.0, partial=1)
+        found = [server.result(time.monotonic() + 600) for _ in texts]
+    verdicts = [VERDICTS.get(verdict.verdict, "killed") for verdict in found]
+    return verdicts, time.monotonic() - began, sum(verdict.fresh for verdict in found)
+
+
+def main() -> int:
+    """Run both, print both, and say by the exit status whether they agree."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--library", default="toolz", choices=LIBRARIES)
+    parser.add_argument("--file", default="toolz/itertoolz.py")
+    parser.add_argument("--tests", nargs="*", default=["toolz/tests/test_itertoolz.py"])
+    options = parser.parse_args()
+    options.store.mkdir(parents=True, exist_ok=True)
+    bins = environment(options.store.resolve())
+    with tempfile.TemporaryDirectory() as place:
+        root = unpacked(LIBRARIES[options.library], options.store, Path(place))
+        copy = Path(place) / "ours"
+        shutil.copytree(root, copy)
+        theirs, slow = by_mutmut(bins, root, options.file, options.tests)
+        ours, quick, fresh = by_server(copy, options.file, options.tests, [text for text, _ in theirs])
+        source = (copy / options.file).read_text(encoding="utf-8")
+    differ = 0
+    for (text, verdict), mine in zip(theirs, ours, strict=True):
+        if verdict != mine:
+            differ += 1
+            (change,) = edit(options.file, source, text)
+            was = source[change.start - 30 : change.end + 10]
+            print(f"DIFFER mutmut: {verdict}, server: {mine}: {was!r} → {change.text!r}")
+    print(f"\n{len(theirs)} mutants of {options.file}, {fresh} of them collected anew; {machine(options.store)}")
+    rows = [[MUTMUT, f"{slow:.2f}", _counts([verdict for _, verdict in theirs])]]
+    rows += [["server", f"{quick:.2f}", _counts(ours)]]
+    print(table(["", "wall s, from nothing", "verdicts"], rows))
+    print(f"{slow / quick:.0f} times as fast, {differ} verdicts differ")
+    return 1 if differ else 0
+
+
+def _counts(verdicts: list[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(verdicts).items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
