@@ -73,6 +73,14 @@ def test_a_plain_run_that_does_not_end_in_time_is_the_deadline_and_the_patch_is_
     assert "+    return x + 1" in (out / "candidates/01.diff").read_text()  # the likeliest, though it was cut off
 
 
+def test_tests_with_fixtures_and_without_in_several_files_do_not_kill_a_true_repair(tmp_path):
+    # A file's set-up that a plain call leaves standing is an error to the next file's first test with a fixture.
+    mixed = "def test_with(tmp_path):\n    assert tmp_path\n\n\ndef test_without():\n    assert True\n"
+    files = {"mod.py": SOURCE, "test_mod.py": GOOD, "test_a.py": mixed, "test_b.py": mixed}
+    telemetry, _ = attempt(made(tmp_path / "bundle", files), tmp_path)
+    assert telemetry.ok, telemetry.details
+
+
 ALTERNATING = """
 import os
 from mod import inc

@@ -177,7 +177,6 @@ def run_tests(session, recorder, order, allowance, report, begin=None, plain=Non
     """
     items = session.items
     for position, index in enumerate(order):
-        after = items[order[position + 1]] if position + 1 < len(order) else None
         recorder.begin()
         if begin is not None:
             begin(index)
@@ -187,12 +186,28 @@ def run_tests(session, recorder, order, allowance, report, begin=None, plain=Non
         if plain is not None and plain[index] is not None:
             call_plainly(plain[index], recorder)
         else:
-            session.config.hook.pytest_runtest_protocol(item=items[index], nextitem=after)
+            session.config.hook.pytest_runtest_protocol(
+                item=items[index], nextitem=following(items, order, position, plain)
+            )
         cpu, wall = _cpu() - cpu, _monotonic() - wall
         if not report(index, recorder.outcome or "e", cpu, wall):
             break
     if allowance is not None:
         _setitimer(signal.ITIMER_PROF, 0)
+
+
+def following(items, order, position, plain):
+    """The item that pytest is told comes next: it keeps set up what that one needs, and complains of anything else.
+
+    A plain call sets nothing up and takes nothing down, so it is passed over; before one of another file all goes down.
+    """
+    here = items[order[position]].nodeid.partition("::")[0]
+    for index in order[position + 1 :]:
+        if plain is None or plain[index] is None:
+            return items[index]
+        if items[index].nodeid.partition("::")[0] != here:
+            return None
+    return None
 
 
 class Fork:
