@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from repairlab.repair import transformations
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
 from repairlab.repair.source import Source, overlapping
@@ -170,6 +171,38 @@ def test_more_effort_widens_the_pools():
         for width in (1, 2)
     ]
     assert counts[0] < counts[1]
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "t / (n := len(xs)) > 2",
+        "t / (len(xs)\n        + 1) > 2",
+        "t / (1 if xs else 2)",
+        "n := len(xs)",
+        "xs[(t\n+ 1)]",
+    ],
+)
+def test_conditions_made_of_what_needs_parentheses_parse(test):
+    source, found = candidates(function(f"if ({test}):\n        a = t\n    return a").replace("(a, b)", "(t, xs)"))
+    guards = [change for change in found if change.note in ("guard added", "condition weakened")]
+    assert guards
+    assert all(parses(source, change) for change in guards)
+
+
+def test_a_transformation_that_fails_costs_its_own_drafts_alone(monkeypatch):
+    def failing(_site):
+        raise RecursionError
+
+    _, before = candidates(MIXED)
+    monkeypatch.setitem(transformations.FAMILIES, "failing", (failing,))
+    _, after = candidates(MIXED)
+    assert before == after
+
+
+def test_numbers_too_long_to_be_written_in_decimal_are_left_alone():
+    _, found = candidates(function(f"return a + 0x{'f' * 4000}"))
+    assert found
 
 
 def test_a_file_that_does_not_parse_gives_no_candidate():

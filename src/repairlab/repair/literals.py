@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from repairlab.repair.source import UNPARSABLE, Source
-from repairlab.repair.transformations.site import Project
+from repairlab.repair.transformations.site import MAX_BITS, Project
 
 MAX_HINT_FILES = 200
 SHORT, LONGEST = 40, 20_000  # characters: what is a literal by itself; what is read of a longer one
@@ -52,7 +52,7 @@ class Pools:
                 self.words.update(_WORD.findall(value))
             else:
                 self._prose(value[:LONGEST])
-        elif type(value) in (int, float):
+        elif isinstance(value, float) or (type(value) is int and value.bit_length() <= MAX_BITS):
             self.numbers[repr(value)] += 1
 
     def _prose(self, text: str) -> None:

@@ -6,6 +6,7 @@ and yields `Draft`s; none reads a file, runs anything or keeps state. A new fami
 
 from collections.abc import Callable, Iterator
 
+from repairlab.repair.source import UNPARSABLE
 from repairlab.repair.transformations import (
     branching,
     calls,
@@ -119,8 +120,11 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
 
 
 def drafts(site: Site) -> Iterator[tuple[str, Draft]]:
-    """Yield (family, draft) of every transformation that applies to `site`."""
+    """Yield (family, draft) of every transformation for `site`; one that fails ends its own drafts alone."""
     for family, transformations in FAMILIES.items():
         for transformation in transformations:
-            for draft in transformation(site):
-                yield family, draft
+            try:
+                for draft in transformation(site):
+                    yield family, draft
+            except UNPARSABLE:
+                continue

@@ -6,7 +6,7 @@
 import ast
 from collections.abc import Iterator
 
-from repairlab.repair.transformations.site import Draft, Site
+from repairlab.repair.transformations.site import MAX_BITS, Draft, Site
 
 
 def number(site: Site) -> Iterator[Draft]:
@@ -15,6 +15,8 @@ def number(site: Site) -> Iterator[Draft]:
     if not isinstance(node, ast.Constant) or isinstance(node.value, bool) or _is_docstring(site):
         return
     if not isinstance(node.value, int | float):
+        return
+    if isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
         return
     value, place = node.value, site.parent
     if isinstance(place, ast.UnaryOp) and isinstance(place.op, ast.USub):

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import combinations
 
 from repairlab.repair.source import Located
-from repairlab.repair.transformations.site import Project, Scope, Site
+from repairlab.repair.transformations.site import MAX_BITS, Project, Scope, Site
 
 DEFAULTS = {
     "int": "0",
@@ -34,6 +34,10 @@ OPPOSITES = (("min", "max"), ("left", "right"), ("start", "end"), ("first", "sec
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+|_+")
 MAX_MIRRORS, MAX_NAMES = 12, 120
+_OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
+}  # fmt: skip
 
 
 def pool(site: Site) -> "Pool":
@@ -120,7 +124,7 @@ class Pool:
         if isinstance(part, ast.Constant):
             if isinstance(part.value, bool):
                 return [repr(not part.value)]
-            if isinstance(part.value, int):
+            if isinstance(part.value, int) and part.value.bit_length() <= MAX_BITS:
                 near = [repr(part.value + 1), repr(part.value - 1)]
                 return list(dict.fromkeys([*self.scope.numbers, *near, *self.project.numbers]))[:6]
             if isinstance(part.value, str):
@@ -196,25 +200,31 @@ def asks(site: Site, node: ast.AST) -> list[str]:
     found: dict[str, None] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name | ast.Attribute):
-            base = site.text(part.value)
+            base, index = _operand(site, part.value), part.slice
             kind = site.type_of(part.value)
-            if isinstance(part.slice, ast.Name | ast.Attribute) and kind in ("", "dict"):
-                found[f"{site.text(part.slice)} in {base}"] = None
-            if isinstance(part.slice, ast.Name | ast.BinOp) and kind != "dict":
-                found[f"{site.text(part.slice)} < len({base})"] = None
+            if isinstance(index, ast.Name | ast.Attribute) and kind in ("", "dict"):
+                found[f"{_operand(site, index)} in {base}"] = None
+            if isinstance(index, ast.Name | ast.BinOp) and kind != "dict":
+                found[f"{_operand(site, index)} < len({base})"] = None
             if kind in ("", "list", "str", "tuple"):
                 found[base] = None
         elif isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div | ast.FloorDiv | ast.Mod):
             divisor = part.right
             if not isinstance(divisor, ast.Constant):
-                found[f"{site.text(divisor)} != 0"] = None
+                found[f"{_operand(site, divisor)} != 0"] = None
     for part in ast.walk(node):
         if isinstance(part, ast.Name | ast.Attribute) and isinstance(part.ctx, ast.Load) and not _called(site, part):
-            text, kind = site.text(part), site.type_of(part)
+            text, kind = _operand(site, part), site.type_of(part)
             if isinstance(part, ast.Name) and (text not in site.scope.locals or text in ("self", "cls")):
                 continue
             found.update(dict.fromkeys(_asked(text, kind)))
     return list(found)
+
+
+def _operand(site: Site, node: Located) -> str:
+    """Return the text of a node as one side of a comparison on one line or several."""
+    text = site.tight(node, 7)
+    return f"({text})" if "\n" in text and not text.startswith("(") else text
 
 
 def _asked(text: str, kind: str) -> tuple[str, ...]:
@@ -227,14 +237,11 @@ def _asked(text: str, kind: str) -> tuple[str, ...]:
 
 def negated(text: str) -> str:
     """Return the opposite of a condition, in the form that people write."""
-    tree = ast.parse(text, mode="eval").body
+    tree = ast.parse(f"({text})", mode="eval").body  # `n := f()` and what goes over lines are expressions only so
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not):
         return ast.unparse(tree.operand)
-    signs = {"In": "not in", "NotIn": "in", "Is": "is not", "IsNot": "is", "Eq": "!=", "NotEq": "==", "Lt": ">=",
-        "GtE": "<", "Gt": "<=", "LtE": ">"}  # fmt: skip
     if isinstance(tree, ast.Compare) and len(tree.ops) == 1:
-        left, right = ast.unparse(tree.left), ast.unparse(tree.comparators[0])
-        return f"{left} {signs[type(tree.ops[0]).__name__]} {right}"
+        return ast.unparse(ast.Compare(tree.left, [_OPPOSITE[type(tree.ops[0])]()], tree.comparators))
     return f"not {text}" if isinstance(tree, ast.Name | ast.Attribute | ast.Call | ast.Subscript) else f"not ({text})"
 
 

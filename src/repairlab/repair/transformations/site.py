@@ -25,6 +25,7 @@ _PRECEDENCE: dict[type[ast.AST], int] = {
     ast.UAdd: 13, ast.USub: 13, ast.Invert: 13, ast.Pow: 14, ast.Await: 15,
 }  # fmt: skip
 ATOM = 16
+MAX_BITS = 64  # of a number that is of use; Python writes none of more than 4300 digits, it raises
 
 
 def precedence(node: ast.AST) -> int:
