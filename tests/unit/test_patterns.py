@@ -148,6 +148,8 @@ def test_what_could_be_taken_for_a_hole_teaches_nothing(odd):
         ("f(", "f($a)", "was never closed"),
         ("f(_hole_a_)", "$a", "a name that holes are parsed as"),
         ("if $a:\n    ...", "while $a:\n    ...", "a body of its own"),
+        ("if $a:\n    ...", "if $a:\n    return None", "the body that"),
+        ("if $a:\n    ...", "if $a:\n    $a()", "the body that"),
         ("f(" + "(" * 300 + "$a" + ")" * 300 + ")", "$a", "nested"),
         ("f(" + "+".join(["$a"] * 500) + ")", "$a", "nodes"),
     ],
@@ -155,6 +157,21 @@ def test_what_could_be_taken_for_a_hole_teaches_nothing(odd):
 def test_templates_that_cannot_be_applied_are_refused(before, after, why):
     with pytest.raises(BadTemplate, match=why):
         compiled(EditPattern(before=before, after=after, holes={"a": HoleKind.EXPRESSION}))
+
+
+def test_a_place_that_is_nested_too_deep_costs_only_itself(tmp_path):
+    edit = EditPattern(before="f($a, $a)", after="g($a)", holes={"a": HoleKind.EXPRESSION})
+    pattern = Pattern(id=pattern_id(edit), origin="x", kind=PatternKind.EDIT, edit=edit)
+    deep = " + ".join(["x"] * 800)
+    text = f"def d(x):\n    return f({deep}, {deep})\n\n\ndef k(x):\n    return f(x, x)\n"
+    assert repaired(tmp_path, [pattern], text) == [text.replace("f(x, x)", "g(x)")]
+
+
+def test_where_no_new_name_is_left_a_pattern_is_not_applied(tmp_path):
+    edit = EditPattern(before="f($a)", after="[$b for $b in $a]", holes={"a": HoleKind.NAME, "b": HoleKind.NAME})
+    pattern = Pattern(id=pattern_id(edit), origin="x", kind=PatternKind.EDIT, edit=edit)
+    taken = ", ".join(f"item{number or ''}" for number in range(99))
+    assert repaired(tmp_path, [pattern], f"def g(x):\n    {taken} = x\n    return f(x)\n") == []
 
 
 def test_damaged_and_hostile_files_of_the_library_are_left_out_counted_and_named(tmp_path):

@@ -212,6 +212,14 @@ def test_types_decide_where_names_say_nothing():
         fits(of("a, b"), of("*args"), {}, 3, method=False)
 
 
+def test_a_suspicious_function_that_is_nested_too_deep_costs_only_itself():
+    branches = "".join(f"    elif x == {n}:\n        return {n}\n" for n in range(170))
+    deep = f"def price(x):\n    if x:\n        return x\n{branches}\n\n"
+    found, told = transplanted(deep + TARGET, whole(VERIFIED, "total_price"))
+    assert found
+    assert "price cannot be compared" in told
+
+
 def test_a_pattern_that_is_no_function_is_named_and_tried_nowhere():
     good = whole(VERIFIED, "total_price")
     bad = replace(good.function, source="x = 1\n" + good.function.source)

@@ -92,6 +92,9 @@ def compiled(pattern: EditPattern) -> Compiled:
         raise BadTemplate("changes nothing")
     if any(elided(node) for place in places for root in place.after for node in ast.walk(root)):
         raise BadTemplate("puts a body of its own where `...` stands")
+    untold = {id(node) for root in found.before for node in _in_any_body(root)}
+    if any(id(node) in untold for place in places for node in place.before):
+        raise BadTemplate("replaces the body that `...` stands for")
     return found
 
 
@@ -143,6 +146,14 @@ def holes_in(roots: Sequence[ast.AST]) -> Iterator[str]:
 def elided(node: ast.AST) -> bool:
     """True for a statement with a body that stands for any body."""
     return any(_any_body(getattr(node, name, None)) for name in BODIES)
+
+
+def _in_any_body(root: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that stand for any body: nothing of a file is known to be their counterpart."""
+    for node in ast.walk(root):
+        for body in [getattr(node, name, []) for name in BODIES]:
+            if _any_body(body):
+                yield from ast.walk(body[0])
 
 
 def _any_body(body: object) -> bool:

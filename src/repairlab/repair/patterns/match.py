@@ -42,16 +42,25 @@ def applied(
     """Return the candidates of all edit patterns, the likeliest first."""
     found: dict[tuple[Span, ...], Change] = {}
     for site, edit, place, blame in islice(_places(library, sources, suspicion, project), MAX_TRIALS):
-        bound: Binding = {}
-        template = edit.template
-        if len(place) == len(template.before) and all(
-            matched(one, two, template.holes, bound) for one, two in zip(_heads(edit), place, strict=True)
-        ):
-            for change in _changes(site, edit, place, bound, blame):
-                known = found.get(change.key)
-                if known is None or known.score < change.score:
-                    found[change.key] = change
+        try:
+            bound = _bound(edit, place)
+            changes = list(_changes(site, edit, place, bound, blame)) if bound is not None else []
+        except UNPARSABLE:  # nested too deep
+            continue
+        for change in changes:
+            known = found.get(change.key)
+            if known is None or known.score < change.score:
+                found[change.key] = change
     return sorted(found.values(), key=lambda change: (-change.score, change.line, change.key))
+
+
+def _bound(edit: Edit, place: Sequence[ast.AST]) -> Binding | None:
+    """Return what the holes hold at a place, None where it does not look like the pattern."""
+    template, bound = edit.template, dict[str, ast.expr | str]()
+    if len(place) != len(template.before):
+        return None
+    pairs = zip(_heads(edit), place, strict=True)
+    return bound if all(matched(one, two, template.holes, bound) for one, two in pairs) else None
 
 
 def _heads(edit: Edit) -> Sequence[ast.AST]:
@@ -102,7 +111,7 @@ def _changes(site: Site, edit: Edit, place: Sequence[ast.AST], bound: Binding, b
     for rank, filled in enumerate(_filled(site, edit, bound)):
         try:
             spans = _spans(site, edit, place, filled)
-        except (Unfit, *UNPARSABLE):
+        except (Unfit, LookupError, *UNPARSABLE):
             continue
         edits = tuple(Span(site.source.path, *span) for span in spans)
         if edits and not overlapping(edits):
@@ -118,6 +127,8 @@ def _filled(site: Site, edit: Edit, bound: Binding) -> Iterator[Binding]:
     taken = {*site.scope.locals, *site.scope.module_names}
     new = (name for number in range(99) if (name := NEW_NAME + str(number or "")) not in taken)
     bound = {**bound, **dict(zip(template.made, new, strict=False))}
+    if not bound.keys() >= {*template.made}:
+        return
     free = [hole for hole in template.free if hole not in template.made]
     if len(free) > MAX_FREE:
         return

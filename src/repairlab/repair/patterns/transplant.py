@@ -67,7 +67,12 @@ class Transplants:
         return found[: FUNCTIONS * self.project.width]
 
     def _changes(self, target: "Target") -> Iterator[Change]:
-        for alike, whole in self._likes(target):
+        try:
+            likes = self._likes(target)
+        except UNPARSABLE:  # nested too deep to be copied
+            self.unmapped.append(f"{target.function.name} cannot be compared")
+            return
+        for alike, whole in likes:
             try:
                 yield from self._fitted(target, whole, alike)
             except Unmapped as error:
