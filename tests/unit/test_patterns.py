@@ -234,6 +234,29 @@ def test_a_function_is_taken_with_its_imports_and_helpers_called_ones_first():
     assert [text.splitlines()[0] for text in found.helpers] == ["LIMIT = 3", "def half(x):"]
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("count", "taken"), [(10, True), (14, False)])
+def test_functions_that_all_call_each_other_are_each_looked_at_once(count, taken):
+    called = ", ".join(f"f{n}(x)" for n in range(count))
+    text = "".join(f"def f{n}(x):\n    return {called}\n\n\n" for n in range(count))
+    found = function_pattern(text, "f0")
+    assert (found is not None) == taken
+    assert not found or len(found.helpers) == count - 1
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x1c", "\x85", "\u2028", "\f"])
+def test_only_what_ends_a_line_of_python_ends_one_here(odd):
+    function = f"def f(x):\n    return '{odd}'\n" if odd != "\f" else "def f(x):\n    return 1\n"
+    for end in ("\n", "\r\n", "\r"):
+        text = f"#{odd}\nA = 1\n\n\n{function}".replace("\n", end)
+        assert function_pattern(text, "f").source == function
+
+
+def test_code_that_is_nested_too_deep_teaches_nothing_and_ends_nothing():
+    before, after = ("def f(x):\n    return x" + f" + {n}" * 900 + "\n" for n in (1, 2))
+    assert learnt(before, after) == []
+
+
 @pytest.mark.parametrize("needs", ["from . import y", "import numpy as y", "from os.path import *", "y: int = 3"])
 def test_a_function_that_needs_what_cannot_come_along_is_no_pattern(needs):
     assert function_pattern(f"{needs}\n\n\ndef f(x):\n    return y(x)\n", "f") is None

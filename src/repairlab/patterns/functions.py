@@ -30,6 +30,7 @@ _FACTORS = [
     for number in range(MINHASHES)
 ]
 _BUILTINS = frozenset(dir(builtins))
+_LINE_END = re.compile(r"\r\n|\r|\n")  # what ends a line for Python's parser; for splitlines() more does
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _COMMON = frozenset(
     {"the", "a", "an", "of", "and", "or", "to", "in", "is", "it", "for", "with", "that", "return", "returns"}
@@ -168,9 +169,8 @@ def definition(tree: ast.Module, name: str) -> Function | None:
 
 def extracted(text: str, node: ast.stmt) -> str:
     """Return the whole lines of a definition, decorators left out, dedented."""
-    lines = text.splitlines(keepends=True) if "\f" not in text else text.split("\n")
-    whole = "".join(line if line.endswith("\n") else line + "\n" for line in lines[node.lineno - 1 : node.end_lineno])
-    return textwrap.dedent(whole)
+    lines = _LINE_END.split(text)[node.lineno - 1 : node.end_lineno]
+    return textwrap.dedent("".join(line + "\n" for line in lines))
 
 
 def globals_of(source: str) -> list[str]:
@@ -193,25 +193,26 @@ def _needs(tree: ast.Module, text: str, source: str) -> tuple[list[str], list[st
     offers = {name: node for node in tree.body for name in bound_by(node)}
     imports: dict[str, None] = {}
     helpers: dict[str, None] = {}
+    seen: set[ast.stmt] = {n for n in tree.body if isinstance(n, Function) and extracted(text, n) == source}
 
-    def collect(source: str, under: tuple[ast.stmt, ...]) -> bool:
+    def collect(source: str) -> bool:
         for name in globals_of(source):
             node = offers.get(name)
-            if node is None or len(helpers) > MAX_HELPERS:
+            if node is None:
                 return False
             if isinstance(node, ast.Import | ast.ImportFrom):
                 if (line := _import_of(node, name)) is None:
                     return False
                 imports[line] = None
-            elif node not in under:
+            elif node not in seen:
+                seen.add(node)
                 helper = extracted(text, node)
-                if not collect(helper, (*under, node)):
+                if len(seen) > MAX_HELPERS + 1 or not collect(helper):
                     return False
                 helpers[helper] = None
         return True
 
-    own = [n for n in tree.body if isinstance(n, Function) and extracted(text, n) == source]
-    return (list(imports), list(helpers)) if collect(source, tuple(own)) else None
+    return (list(imports), list(helpers)) if collect(source) else None
 
 
 def bound_by(node: ast.stmt) -> list[str]:

@@ -45,14 +45,14 @@ def edit_patterns(before: str, after: str) -> list[EditPattern]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trees = ast.parse(before), ast.parse(after)
-    except UNPARSABLE:
+        places = list(differences(trees[0].body, trees[1].body))
+        if not 0 < len(places) <= MAX_PLACES:
+            return []
+        pair = _Pair(*trees)
+        found = {(p.before, p.after): p for place in pair.joined(places) for p in pair.patterns(place)}
+        return list(found.values())
+    except UNPARSABLE:  # the last two: nested too deep to be compared
         return []
-    places = list(differences(trees[0].body, trees[1].body))
-    if not 0 < len(places) <= MAX_PLACES:
-        return []
-    pair = _Pair(*trees)
-    found = {(p.before, p.after): p for place in pair.joined(places) for p in pair.patterns(place)}
-    return list(found.values())
 
 
 @dataclass

@@ -45,9 +45,9 @@ def changed(before: str, after: str) -> list[str]:
     """Return the functions (`name` or `Class.method`) of a file that another version of it has otherwise."""
     try:
         old, new = _functions(before), _functions(after)
+        return [name for name, node in new.items() if not same(node, old.get(name))]
     except UNPARSABLE:
         return []
-    return [name for name, node in new.items() if not same(node, old.get(name))]
 
 
 def _functions(text: str) -> dict[str, Function]:
