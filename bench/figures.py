@@ -28,8 +28,10 @@ def cause(row: dict) -> str:
         return "false reject"
     if row["ok"]:
         return "rank" if row["place"] else "space"
+    if row["reason"] == "exhausted" and row["place"]:  # the reference was tried, unless the search stopped before it
+        return "false reject" if (row["attempts"] or 0) >= row["place"] else "time"
     if row["reason"] in ("exhausted", "deadline", "interrupted"):
-        return "time" if row["place"] and row["reason"] != "exhausted" else "space"
+        return "time" if row["place"] else "space"
     return str(row["reason"])
 
 

@@ -1,8 +1,9 @@
 """bench/probe: was the reference's own edit within reach, and does the engine's validation let it through?
 
     reachable   which of the candidates turns the buggy file into the reference (its place in the order, from 1)
-    let through the reference's edit, given to the engine as its only candidate and once more among others, in a
-                batch, is found plausible and verified; a true fix that is killed is a false reject, and a bug
+    let through the reference's edit, given to the engine as its only candidate, is the patch that the attempt ends
+                with; once more among others, in a batch, it is found plausible, refused for nothing that it says, and
+                passes a plain run; a true fix that is killed is a false reject, and a bug
 
 Both run the engine itself, with what it generates replaced by what the probe wants to be tried.
 """
@@ -20,6 +21,8 @@ from repairlab.documents import Handoff, Limits
 from repairlab.repair import search
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import Change
+from repairlab.repair.confirmation import Confirmation
+from repairlab.repair.overfitting import Guard
 from repairlab.repair.source import Edit, Source, overlapping
 
 AMONG = 52  # candidates that come before the reference's edit, so that it goes in a batch
@@ -66,40 +69,57 @@ def probe(bundle: Path, references: Mapping[str, str], wall_s: float) -> Finding
     first = edits[0]
     line = sources[first.path].text.count("\n", 0, first.start) + 1
     reference = Change(tuple(edits), (first.path, line), "reference", "the reference's edit", 1e-9)
-    rejected = killed(bundle, alone, reference, wall_s) or killed(bundle, among, reference, wall_s)
+    rejected = killed(bundle, alone, reference, wall_s, leads=True) or killed(bundle, among, reference, wall_s)
     whole = place_of(made, sources, edits)
     parts = tuple(place_of(made, sources, [edit]) for edit in edits) if whole is None and len(edits) > 1 else ()
     return Finding(whole, parts, rejected)
 
 
-def killed(bundle: Path, choose: Callable[[list[Change]], list[Change]], wanted: Change, wall_s: float) -> str:
-    """Run an attempt that tries what `choose` says; return '' where the wanted change passes, else why not."""
+def killed(
+    bundle: Path, choose: Callable[[list[Change]], list[Change]], wanted: Change, wall_s: float, *, leads: bool = False
+) -> str:
+    """Run an attempt that tries what `choose` says; return '' where the wanted change passes, else why not.
+
+    With `leads` it must be what the attempt chooses in the end; else others may come before it.
+    """
     with generating(choose):
         handoff = Handoff(bundle_dir=str(bundle.resolve()), limits=Limits(wall_s=wall_s))
         attempt = Attempt(handoff, config.load(), effort=1)
         attempt.run()
-    if attempt.search is None:
-        return f"{attempt.reason}: {attempt.details}"
-    if any(tuple(sorted(patch.edits)) == wanted.key for patch in attempt.search.plausible):
-        return ""
-    return f"{attempt.reason}: {attempt.details}"[:300] if attempt.search.tried else "never tried"
+    if leads:
+        chosen = attempt.ok and attempt.chosen is not None and attempt.chosen.edits == wanted.key
+        return "" if chosen else told(attempt)
+    found = attempt.search.plausible if attempt.search is not None else []
+    if not any(patch.edits == wanted.key for patch in found):
+        return told(attempt)
+    if why := Guard(attempt.bundle).objection(wanted.edits):
+        return f"refused: {why}"
+    confirmation = Confirmation(attempt.setup, attempt.tests, lambda: wall_s)
+    verification = confirmation.plain(attempt.bundle.patched(wanted.edits))
+    return "" if verification.ok else f"plain run: {verification.why}"[:300]
+
+
+def told(attempt: Attempt) -> str:
+    if attempt.search is not None and not attempt.search.tried:
+        return "never tried"
+    return f"{attempt.reason or 'another patch leads'}: {attempt.details}"[:300]
 
 
 @contextmanager
 def generating(choose: Callable[[list[Change]], list[Change]]):
-    """Let the engine try what `choose` makes of its first list of candidates, and nothing more."""
-    original, asked = search.generate, []
+    """Let the engine try what `choose` makes of its first list of candidates, and nothing that a strategy proposes."""
+    original, propose, asked = search.generate, search.Search._propose, []
 
     def generate(*arguments: object, **options: object) -> list[Change]:
-        found = original(*arguments, **options)
         asked.append(None)
-        return choose(found) if len(asked) == 1 else []
+        return choose(original(*arguments, **options)) if len(asked) == 1 else []
 
     search.generate = generate
+    search.Search._propose = lambda _search, server, _proposer: server
     try:
         yield
     finally:
-        search.generate = original
+        search.generate, search.Search._propose = original, propose
 
 
 def place_of(made: Sequence[Change], sources: Mapping[str, Source], edits: Sequence[Edit]) -> int | None:

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 from agreement import disagreement
-from probe import probe
+from probe import hunks, killed, probe
 from trials import patched, pytest_run
+
+from repairlab.repair.candidates import Change
+from repairlab.repair.confirmation import Confirmation
+from repairlab.repair.overfitting import Guard
+from repairlab.repair.source import Source
+from repairlab.repair.verification import Verification
 
 BUGGY = """def largest(values, floor):
     best = floor
@@ -73,3 +79,29 @@ def test_the_probe_finds_the_reference_among_the_candidates_and_sees_it_pass(tas
 def test_the_probe_says_so_when_validation_kills_what_it_is_given(task):
     found = probe(task / "bundle", {"tool/tool.py": BUGGY.replace("= floor", "= floor - 1")}, 60)
     assert found.rejected.startswith("exhausted: no candidate passes")
+
+
+def test_the_probe_says_so_when_the_plain_run_kills_the_reference(task, monkeypatch):
+    monkeypatch.setattr(Confirmation, "plain", lambda *_: Verification(ok=False, why="a test fails", outcomes={}))
+    found = probe(task / "bundle", {"tool/tool.py": REFERENCE}, 60)
+    assert found.rejected == "verification_failed: what passed in the search fails in a plain run: a test fails"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "why"),
+    [
+        (Guard, "objection", lambda *_: "looks for the test runner", "refused: looks for the test runner"),
+        (
+            Confirmation,
+            "plain",
+            lambda *_: Verification(ok=False, why="a test fails", outcomes={}),
+            "plain run: a test fails",
+        ),
+    ],
+)
+def test_the_probe_says_so_when_what_is_found_among_others_is_killed_later(task, monkeypatch, module, name, value, why):
+    monkeypatch.setattr(module, name, value)
+    source = Source.decode("tool/tool.py", BUGGY.encode())
+    edits = tuple(hunks("tool/tool.py", source.text, REFERENCE))
+    wanted = Change(edits, ("tool/tool.py", 4), "reference", "the reference's edit", 1e-9)
+    assert killed(task / "bundle", lambda _: [wanted], wanted, 60) == why

@@ -15,6 +15,8 @@ def row(task: str = "t", **fields: object) -> dict:
     ("fields", "cause"),
     [
         ({"ok": False, "reason": "exhausted"}, "space"),
+        ({"ok": False, "reason": "exhausted", "place": 7}, "false reject"),
+        ({"ok": False, "reason": "exhausted", "place": 11}, "time"),
         ({"ok": False, "reason": "deadline"}, "space"),
         ({"ok": False, "reason": "deadline", "place": 900}, "time"),
         ({"agrees": False, "place": 7}, "rank"),
