@@ -5,11 +5,13 @@
                 with; once more among others, in a batch, it is found plausible, refused for nothing that it says, and
                 passes a plain run; a true fix that is killed is a false reject, and a bug
 
-Both run the engine itself, with what it generates replaced by what the probe wants to be tried.
+Both run the engine itself, with what it generates replaced by what the probe wants to be tried: one probe at a time,
+whatever other threads do.
 """
 
 import ast
 import difflib
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from repairlab.repair.source import Edit, Source, overlapping
 
 AMONG = 52  # candidates that come before the reference's edit, so that it goes in a batch
 MARGIN = 3  # lines around the difference in which an edit may stand that has its effect
+ONE = threading.Lock()  # held while the engine's own functions are replaced: they are the whole process's
 
 
 @dataclass(frozen=True)
@@ -108,18 +111,20 @@ def told(attempt: Attempt) -> str:
 @contextmanager
 def generating(choose: Callable[[list[Change]], list[Change]]):
     """Let the engine try what `choose` makes of its first list of candidates, and nothing that a strategy proposes."""
-    original, propose, asked = search.generate, search.Search._propose, []
+    asked: list[None] = []
 
     def generate(*arguments: object, **options: object) -> list[Change]:
         asked.append(None)
         return choose(original(*arguments, **options)) if len(asked) == 1 else []
 
-    search.generate = generate
-    search.Search._propose = lambda _search, server, _proposer: server
-    try:
-        yield
-    finally:
-        search.generate, search.Search._propose = original, propose
+    with ONE:
+        original, propose = search.generate, search.Search._propose
+        search.generate = generate
+        search.Search._propose = lambda _search, server, _proposer: server
+        try:
+            yield
+        finally:
+            search.generate, search.Search._propose = original, propose
 
 
 def place_of(made: Sequence[Change], sources: Mapping[str, Source], edits: Sequence[Edit]) -> int | None:
