@@ -83,6 +83,7 @@ class Pool:
         self.floats = [v for v in flat if type(v) is float]
         self.letters = sorted({c for v in flat if isinstance(v, str) for c in v}) or ["a"]
         self.strings = sorted({v for v in flat if isinstance(v, str)}) or [""]
+        self.full = list(filter(None, containers(self.values)))
 
     def mutated(self, value, random):
         kind = type(value)
@@ -100,7 +101,7 @@ class Pool:
         if kind in (list, tuple):
             return kind(self.sequence(list(value), random))
         if kind in (set, frozenset):
-            return kind(self.sequence(sorted(value, key=repr), random))
+            return kind(filter(hashable, self.sequence(sorted(value, key=repr), random)))
         if kind is dict and value:
             key = random.choice(sorted(value, key=repr))
             new = dict(value)
@@ -126,7 +127,7 @@ class Pool:
     def sequence(self, value, random):
         at = random.randint(0, max(0, len(value) - 1))
         if not value:
-            return [copy.deepcopy(v) for v in random.choice([w for w in self.values if isinstance(w, (list, tuple))])]
+            return copy.deepcopy(random.choice(self.full)) if self.full else []
         return random.choice([
             lambda: value[:at] + value[at + 1:],
             lambda: value[:at] + [copy.deepcopy(random.choice(value))] + value[at:],
@@ -204,6 +205,30 @@ class Domain:
     def has(self, args):
         single = all(holds(check, args[i]) for check, i in self.single)
         return single and all(holds(check, args[i], args[j]) for check, i, j in self.double)
+
+
+def containers(value):
+    """The elements of the lists, tuples and sets of all levels below `value`, in an order that no hash seed changes."""
+    for item in elements(value):
+        if isinstance(item, (list, tuple, set, frozenset)):
+            yield elements(item)
+        yield from containers(item)
+
+
+def elements(value):
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, dict):
+        return [item for pair in value.items() for item in pair]
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def hashable(value):
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def leaves(value):

@@ -1,12 +1,16 @@
 """bench/repair.py judges as it says: on a small task with a judge that overlooks something."""
 
+import random
+import re
+import threading
 from pathlib import Path
 
 import pytest
-from agreement import disagreement
-from probe import hunks, killed, probe
+from agreement import HARNESS, disagreement
+from probe import generating, hunks, killed, probe
 from trials import patched, pytest_run
 
+from repairlab.repair import search
 from repairlab.repair.candidates import Change
 from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.overfitting import Guard
@@ -70,6 +74,15 @@ def test_a_patch_that_says_the_same_in_other_words_agrees(task, tmp_path):
     assert disagreement(task, copy, seed=0) == ""
 
 
+@pytest.mark.parametrize("value", [{1, 2}, set(), frozenset(), [], (), {"a": []}, {"a": set(), "b": [[1]]}])
+def test_any_container_an_argument_may_be_is_mutated_into_one_of_its_kind(value):
+    space = {"patched": object}
+    exec(re.sub("(?m)^import (reference_|tool).*$", "", HARNESS), space)
+    for seed in range(200):
+        pool = space["Pool"]([value])
+        assert type(pool.mutated(value, random.Random(seed))) is type(value)
+
+
 def test_the_probe_finds_the_reference_among_the_candidates_and_sees_it_pass(task):
     found = probe(task / "bundle", {"tool/tool.py": REFERENCE}, 60)
     assert found.place is not None
@@ -105,3 +118,24 @@ def test_the_probe_says_so_when_what_is_found_among_others_is_killed_later(task,
     edits = tuple(hunks("tool/tool.py", source.text, REFERENCE))
     wanted = Change(edits, ("tool/tool.py", 4), "reference", "the reference's edit", 1e-9)
     assert killed(task / "bundle", lambda _: [wanted], wanted, 60) == why
+
+
+def test_two_probes_at_once_replace_what_the_engine_generates_one_after_the_other():
+    original = search.generate
+    inside, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with generating(lambda found: found):
+            inside.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=other)
+    with generating(lambda found: found):
+        mine = search.generate
+        thread.start()
+        assert not inside.wait(0.2)
+        assert search.generate is mine
+    assert inside.wait(10)
+    left.set()
+    thread.join()
+    assert search.generate is original
