@@ -1,10 +1,13 @@
 """Unified diffs of a model: what they may change, and how they find their place."""
 
 import os
+import time
+from dataclasses import replace
 
 import pytest
 
 from repairlab.config import llm_responses_dir
+from repairlab.documents import Strategy, StrategyRun
 from repairlab.errors import BadInput
 from repairlab.repair.llm import BadAnswer, Exchange, edits_of_diff
 from repairlab.repair.llm.exchange import _content
@@ -81,6 +84,22 @@ def test_an_answer_is_a_regular_file_within_its_bound(odd, tmp_path):
     assert _content(tmp_path / "none.json") is None
 
 
+def test_a_queue_that_cannot_be_made_is_told_and_ends_nothing(tmp_path):
+    (tmp_path / "llm").write_text("a file")
+    exchange = Exchange(tmp_path, {}, [], {}, "0" * 64, 1, 5.0)
+    assert list(exchange.candidates([], time.monotonic() + 5)) == []
+    assert exchange.none == "the model cannot be asked: Not a directory"
+
+
+def test_a_question_that_still_waits_is_not_asked_again_but_waited_for(tmp_path):
+    exchange = Exchange(tmp_path, {}, [], {}, "0" * 64, 1, 0.0)
+    for why in ("deadline", "exhausted"):
+        run = StrategyRun(strategy=Strategy.MULTI_EDIT, tried=3, plausible=0, wall_s=2.0, why=why, details="")
+        assert list(exchange.candidates([run], time.monotonic() + 5)) == []
+        assert exchange.none.startswith("no answer within")
+    assert len(list((tmp_path / "llm/requests").glob("request-*.json"))) == 1
+
+
 def test_a_question_is_bounded_and_the_same_one_has_the_same_id(tmp_path):
     text = "".join(f"def f{n}():\n" + "    x = 1\n" * 900 for n in range(12))
     source = Source("m.py", text, "utf-8")
@@ -90,5 +109,8 @@ def test_a_question_is_bounded_and_the_same_one_has_the_same_id(tmp_path):
     request = exchange.request([])
     assert (len(request.functions), len(request.failing)) == (8, 10)
     assert sum(len(function.source) for function in request.functions) == 8 * 8000
-    assert request.id == exchange.request([]).id
+    later = StrategyRun(strategy=Strategy.MULTI_EDIT, tried=3, plausible=0, wall_s=2.0, why="deadline", details="")
+    assert request.id == replace(exchange, wait_s=9.0).request([later]).id
+    assert request.id != replace(exchange, effort=2).request([]).id  # what was tried in vain is not answered again
+    assert request.id != replace(exchange, parent_sha256="1" * 64).request([]).id
     assert llm_responses_dir(tmp_path).parent == tmp_path / "llm"

@@ -1,9 +1,10 @@
 """exchange: one question in `<root>/llm/requests/`, one answer in `<root>/llm/responses/<id>.json`.
 
 Only where `llm.enabled` says so. What is asked is bounded: messages of failing tests, the suspicious functions, what
-was tried. The id is made of the question, so an answer that came too late for one run serves the next that asks the
-same. The answer is read as what anybody could have written: a regular file, bounded, of this id; its patches are
-candidates like any other. While it is waited for, the agent does nothing else: at most `llm.wait_s`, and half its time.
+was tried. The id is made of the bundle, of what fails in it and of the effort, so an answer that came too late for one
+run serves the next of the same effort. The answer is read as what anybody could have written: a regular file, bounded,
+of this id; its patches are candidates like any other. While it is waited for, the agent does nothing else: at most
+`llm.wait_s`, and half its time.
 """
 
 import hashlib
@@ -65,6 +66,9 @@ class Exchange:
         except RepairLabError as error:
             self.none = str(error)[:500]
             return
+        except OSError as error:  # no room, no leave, a file in the place of a directory
+            self.none = f"the model cannot be asked: {error.strerror}"
+            return
         if answer is None:
             self.none = f"no answer within {time.monotonic() - began:.1f} s"
             return
@@ -85,7 +89,7 @@ class Exchange:
         self.none = "; ".join(self.refused) or "the answer holds no patch"
 
     def request(self, tried: Sequence[StrategyRun]) -> LlmRequest:
-        """Return the question; the clock is no part of it."""
+        """Return the question; its id says nothing of the clock, nor of what the clock left to be tried."""
         told = [msgspec.structs.replace(run, wall_s=0.0, tried=0, details="") for run in tried]
         made = LlmRequest(
             id="0" * 32,
@@ -96,8 +100,9 @@ class Exchange:
             functions=self._functions(),
             tried=told,
         )
-        raw = orjson.dumps(msgspec.to_builtins(made), option=orjson.OPT_SORT_KEYS)
-        return msgspec.structs.replace(made, id=hashlib.sha256(b"repairlab-llm/1\0" + raw).hexdigest()[:32])
+        places = sorted((function.file, function.line) for function in made.functions)
+        raw = orjson.dumps([self.parent_sha256, self.effort, [test.id for test in made.failing], places])
+        return msgspec.structs.replace(made, id=hashlib.sha256(b"repairlab-llm/2\0" + raw).hexdigest()[:32])
 
     def _functions(self) -> list[SuspectFunction]:
         """Return the suspicious functions, the worst first; of a module's own lines nothing is told."""
@@ -126,7 +131,9 @@ class Exchange:
         if not path.exists():  # answered already, for a run that did not live to read it
             spool = Spool(llm_requests_dir(self.root), pattern="request*.json")
             spool.create()
-            spool.publish(encode(request), f"request-{request.id}.json")
+            name = f"request-{request.id}.json"
+            if not (spool.path / name).exists():  # asked already: what was tried then may read otherwise
+                spool.publish(encode(request), name)
         while (raw := _content(path)) is None:
             if time.monotonic() >= until:
                 return None
