@@ -42,6 +42,7 @@ class State:
     def __init__(self, modules, roots):
         self.names = {module.__name__ for module in modules}
         self.places, self.items, self.random = [], 0, False
+        self.bare = BarePlace()
         # Loaders lead to all of pytest; the built-in names are compared once a fork, not after each candidate.
         self.seen = {id(vars(module).get(name)) for module in modules for name in ("__spec__", "__loader__")}
         self.seen |= {id(vars(builtins)), id(None)}
@@ -50,6 +51,7 @@ class State:
             self.sound = True
         except (Opaque, AttributeError, TypeError, ValueError, RecursionError):
             self.sound = False
+        self.places.append(self.bare)
         if self.random:
             self.places.append(RandomPlace(_inst()))
 
@@ -110,6 +112,8 @@ class State:
         if not function.__closure__ and function.__module__ not in self.names:
             return []
         cells = self._place(CellsPlace(function)) if function.__closure__ else []
+        if not vars(function) and function.__module__ in self.names:
+            self.bare.attributes.append(vars(function))
         return [*cells, function.__defaults__, function.__kwdefaults__, vars(function) or None]
 
     def _instance(self, value, kind):
@@ -191,6 +195,20 @@ class ContainerPlace:
 
     def inner(self):
         return [] if self.cls is bytearray else [item for item in self.saved if item is not self.value]
+
+
+class BarePlace:
+    """The attributes of all functions that have none, looked at in one go; each counts where its function is kept."""
+
+    def __init__(self):
+        self.attributes = []
+
+    def same(self):
+        return not any(self.attributes)
+
+    def restore(self):
+        for attributes in self.attributes:
+            attributes.clear()
 
 
 class CellsPlace:
