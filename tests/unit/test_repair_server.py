@@ -1,5 +1,8 @@
 """The parts of the program in the sandbox that need no sandbox: swapping code, and putting back what a call left."""
 
+import errno
+import os
+import resource
 import sys
 import types
 from pathlib import Path
@@ -187,6 +190,7 @@ KEPT = {
     "slots": (SLOTTED, "s.a.append(1); s.b = 2", "s.a, hasattr(s, 'b')"),
     "a_closure": (CLOSED, "f(); f()", "look()"),
     "attributes_of_a_function": ("def f(): ...\nf.seen = []\n", "f.seen.append(1)", "f.seen"),
+    "a_function_without_attributes": ("def f(): ...\n", "f.memo = {}", "vars(f)"),
     "collections": (COLLECTED, "o.move_to_end('a'); n['z'] += 1; d[3].append(1); q.append(2)", "list(o), n, d, q"),
     "a_bound_method": ("a = []\nadd = a.append\ndel a\n", "add(1)", "add.__self__"),
     "members_of_an_enum": (ENUM, "E.A.note = 1; I.B.note = 2", "vars(E.A), vars(I.B)"),
@@ -286,3 +290,26 @@ def test_parameters_take_other_names_alive_and_their_defaults_stay(parts, tmp_pa
     assert module.less(**call) == space["less"](**call)
     with pytest.raises(parts.NeedsFresh):
         swapped(parts, tmp_path, "by", "to", RENAMED)
+
+
+def test_a_fork_for_which_there_is_no_room_keeps_no_descriptors(parts, monkeypatch):
+    def refused():
+        raise BlockingIOError(errno.EAGAIN, "no room")
+
+    monkeypatch.setattr(parts, "_fork", refused)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(BlockingIOError):
+        parts.Fork(lambda _end: None)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_patches_are_sampled_where_the_hard_limit_of_memory_is_below_their_room(parts):
+    def body(write_end):
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + parts.SAMPLE_ROOM // 2,) * 2)
+        parts.sample_body([], 0, [], 0.1)(write_end)
+
+    fork = parts.Fork(body)
+    said = os.read(fork.read_end, 999)  # waits for it
+    fork.end(strays=False)
+    assert said == fork.last

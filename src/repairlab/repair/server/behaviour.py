@@ -281,8 +281,10 @@ def sample_body(inputs, first, swaps, call_s):
     def body(write_end):
         import resource
 
-        size = int(contents("/proc/self/statm").split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (size + SAMPLE_ROOM, size + SAMPLE_ROOM))
+        room = int(contents("/proc/self/statm").split()[0]) * os.sysconf("SC_PAGE_SIZE") + SAMPLE_ROOM
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        room = room if hard == resource.RLIM_INFINITY else min(room, hard)  # nobody may raise the hard limit
+        resource.setrlimit(resource.RLIMIT_AS, (room, room))
         if swapped(swaps) is None:
             raise NeedsFresh
         for call in inputs[first:]:

@@ -217,13 +217,16 @@ class Fork:
 
     def __init__(self, body, last=b"\n.\n"):
         self.read_end, write_end = os.pipe()
-        self.last = last  # what says that the body has ended; the end of the pipe says it too, when all memory is freed
-        self.status = None
-        self.timed_out = False
-        self.buffer = b""
+        self.last = last  # says that the body has ended; the end of the pipe says it too, when all memory is freed
+        self.status, self.timed_out, self.buffer = None, False, b""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a thread left by the bundle's import makes newer Pythons warn
-            self.pid = _fork()
+            try:
+                self.pid = _fork()
+            except OSError:  # no room for one more process: the caller may try again
+                os.close(self.read_end)
+                os.close(write_end)
+                raise
         if self.pid == 0:
             self._child(body, write_end)
         os.close(write_end)
