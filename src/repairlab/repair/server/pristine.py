@@ -113,6 +113,7 @@ class Pristine:
         KEEP.clear()
         del PRIVATE[:]
         reap_strays()
+        self.tree.undo(thorough=True)  # nobody is left to do so, and the next worker takes it as it is
         self.hot = None
         return {"lost": why}
 
