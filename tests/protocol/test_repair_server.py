@@ -92,16 +92,21 @@ def change(new):
     return edit("return x - 1", new)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    path = tmp_path_factory.mktemp("server") / "bundle"
+def opened(path, files):
+    """Return a server for a bundle of these files."""
     path.mkdir()
-    (path / "mod.py").write_text(SOURCE)
-    (path / "test_mod.py").write_text(TESTS)
+    for name, text in files.items():
+        (path / name).write_text(text)
     settings = Settings().sandbox
     bundle = Bundle.read(path, tests=[], editable=[], limits=BundleLimits())
     setup = Setup(open_sandbox(settings), SandboxLimits.from_settings(settings, wall_s=100), bundle, None, {})
-    with Server(setup, 100) as started:
+    return Server(setup, 100)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    path = tmp_path_factory.mktemp("server") / "bundle"
+    with opened(path, {"mod.py": SOURCE, "test_mod.py": TESTS, "late.py": "VALUE = 0\n"}) as started:
         ids = started.collect(30).ids
         assert len(ids) == 4, ids
         started.ids = ids
@@ -193,3 +198,33 @@ def test_a_candidate_that_only_a_fresh_import_shows_is_collected_anew(planned):
     assert (found.verdict, found.fresh) == ("failed", True)
     (found,) = verdicts(planned, [[*edit("MEMO = {}", "MEMO = dict()"), *change(GOOD)]])
     assert (found.verdict, found.fresh) == ("passed", True)
+
+
+def test_no_candidate_imports_a_file_that_another_has_replaced(planned):
+    late = (
+        "import sys; sys.modules.pop('late', 0); time.sleep(0.01); import late; return x + 1 + late.VALUE + {n} - {n}"
+    )
+    fresh = [Edit("late.py", 0, len("VALUE = 0"), "VALUE = 7; import time; time.sleep(0.3)")]
+    candidates = [[*change("return x"), *fresh], *[change(late.format(n=n)) for n in range(20)]]
+    found = [verdict.verdict for verdict in verdicts(planned, candidates, alone=True)]
+    assert found == ["failed", *["passed"] * 20]
+
+
+def test_what_a_candidate_that_is_imported_anew_writes_is_put_back(planned):
+    written = [*edit("MEMO = {}", "MEMO = dict()"), *change("open('here', 'w').close(); return x")]
+    found = verdicts(planned, [written, [*edit("MEMO = {}", "MEMO =dict()"), *change(GOOD)]])
+    assert [(verdict.verdict, verdict.fresh) for verdict in found] == [("failed", True), ("passed", True)]
+
+
+def test_what_a_candidate_writes_that_ends_the_worker_is_put_back(planned):
+    (found,) = verdicts(planned, [change("open('here', 'w').close(); os.kill(os.getppid(), 9); time.sleep(9)")])
+    assert found.verdict == "lost"
+    assert verdicts(planned, [change(GOOD)])[0].verdict == "passed"
+
+
+def test_the_process_that_talks_to_the_agent_takes_no_codec_from_the_bundle(tmp_path):
+    files = {"_codecs_jp.py": "import os\nos._exit(3)\n", "mod.py": "# coding: shift_jis\n\n\ndef f():\n    return 1\n"}
+    with opened(
+        tmp_path / "bundle", {**files, "test_mod.py": "from mod import f\n\n\ndef test_f():\n    assert f()\n"}
+    ) as it:
+        assert len(it.collect(30).ids) == 1

@@ -68,7 +68,7 @@ class Hot:
             waiting = [index for index in waiting if index not in tests]
         put_back(thorough=True)
         found = [dict(tests[index], index=index) for index in sorted(tests)]
-        return {"tests": found, "missing": waiting, "written": any(tree.written for tree in TREE)}
+        return {"tests": found, "missing": waiting}
 
     def _baseline_fork(self, waiting, tests, limit, stop_at, coverage, plain):
         body = baseline_body(self, waiting, limit, coverage, self.plain if plain else None)

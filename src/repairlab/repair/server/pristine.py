@@ -23,6 +23,7 @@ import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 16
 COLLECT_S = 5.0  # for importing a candidate anew, in CPU seconds
+BUNDLE_PATH = []  # where forks import from first; what this process imports late (a codec, say) is never the bundle's
 
 
 class Pristine:
@@ -42,7 +43,7 @@ class Pristine:
         paths = [os.path.join(root, path) for path in request["path"]]
         if paths:
             os.environ.setdefault("PYTHONPATH", os.pathsep.join(paths))
-        sys.path[:0] = [root] + [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        BUNDLE_PATH[:] = [root] + [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         sys.dont_write_bytecode = True
         return {"root": root}
 
@@ -50,7 +51,8 @@ class Pristine:
         os.chdir(self.root)
         root = os.path.realpath(self.root)
         inside = root + os.sep
-        ours, sys.path = sys.path, [p for p in sys.path if not (os.path.realpath(p) + os.sep).startswith(inside)]
+        ours = sys.path
+        sys.path = [p for p in BUNDLE_PATH if not (os.path.realpath(p) + os.sep).startswith(inside)] + ours
         try:
             import pytest  # from the interpreter, never from the bundle
         except ImportError as error:
@@ -65,6 +67,7 @@ class Pristine:
             for path, encoding in request["encodings"].items()
         }
         self.tree = Tree(root, self.originals)
+        TREE[:] = [self.tree]
         self.started = dict(request, python=sys.version.split()[0], pytest=pytest.__version__)
         return self._fork_hot(request["collect_s"])
 
@@ -79,7 +82,6 @@ class Pristine:
                 leave_server()
                 os.setsid()
                 prctl(PR_SET_CHILD_SUBREAPER, 1)
-                TREE[:] = [self.tree]
                 hot_main(Channel(theirs), self.arguments, {path: text for path, (text, _) in self.originals.items()})
                 code = 0
             except EOFError:
@@ -131,10 +133,7 @@ class Pristine:
     def do_baseline(self, request):
         if self.hot is None:
             return {"lost": "no worker"}
-        answer = self._ask_hot(request, 2 * request["wall_s"] + 10)
-        if answer.pop("written", False):
-            TREE[:] = [self.tree]
-        return answer
+        return self._ask_hot(request, 2 * request["wall_s"] + 10)
 
     def do_behave(self, request):
         """Run patches on derived inputs; {} where the hot worker cannot."""
@@ -150,8 +149,7 @@ class Pristine:
     def do_batch(self, request):
         """Judge candidates; yield their verdicts in order, in pieces, each a frame of its own."""
         batch, done = request["batch"], 0
-        pieces = self._hot_verdicts(request)
-        for verdicts in list(pieces) if TREE else pieces:  # where tests write files, nothing runs beside them
+        for verdicts in drained(self._hot_verdicts(request)):
             judged = list(zip(batch[done:], verdicts))
             done += len(judged)
             yield self._answer(request, judged)
@@ -250,8 +248,18 @@ def contents(path):
         return stream.read()
 
 
+def drained(pieces):
+    """Yield lists of verdicts; from the first on that asks for a fresh import, only once all of them are there.
+
+    That import replaces files of the bundle, which a candidate in a hot fork could read at the same time.
+    """
+    for verdicts in pieces:
+        yield from [verdicts, *pieces] if any(verdict[0] == "fresh" for verdict in verdicts) else [verdicts]
+
+
 def leave_server():
     """In a fork that is about to run the bundle's code: give up the stream, and be an ordinary process again."""
+    sys.path[:0] = BUNDLE_PATH
     stream.close()
     prctl(PR_SET_DUMPABLE, 1)
 
