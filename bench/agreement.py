@@ -4,9 +4,11 @@ The judge's tests run once on the reference with its public functions wrapped, w
 called with. Those are mutated so that types, and the span of the tests' values, stay the same; a mutant that lacks a
 property which all the recorded arguments have (balanced brackets, sorted, distinct, as long as its neighbour, …) lies
 outside of what the function is for and is left out. On each input where the reference returns within a second, the
-patch must return an equal value. All of it runs as a pytest test in the sandbox; its exit status is the answer.
+patch must return an equal value, for as many inputs as WALL_S seconds take. All of it runs as a pytest test in the
+sandbox; its exit status is the answer.
 """
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,8 +16,9 @@ from pathlib import Path
 from trials import pytest_run
 
 INPUTS = 400  # distinct inputs compared
+WALL_S = 20  # after which no other input is
 HARNESS = r'''
-import copy, inspect, math, random, signal
+import copy, inspect, math, random, signal, time
 import reference_ as reference
 import tool.tool as patched
 
@@ -285,9 +288,11 @@ ORIGINAL = {name: value for name, value in vars(patched).items() if inspect.isfu
 
 
 def test_agrees():
-    compared = 0
+    compared, until = 0, time.monotonic() + WALL_S
     calls = recorded()
     for name, args, kwargs in inputs(calls, SEED, COUNT):
+        if time.monotonic() > until:
+            break
         how, wanted = bounded(WRAPPED[name], copy.deepcopy(args), copy.deepcopy(kwargs))
         if how != "value":
             continue  # outside of what the function is for
@@ -306,7 +311,8 @@ def disagreement(task: Path, patched: Path, seed: int) -> str:
         shutil.copytree(patched / "tool", room / "tool")
         shutil.copy(task / "judge/reference.py", room / "reference_.py")
         shutil.copy(task / "judge/test_full.py", room / "judge_full.txt")
-        harness = HARNESS.replace("SEED", str(seed)).replace("COUNT", str(INPUTS))
+        values = {"SEED": seed, "COUNT": INPUTS, "WALL_S": WALL_S}
+        harness = re.sub("|".join(values), lambda found: str(values[found[0]]), HARNESS)
         (room / "test_agree.py").write_text(harness)
         run = pytest_run(room, ["test_agree.py"])
     if run.exit == 0:

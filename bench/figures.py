@@ -26,6 +26,8 @@ def cause(row: dict) -> str:
     """Return why a case was missed; `place` is that of the reference's edit among the candidates."""
     if row.get("rejected"):
         return "false reject"
+    if row.get("late"):
+        return "not known"
     if row["ok"]:
         return "rank" if row["place"] else "space"
     if row["reason"] == "exhausted" and row["place"]:  # the reference was tried, unless the search stopped before it
@@ -50,6 +52,7 @@ def report(rows: Sequence[dict], title: str, shares: Sequence[tuple[str, str, st
             f"{len(rows)} cases, {title}; {machine(Path.cwd())}",
             table(head, body),
             *speeds(rows),
+            spent(rows),
             *reliability(rows),
             misses(rows),
         ]
@@ -98,6 +101,14 @@ def speeds(rows: Sequence[dict]) -> list[str]:
         if values:
             lines.append(f"{name}: {statistics.median(values):{form}}")
     return lines
+
+
+def spent(rows: Sequence[dict]) -> str:
+    """Return where the seconds of the run went: only the agent's are the product's."""
+    names = (("agent", "wall_s"), ("judges and comparisons", "judge_s"), ("probes", "probe_s"))
+    return "seconds in all: " + ", ".join(
+        f"{name} {sum(row.get(key) or 0.0 for row in rows):.0f}" for name, key in names
+    )
 
 
 def timing(row: dict, name: str) -> float | None:

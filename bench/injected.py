@@ -24,6 +24,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -160,6 +161,7 @@ def one(number: int, roots: dict[str, Path], options: argparse.Namespace) -> dic
     original = (roots[case.library] / case.path).read_text()
     with spoiled(roots[case.library], case.path, case.bug) as bundle, tempfile.TemporaryDirectory() as place:
         found = attempt({"bundle_dir": str(bundle)}, Path(place), options.wall, options.effort)
+        begun = time.monotonic()
         diffs = [Path(place) / each["diff"] for each in found.get("candidates", [])]
         row = {key: found.get(key) for key in KEPT} | {"task": case.name, "half": half(f"{options.seed} {case.name}")}
         row |= {"library": case.library, "bug": case.bug.kind, "path": case.path, "line": case.bug.line}
@@ -169,6 +171,7 @@ def one(number: int, roots: dict[str, Path], options: argparse.Namespace) -> dic
         row["same"] = bool(found["ok"] and row["shown"] and row["shown"][0])
         row["listed"] = any(row["shown"])
         row["judged"] = row["agrees"] = bool(found["ok"]) and (row["same"] or passes(bundle, diffs))
+        row["judge_s"] = time.monotonic() - begun
         if not row["agrees"] and not options.no_probe:
             investigate(row, bundle, {case.path: original}, options.wall)
     return row
@@ -193,15 +196,19 @@ def investigate(row: dict, bundle: Path, references: dict[str, str], wall_s: flo
     """Add the cause of a miss, and where the bug's own reverse stood among the candidates."""
     from probe import probe
 
+    begun = time.monotonic()
     found = probe(bundle, references, max(120.0, 2 * wall_s))
-    row["place"], row["parts"], row["rejected"] = found.place, found.parts, found.rejected
+    row["probe_s"] = time.monotonic() - begun
+    row |= dataclasses.asdict(found)
     row["cause"] = figures.cause(row)
 
 
 def line(row: dict) -> str:
     """Return what one line can say of a case."""
     mark = "same" if row["same"] else "repaired" if row["agrees"] else "WRONG" if row["ok"] else row["reason"]
-    cause = f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or ''}] " if row["cause"] else ""
+    cause = (
+        f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or row.get('late') or ''}] " if row["cause"] else ""
+    )
     where = f"{row['library']} {row['path'].rpartition('/')[2]}:{row['line']} {row['bug']}"
     said = (row["details"] or row["stderr"] or "")[:100]
     return f"{row['task']:9} {where:50} {mark:10} {row['attempts'] or 0:6} tried {row['wall_s']:5.1f} s  {cause}{said}"

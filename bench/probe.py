@@ -29,16 +29,18 @@ from repairlab.repair.source import Edit, Source, overlapping
 
 AMONG = 52  # candidates that come before the reference's edit, so that it goes in a batch
 MARGIN = 3  # lines around the difference in which an edit may stand that has its effect
+LATE = "deadline: "  # how a reason begins that says nothing of the edit: the attempt had too little time
 ONE = threading.Lock()  # held while the engine's own functions are replaced: they are the whole process's
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the probe found; `place` is None where no candidate is the reference's edit."""
+    """What the probe found; `place` is None where no candidate is the reference's edit, `late` what had no time."""
 
     place: int | None
     parts: tuple[int | None, ...]
     rejected: str
+    late: str
 
 
 def hunks(path: str, old: str, new: str) -> list[Edit]:
@@ -56,7 +58,7 @@ def hunks(path: str, old: str, new: str) -> list[Edit]:
 
 
 def probe(bundle: Path, references: Mapping[str, str], wall_s: float) -> Finding:
-    """Try the edit that makes `references` (path → text) of the bundle's files."""
+    """Try the edit that makes `references` (path → text) of the bundle's files; each of two attempts has half of it."""
     made: list[Change] = []
 
     def alone(found: list[Change]) -> list[Change]:
@@ -72,10 +74,11 @@ def probe(bundle: Path, references: Mapping[str, str], wall_s: float) -> Finding
     first = edits[0]
     line = sources[first.path].text.count("\n", 0, first.start) + 1
     reference = Change(tuple(edits), (first.path, line), "reference", "the reference's edit", 1e-9)
-    rejected = killed(bundle, alone, reference, wall_s, leads=True) or killed(bundle, among, reference, wall_s)
+    why = killed(bundle, alone, reference, wall_s / 2, leads=True) or killed(bundle, among, reference, wall_s / 2)
     whole = place_of(made, sources, edits)
     parts = tuple(place_of(made, sources, [edit]) for edit in edits) if whole is None and len(edits) > 1 else ()
-    return Finding(whole, parts, rejected)
+    late = why if why.startswith(LATE) else ""
+    return Finding(whole, parts, "" if late else why, late)
 
 
 def killed(
@@ -99,11 +102,11 @@ def killed(
         return f"refused: {why}"
     confirmation = Confirmation(attempt.setup, attempt.tests, lambda: wall_s)
     verification = confirmation.plain(attempt.bundle.patched(wanted.edits))
-    return "" if verification.ok else f"plain run: {verification.why}"[:300]
+    return "" if verification.ok else f"{LATE if verification.late else 'plain run: '}{verification.why}"[:300]
 
 
 def told(attempt: Attempt) -> str:
-    if attempt.search is not None and not attempt.search.tried:
+    if attempt.search is not None and not attempt.search.tried and attempt.reason != "deadline":
         return "never tried"
     return f"{attempt.reason or 'another patch leads'}: {attempt.details}"[:300]
 

@@ -2,12 +2,17 @@
 """repair: how many tasks the agent repairs, how fast, what its patches are worth, and why it misses what it misses.
 
     bench/repair.py --bundles DIR [--wall 20] [--effort 1] [--seed 0] [--only NAME …] [--every K] [--jobs N]
-                    [--no-probe] [--json FILE] [--against OLD.json]
+                    [--no-probe | --probe-all] [--probe-wall 60] [--json FILE] [--against OLD.json]
 
-DIR holds one directory a task: bundle/, handoff_*.json, judge/test_full.py and judge/reference.py, where no repairer
-looks (../shared/bench/make_bundles.py makes them from a JSONL file; with its --tests example, the judge's tests are
-ones that the search never saw). For each task the real bin/repairlab-agent runs. Each patch that it shows is applied
-with git; the judge's tests run on it in a sandbox, then the patch and the reference run on inputs that no test has.
+DIR holds one directory a task:
+
+    bundle/              tool/__init__.py, tool/tool.py with the bug, tests/test_*.py: what the repairer sees
+    handoff_NAME.json    a handoff; its bundle_dir is replaced by the bundle/ beside it
+    judge/test_full.py   tests that import tool.tool, where no repairer looks: the bundle's, or more
+    judge/reference.py   the text of tool/tool.py without the bug
+
+For each task the real bin/repairlab-agent runs. Each patch that it shows, up to the first that is right, is applied
+with git; the judge's tests run on it in a sandbox, then it and the reference run on inputs that no test has.
 
     plausible   the agent says ok            (patched: … and changed something)
     judged      the patch passes the judge's tests
@@ -16,15 +21,18 @@ with git; the judge's tests run on it in a sandbox, then the patch and the refer
     listed      one of the shown patches passes the judge and agrees
 
 Each miss gets its cause: `space`, the reference's edit is not among the candidates; `time`, it is, and its turn did not
-come; `rank`, another patch was taken for it; `false reject`, validation kills the reference's own edit. Tasks are in
-two halves by the hash of their names: who tunes on one sees on the other what it is worth.
+come; `rank`, another patch was taken for it; `false reject`, validation kills the reference's own edit; `not known`,
+the probe that would tell had too little time. Tasks are in two halves by the hash of their names: who tunes on one sees
+on the other what it is worth. Judges and probes may take longer than the agent; what each took in all is printed.
 """
 
 import argparse
 import ast
+import dataclasses
 import json
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,6 +87,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, help="tasks at once; more than one spoils the times")
     parser.add_argument("--no-probe", action="store_true", help="do not look for the causes of misses")
     parser.add_argument("--probe-all", action="store_true", help="feed every reference edit through the validation")
+    parser.add_argument(
+        "--probe-wall", type=float, default=60.0, help="seconds that the two attempts of a probe may take"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--against", type=Path, help="an earlier --json: print what was gained and lost")
     return parser
@@ -90,16 +101,28 @@ def one(task: Path, options: argparse.Namespace) -> dict:
         out = Path(place)
         handoff = json.loads(next(task.glob("handoff_*.json")).read_text())
         found = attempt({**handoff, "bundle_dir": str((task / "bundle").resolve())}, out, options.wall, options.effort)
-        shown = [judged(task, out / each["diff"], options.seed) for each in found.get("candidates", [])]
+        begun = time.monotonic()
+        shown = judged_until_right(task, [out / each["diff"] for each in found.get("candidates", [])], options.seed)
     row = {key: found.get(key) for key in KEPT} | {"task": task.name, "half": half(task.name), "shown": shown}
+    row["judge_s"] = time.monotonic() - begun
     row["patched"] = bool(found["ok"] and found.get("strategy") != "noop")
     first = shown[0] if row["patched"] and shown else {}
     row |= {key: bool(first.get(key)) for key in ("judged", "agrees", "same")}
     row["listed"] = row["patched"] and any(each["agrees"] for each in shown)
     row["cause"] = row["place"] = None
     if options.probe_all or (not options.no_probe and not row["agrees"] and found.get("strategy") != "noop"):
-        investigate(row, task, options.wall)
+        investigate(row, task, options.probe_wall)
     return row
+
+
+def judged_until_right(task: Path, diffs: list[Path], seed: int) -> list[dict]:
+    """Judge patches in order, up to the first that agrees with the reference: those after it change no figure."""
+    shown: list[dict] = []
+    for diff in diffs:
+        if any(each["agrees"] for each in shown):
+            break
+        shown.append(judged(task, diff, seed))
+    return shown
 
 
 def judged(task: Path, diff: Path, seed: int) -> dict:
@@ -119,9 +142,11 @@ def investigate(row: dict, task: Path, wall_s: float) -> None:
     """Add the cause of a miss, and where the reference's edit stood among the candidates."""
     from probe import probe
 
-    found = probe(task / "bundle", {MODULE: (task / "judge/reference.py").read_text()}, max(60.0, 2 * wall_s))
-    row["place"], row["parts"], row["rejected"] = found.place, found.parts, found.rejected
-    if not row["agrees"] or found.rejected:
+    begun = time.monotonic()
+    found = probe(task / "bundle", {MODULE: (task / "judge/reference.py").read_text()}, wall_s)
+    row["probe_s"] = time.monotonic() - begun
+    row |= dataclasses.asdict(found)
+    if not row["agrees"] or found.rejected or found.late:
         row["cause"] = figures.cause(row)
 
 
@@ -131,7 +156,9 @@ def line(row: dict) -> str:
     mark = next(names, "noop" if row["strategy"] == "noop" else "WRONG" if row["ok"] else row["reason"])
     differs = "" if row["agrees"] or not row["shown"] else row["shown"][0]["differs"]
     said = differs or row["details"] or row["stderr"] or ""
-    cause = f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or ''}] " if row["cause"] else ""
+    cause = (
+        f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or row.get('late') or ''}] " if row["cause"] else ""
+    )
     return (
         f"{row['task']:14} {mark or '':12} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {cause}{said[:110]}"
     )

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import repair
 from agreement import HARNESS, disagreement
 from probe import generating, hunks, killed, probe
 from trials import patched, pytest_run
@@ -118,6 +119,18 @@ def test_the_probe_says_so_when_what_is_found_among_others_is_killed_later(task,
     edits = tuple(hunks("tool/tool.py", source.text, REFERENCE))
     wanted = Change(edits, ("tool/tool.py", 4), "reference", "the reference's edit", 1e-9)
     assert killed(task / "bundle", lambda _: [wanted], wanted, 60) == why
+
+
+def test_a_probe_without_time_says_so_and_rejects_nothing(task):
+    found = probe(task / "bundle", {"tool/tool.py": REFERENCE}, 0.01)
+    assert found.rejected == ""
+    assert found.late.startswith("deadline: ")
+
+
+def test_patches_are_judged_up_to_the_first_that_is_right(task, monkeypatch):
+    monkeypatch.setattr(repair, "judged", lambda _task, diff, _seed: {"agrees": diff.name == "01.diff"})
+    diffs = [Path(f"{number:02}.diff") for number in range(3)]
+    assert repair.judged_until_right(task, diffs, 0) == [{"agrees": False}, {"agrees": True}]
 
 
 def test_two_probes_at_once_replace_what_the_engine_generates_one_after_the_other():

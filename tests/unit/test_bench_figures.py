@@ -22,6 +22,7 @@ def row(task: str = "t", **fields: object) -> dict:
         ({"agrees": False, "place": 7}, "rank"),
         ({"agrees": False}, "space"),
         ({"ok": False, "reason": "exhausted", "place": 3, "rejected": "1 tried (1 failed)"}, "false reject"),
+        ({"agrees": False, "place": 7, "late": "deadline: no candidate passes"}, "not known"),
         ({"ok": False, "reason": "collection_error"}, "collection_error"),
     ],
 )
@@ -35,6 +36,11 @@ def test_shares_are_told_for_all_and_for_each_half():
     (line,) = (each for each in told.splitlines() if each.startswith("| top-1 passes and agrees"))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == ["2 of 3", "66.7%", "100.0%", "50.0%"]
     assert "rank             1  b" in told
+
+
+def test_the_time_of_judges_and_probes_is_told_apart_from_that_of_the_agent():
+    rows = [row(judge_s=2.5), row(judge_s=1.0, probe_s=30.0)]
+    assert "seconds in all: agent 2, judges and comparisons 4, probes 30\n" in figures.report(rows, "wall 1 s")
 
 
 def test_what_an_earlier_run_had_and_this_one_lacks_is_named_as_lost():
