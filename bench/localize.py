@@ -29,6 +29,7 @@ from repairlab import config
 from repairlab.documents import Handoff
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import SHARPNESS
+from repairlab.repair.collection import collected
 from repairlab.repair.localization import Line, TestRun, suspicious
 from repairlab.repair.validation import Server
 
@@ -39,7 +40,7 @@ def runs_of(task: Path) -> tuple[list[TestRun], list[Line]]:
     wanted = {key: handoff[key] for key in ("tests", "editable") if key in handoff}
     attempt = Attempt(Handoff(bundle_dir=handoff["bundle_dir"], **wanted), config.load(), effort=1)
     with Server(attempt.setup, 60) as server:
-        attempt._baseline(server, attempt._collect(server))
+        attempt._baseline(server, collected(server, attempt.bundle, attempt._left()).ids)
     fixed = (task / "judge/reference.py").read_text()
     sources = attempt.bundle.sources
     path = max(sources, key=lambda name: alike(sources[name].text, fixed))

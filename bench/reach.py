@@ -41,6 +41,7 @@ from repairlab import config
 from repairlab.documents import Handoff
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import Change, generate
+from repairlab.repair.collection import collected
 from repairlab.repair.literals import project_of
 from repairlab.repair.localization import Line
 from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
@@ -98,7 +99,7 @@ def _alike(one: str, two: str) -> float:
 def seen(attempt: Attempt) -> dict:
     """Run the baseline of one attempt in the sandbox; return what it saw in a form that JSON keeps."""
     with Server(attempt.setup, 60) as server:
-        types = attempt._baseline(server, attempt._collect(server))
+        types = attempt._baseline(server, collected(server, attempt.bundle, attempt._left()).ids)
     return {
         "suspicion": [[p, n, share] for (p, n), share in sorted(attempt.suspicion.items())],
         "types": [[p, n, name, kind] for (p, n, name), kind in sorted(types.items())],

@@ -1,11 +1,14 @@
 """bench/repair.py judges as it says: on a small task with a judge that overlooks something."""
 
+import json
 import random
 import re
 import threading
 from pathlib import Path
 
+import localize
 import pytest
+import reach
 import repair
 from agreement import HARNESS, disagreement
 from probe import generating, hunks, killed, probe
@@ -45,6 +48,7 @@ def task(tmp_path_factory) -> Path:
         "bundle/tests/test_tool.py": JUDGE,
         "judge/test_full.py": JUDGE,
         "judge/reference.py": REFERENCE,
+        "handoff_t.json": json.dumps({"bundle_dir": str(place / "bundle")}),
     }
     for name, text in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +135,21 @@ def test_patches_are_judged_up_to_the_first_that_is_right(task, monkeypatch):
     monkeypatch.setattr(repair, "judged", lambda _task, diff, _seed: {"agrees": diff.name == "01.diff"})
     diffs = [Path(f"{number:02}.diff") for number in range(3)]
     assert repair.judged_until_right(task, diffs, 0) == [{"agrees": False}, {"agrees": True}]
+
+
+def test_reach_knows_from_a_baseline_what_is_suspicious_and_where_the_fix_stands(task, tmp_path):
+    (case,) = reach.bundles(task.parent, tmp_path / "seen.json", [task.name])
+    assert case.suspicion["tool/tool.py", 4] > 0
+    assert case.types["tool/tool.py", 1, "best"] == "int"
+    found = reach.candidates(case, 1)
+    assert "value > best" in case.source.edited(found[reach.rank_of(case, found) - 1].edits)
+
+
+def test_localize_places_the_line_that_the_fix_changes(task):
+    runs, faulty = localize.runs_of(task)
+    assert faulty == [("tool/tool.py", 4)]
+    place, lines, _ = localize.placed(runs, faulty)
+    assert place <= lines
 
 
 def test_two_probes_at_once_replace_what_the_engine_generates_one_after_the_other():
