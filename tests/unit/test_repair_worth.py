@@ -35,6 +35,19 @@ def even(n):
 
 def fixed():
     return 4
+
+
+def ordered(xs):
+    xs.sort()
+    return xs
+
+
+def small(n):
+    return n in (-1,)
+
+
+def named(modules):
+    return [name for name in []]
 """
 TESTS = (
     "from mod import price, even\n\ndef test_a():\n    assert price(17) == 52\n    assert price(3, 'g') == 'cheap'\n"
@@ -79,6 +92,18 @@ def patch(old="weight * 3", new="weight * 2", score=0.5, path="mod.py"):
         ("    if weight < 0:\n", "    return 52\n    if weight < 0:\n", "return 52 whatever it is given"),
         ("    total =", "    import sys\n    weight = 'pytest' in sys.modules\n    total =", "looks for"),
         ("    total =", "    import inspect\n    inspect.currentframe()\n    total =", "looks for currentframe"),
+        ("    total =", "    import inspect\n    inspect.stack()\n    total =", "looks for inspect"),
+        ("    total =", "    import traceback\n    traceback.extract_stack()\n    total =", "looks for extract_stack"),
+        ("    total =", "    traceback.walk_stack(None)\n    total =", "looks for walk_stack"),
+        ("    total =", "    unit = sys._current_frames()\n    total =", "looks for _current_frames"),
+        ("    total =", "    unit = unit.tb_frame.f_back\n    total =", "looks for f_back"),
+        ("    total =", "    import sys as s\n    unit = s.argv[0]\n    total =", "looks for sys.argv"),
+        ("    total =", "    from sys import modules as m\n    total =", "looks for sys.modules"),
+        ("    total =", "    unit = __import__('sys').modules\n    total =", "looks for sys.modules"),
+        ("    total =", "    unit = getattr(sys, 'modules')\n    total =", "looks for sys.modules"),
+        ("    total = weight * 3\n", "    if weight != 17:\n        return weight * 3\n    return 52\n", "answers 17"),
+        ("    total =", "    if weight not in (17,):\n        return weight\n    return 52\n    total =", "answers 17"),
+        ("    total = weight * 3\n    return total + 1", "    else:\n        return 0", "price return 0 whatever"),
     ],
 )  # fmt: skip
 def test_a_patch_that_answers_the_tests_and_not_the_question_is_objected_to(bundle, old, new, why):
@@ -97,6 +122,11 @@ def test_a_patch_that_answers_the_tests_and_not_the_question_is_objected_to(bund
         ("    if weight < 0:\n        return 0\n", ""),
         ("return 4", "return 5"),  # gave a constant before
         ('"km": 1000', '"km": 1000, "m": 1'),
+        ("    xs.sort()\n    return xs", "    xs.sort()\n    return None"),  # works in place, as its callers expect
+        ("    return n in (-1,)", "    if n < 0:\n        return True"),  # falls through otherwise
+        ("    return n in (-1,)", "    if n < 0:\n        return True\n    return"),
+        ("for name in []", "for name in modules"),  # a parameter, and not what sys has
+        ("for name in []", "for stack in modules"),
     ],
 )
 def test_an_ordinary_repair_is_not_objected_to(bundle, old, new):

@@ -14,7 +14,7 @@ that differs from the bundle on the tests' own inputs and on none of their neigh
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,12 +23,17 @@ from repairlab.repair.probes import Behaviour
 from repairlab.repair.ranking import Plausible
 from repairlab.repair.source import UNPARSABLE, Edit, Source
 
-RUNNERS = frozenset(("pytest", "_pytest", "unittest", "PYTEST_CURRENT_TEST", "conftest", "monkeypatch", "modules"))
-WATCHED = RUNNERS | {"_getframe", "currentframe", "gettrace", "settrace", "getprofile", "setprofile"}
+RUNNERS = frozenset(("pytest", "_pytest", "unittest", "PYTEST_CURRENT_TEST", "conftest", "monkeypatch"))
+FRAMES = frozenset(("inspect", "_getframe", "currentframe", "_current_frames", "f_back", "tb_frame"))
+STACKS = frozenset(("extract_stack", "walk_stack", "inspect.stack"))
+TRACERS = frozenset(("gettrace", "settrace", "getprofile", "setprofile"))
+WATCHED = RUNNERS | FRAMES | STACKS | TRACERS | {"sys.modules", "sys.argv"}
+OF_MODULES = {"sys": ("modules", "argv"), "inspect": ("stack",)}  # ordinary names anywhere else
 LEAST_NEIGHBOURS = 10  # derived inputs before behaviour tells a special case
 MAX_LITERALS = 20_000
 BASE_CASES = ("None", "True", "False", "0", "1", "-1", "0.0", "1.0", "''", "b''", "[]", "()", "{}")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+EQUALITY = ast.Eq | ast.NotEq | ast.In | ast.NotIn | ast.Is | ast.IsNot
 
 
 @dataclass
@@ -157,7 +162,7 @@ def _comparisons(tree: ast.AST) -> Counter[str]:
     found: Counter[str] = Counter()
     for node in ast.walk(tree):
         compared: list[ast.expr] = []
-        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.In | ast.Is) for op in node.ops):
+        if isinstance(node, ast.Compare) and any(isinstance(op, EQUALITY) for op in node.ops):
             compared = [node.left, *node.comparators]
             compared += [e for each in compared if isinstance(each, ast.Tuple | ast.List | ast.Set) for e in each.elts]
         elif isinstance(node, ast.Dict):
@@ -192,19 +197,38 @@ def _constant(old: ast.AST, new: ast.AST) -> str | None:
     for node in ast.walk(new):
         if not isinstance(node, Function) or node.name not in before or before[node.name] is not None:
             continue
-        if (constant := _returned(node)) is not None and _parameters(node):
+        if (constant := _returned(node)) not in (None, "None") and _parameters(node):  # None: what works in place
             return f"makes {node.name} return {constant} whatever it is given"
     return None
 
 
 def _returned(function: Function) -> str | None:
-    """Return the one constant that a function gives back always, or None."""
+    """Return the one constant that a function gives back wherever it ends, or None."""
     body = [node for node in function.body if not (isinstance(node, ast.Expr) and literal(node.value) is not None)]
     if body and isinstance(body[0], ast.Return) and body[0].value is not None:
         return literal(body[0].value)
-    found = {literal(value) for node in _own(function) if isinstance(node, ast.Return) and (value := node.value)}
+    given = [node.value for node in _own(function) if isinstance(node, ast.Return)]
+    found = {literal(value) if value is not None else None for value in given}
     yields = any(isinstance(node, ast.Yield | ast.YieldFrom | ast.Raise) for node in _own(function))
-    return next(iter(found)) if len(found) == 1 and not yields else None
+    return next(iter(found)) if len(found) == 1 and not yields and not _falls_through(function.body) else None
+
+
+def _falls_through(body: Sequence[ast.stmt]) -> bool:
+    """True where control may come to the end of a block, as far as its last statement says."""
+    last = body[-1]
+    if isinstance(last, ast.If):
+        return not last.orelse or _falls_through(last.body) or _falls_through(last.orelse)
+    if isinstance(last, ast.With | ast.AsyncWith):
+        return _falls_through(last.body)
+    if isinstance(last, ast.Try):
+        blocks = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+        return (not last.finalbody or _falls_through(last.finalbody)) and any(map(_falls_through, blocks))
+    if isinstance(last, ast.Match):
+        every = any(isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None for case in last.cases)
+        return not every or any(_falls_through(case.body) for case in last.cases)
+    if isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and last.test.value:
+        return any(isinstance(node, ast.Break) for node in ast.walk(last))
+    return not isinstance(last, ast.Return | ast.Raise)
 
 
 def _own(function: Function) -> Iterator[ast.AST]:
@@ -229,11 +253,34 @@ def _watching(old: ast.AST, new: ast.AST) -> str | None:
 
 
 def _words(tree: ast.AST) -> set[str]:
+    """Return the names and texts in a tree, those of `OF_MODULES` with their module where they are its own."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        for name in ("id", "attr", "name", "module"):
+        for name in ("id", "attr", "name", "module", "arg"):
             if isinstance(value := getattr(node, name, None), str):
                 found.update(value.split("."))
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.add(node.value)
-    return found
+    return found | {f"{module}.{word}" for module in OF_MODULES for word in _taken(tree, module)}
+
+
+def _taken(tree: ast.AST, module: str) -> set[str]:
+    """Return which of its watched names are taken from a module: imported, as attributes, or by `getattr`."""
+    nodes = list(ast.walk(tree))
+    known = {module, *(node.asname for node in nodes if isinstance(node, ast.alias) and node.name == module)}
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module == module:
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Attribute) and _named(node.value, known):
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and any(_named(argument, known) for argument in node.args):
+            found.update(str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
+    return found.intersection(OF_MODULES[module])
+
+
+def _named(tree: ast.AST, names: Container[str | None]) -> bool:
+    return any(
+        (isinstance(node, ast.Name) and node.id in names) or (isinstance(node, ast.Constant) and node.value in names)
+        for node in ast.walk(tree)
+    )
