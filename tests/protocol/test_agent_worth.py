@@ -110,6 +110,14 @@ def test_code_that_passes_its_tests_and_not_the_held_out_ones_is_no_noop(tmp_pat
     assert (told.ok, told.correct, told.reason) == (False, False, "held_out_failed")
 
 
+def test_code_that_never_ends_on_the_held_out_tests_is_no_noop(tmp_path):
+    good = {"mod.py": SOURCE.replace("-", "+"), "test_mod.py": VISIBLE, "held/test_held.py": HELD.format(8)}
+    good["mod.py"] += "    while x == 3:\n        pass\n"
+    good["mod.py"] = good["mod.py"].replace("    return x + k\n", "") + "    return x + k\n"
+    told, _ = attempt(tmp_path, good, held_out=["held"], limits={"wall_s": 12})
+    assert (told.ok, told.correct, told.reason) == (False, False, "held_out_failed")
+
+
 def test_values_that_lie_kill_and_never_end_cost_nothing_but_the_look_at_them(tmp_path):
     told, _ = attempt(tmp_path, {"mod.py": EVIL, "test_mod.py": EVIL_TEST})
     assert told.ok

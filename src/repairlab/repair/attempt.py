@@ -337,6 +337,7 @@ class Attempt:
             self.correct = confirmation.held_out({})
         if self.correct is False:
             raise Stop("held_out_failed", "all tests pass as they are, and held-out tests fail")
+        self._judged()
         self.ledger.close(Strategy.NOOP, FOUND)
         self.strategy, self.details, self.ok = Strategy.NOOP, "all tests pass as they are", True
 
@@ -359,7 +360,13 @@ class Attempt:
         self.details = f"{notes} at {', '.join(f'{c.line[0]}:{c.line[1]}' for c in patch.changes)}"
         if leader.correct is False:
             raise Stop("held_out_failed", f"held-out tests fail with each of the patches shown; first: {self.details}")
+        self._judged()
         self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
+
+    def _judged(self) -> None:
+        """Raise `Stop` where held-out tests are named and have said nothing."""
+        if self.bundle.held_out and self.correct is None:
+            raise Stop("deadline", "no time was left to run the held-out tests")
 
     def _confirmation(self) -> Confirmation:
         return Confirmation(self.setup, self.tests, self._left)

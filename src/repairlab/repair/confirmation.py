@@ -1,8 +1,9 @@
 """confirmation: from what passed in the search to what is believed: plain pytest, then the held-out tests.
 
 The best patch of a cluster is put into a fresh sandbox with the tests that the search saw; the first that passes is the
-repair. Where there are held-out tests, another fresh sandbox holds them as well, and the first patch of each cluster
-that is shown is judged by them: they decide `correct`, and which patch leads.
+repair. Where there are held-out tests, another fresh sandbox holds them as well, and the first patches of the clusters
+are judged by them in turn, until one passes: they decide `correct`, and which patch leads. Each gets a share of what
+time is left; what uses all of its share is wrong, so that an endless patch takes nobody else's.
 """
 
 import time
@@ -18,6 +19,8 @@ from repairlab.repair.verification import OTHER_TESTS, Verification, unsteady_be
 
 TRIES = 5  # patches that may fail the plain run before the search is called wrong
 TRIES_WITHIN = 2  # of one cluster
+LEAST_HELD_OUT_S = 2.0  # held-out tests that had less and did not end say nothing
+RANKS = {False: 0, None: 1, True: 2}  # what held-out tests say, the best last
 
 
 @dataclass
@@ -54,14 +57,15 @@ class Confirmation:
         """Return the cluster that leads, and put it first; clusters without a verified patch among the tried go."""
         held = bool(self.setup.bundle.held_out)
         leader = None
-        for cluster in clusters[: SHOWN + TRIES]:
+        for number, cluster in enumerate(clusters[: SHOWN + TRIES]):
             if leader is not None and (not held or leader.correct):
                 break
             if not self._verified(cluster):
                 continue
             if held:
-                cluster.correct = self.held_out(self.setup.bundle.patched(cluster.patches[0].edits))
-            if leader is None or (leader.correct is False and cluster.correct is not False):
+                waiting = min(SHOWN, len(clusters) - number)
+                cluster.correct = self.held_out(self.setup.bundle.patched(cluster.patches[0].edits), waiting)
+            if leader is None or RANKS[cluster.correct] > RANKS[leader.correct]:
                 leader = cluster
         clusters[:] = [cluster for cluster in clusters if cluster.patches]
         clusters.sort(key=lambda cluster: (cluster is not leader, cluster.correct is False))
@@ -85,11 +89,15 @@ class Confirmation:
             self.failed.append(cluster.patches.pop(0))
         return False
 
-    def held_out(self, files: Mapping[str, bytes]) -> bool | None:
-        """Run the held-out tests on the bundle with `files` replaced; None where no time was left for them."""
-        bundle, wall_s = self.setup.bundle, self.left()
-        if wall_s <= 0:
+    def held_out(self, files: Mapping[str, bytes], waiting: int = 1) -> bool | None:
+        """Run the held-out tests on the bundle with `files` replaced; None where there was too little time for them.
+
+        `waiting` patches, this one included, share what is left.
+        """
+        bundle, left = self.setup.bundle, self.left()
+        if left <= 0:
             return None
+        wall_s = min(left, max(left / (waiting + 1), LEAST_HELD_OUT_S))
         try:
             confined, _ = self.setup.start({**files, **bundle.held_out}, wall_s + GRACE_S)
             with confined:
@@ -101,7 +109,7 @@ class Confirmation:
                 run = ask(confined, request, PlainRun, wall_s + GRACE_S)
         except ServerLost:
             return False
-        return None if run.timed_out and self.left() <= 0 else accepted(run)
+        return None if run.timed_out and wall_s < LEAST_HELD_OUT_S else accepted(run)
 
 
 def accepted(run: PlainRun) -> bool:
