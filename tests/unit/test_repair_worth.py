@@ -184,13 +184,15 @@ def test_confidence_grows_with_agreement_and_with_the_calls_of_tests_and_never_s
     def confidences(sizes, calls, correct=None):
         clusters = [Cluster([patch()] * size) for size in sizes]
         clusters[0].correct = correct
-        weigh(clusters, behaviour("abcdefgh"[:calls], ""))
+        weigh(clusters, behaviour(map(str, range(calls)), ""))
         assert sum(cluster.confidence for cluster in clusters) <= 1.001
         return [cluster.confidence for cluster in clusters]
 
     assert confidences([3], 2)[0] > confidences([3, 1], 2)[0] > confidences([3, 3, 3], 2)[0]
     assert confidences([3], 8)[0] > confidences([3], 1)[0]
     assert confidences([3, 1], 2, correct=False)[0] == 0.0
+    assert confidences([3], 1000)[0] <= 0.91
+    assert confidences([3, 3], 1000) == confidences([3, 3], 20)
     several = Cluster([Plausible(patch().changes * 2, 0.5, 1)])
     weigh([several], behaviour("ab", ""))
     assert several.confidence < confidences([1], 2)[0]

@@ -95,8 +95,9 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     `ok` says that the tests pass after (or, for `noop`, before) what the agent did, in a fresh sandbox. `attempts` is
     the number of candidates tried. `bundle_sha256` is the bundle as the patch leaves it, `parent_sha256` as it came.
     `correct` is what the held-out tests say of the first patch, null where there are none or they did not run;
-    `confidence` is how often a first patch with such evidence was right on the development set. `clusters` counts the
-    plausible patches that behave differently, the ones that are not shown included.
+    `confidence` is how often a first patch with such evidence was right on the development set, a hint that rests on
+    what the sandbox says. `clusters` counts the plausible patches that behave differently, the ones that are not shown
+    included.
     """
 
     ok: bool

@@ -6,7 +6,8 @@ are left out: there the code was never meant to work, and patches differ in how 
 cluster by itself.
 
 The confidence is a logistic curve over the share of the first cluster in all and the number of different calls that the
-tests make, fitted to a development set; what a composition of edits loses is what others measured (9 of 13 against 113
+tests make, fitted to a development set and never above what was measured there. The calls are what the sandbox says, so
+that it is a hint; what a composition of edits loses is what others measured (9 of 13 against 113
 of 126). `bench/repair.py` prints how often patches of each confidence were right.
 """
 
@@ -23,6 +24,7 @@ NOT_KNOWN = "ended"  # the checksum of what came after too many calls that ended
 BROKEN = ("raises ", "never ends", "ends ")
 SEVERAL_EDITS = 0.5  # how much less a composition of edits weighs
 CERTAINTY = (-1.2, 2.3, 0.8, -1.0)  # constant, share of the first cluster, logarithm of 1 + calls, several edits
+MOST_CALLS, MOST_CERTAIN = 20, 0.91  # calls that count, and the share of right ones where the evidence was best
 OUTSIDE_SHARE = 0.5  # of the patches that fail on an input which the bundle fails on as well
 
 
@@ -135,12 +137,12 @@ def weigh(clusters: Sequence[Cluster], seen: Behaviour) -> None:
     if not standing:
         return
     total = sum(cluster.weight for cluster in standing)
-    calls = sum(given.seen for given in seen.inputs)
+    calls = min(MOST_CALLS, sum(given.seen for given in seen.inputs))
     several = len(standing[0].patches[0].changes) > 1
     share = standing[0].weight / total if total else 1.0
     constant, by_share, by_calls, by_edits = CERTAINTY
     certainty = constant + by_share * share + by_calls * math.log1p(calls) + by_edits * several
-    first = 1 / (1 + math.exp(-certainty))
+    first = min(MOST_CERTAIN, 1 / (1 + math.exp(-certainty)))
     rest = total - standing[0].weight
     for cluster in standing:
         part = first if cluster is standing[0] else (1 - first) * cluster.weight / rest if rest else 0.0
