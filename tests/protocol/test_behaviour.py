@@ -1,6 +1,7 @@
 """What patches do on derived inputs, as the real server in its sandbox tells it."""
 
 import shutil
+import time
 
 import pytest
 
@@ -90,16 +91,20 @@ def edits(old, new):
     return [Edit("mod.py", at, at + len(old), new)]
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory):
-    """Two looks at the same patches."""
-    path = tmp_path_factory.mktemp("bundle")
-    (path / "mod.py").write_text(SOURCE)
-    (path / "test_mod.py").write_text(TESTS)
+def started(path, source, tests):
+    """Return a server for a bundle of these."""
+    (path / "mod.py").write_text(source)
+    (path / "test_mod.py").write_text(tests)
     settings = config.load()
     bundle = Bundle.read(path, tests=[], editable=[], limits=BundleLimits())
     limits = SandboxLimits.from_settings(settings.sandbox, wall_s=60)
-    with Server(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), 60) as server:
+    return Server(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), 60)
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory):
+    """Two looks at the same patches."""
+    with started(tmp_path_factory.mktemp("bundle"), SOURCE, TESTS) as server:
         assert server.collect(20).ids == ["test_mod.py::test_all"]
         patches = [*(edits(old, new) for old, new in CHANGES), []]
         runs = [TestRun("test_mod.py::test_all", "p", 0.01)]
@@ -151,3 +156,35 @@ def test_a_patch_that_ends_its_process_takes_all_memory_or_never_ends_is_told_fr
     assert "never ends" in differing(seen, ENDLESS).values()
     found = clustered([Plausible((), 1.0, number) for number in range(ORIGINAL)], seen)
     assert [cluster.size for cluster in found] == [1] * ORIGINAL
+
+
+DOZING = "import time\n\n\ndef doze(n, k=""):\n    time.sleep(0.6)\n    return n\n"
+QUICK = """
+import time
+import pytest
+from mod import doze
+
+
+@pytest.mark.parametrize("n", range(400))
+def test_all(n):
+    time.sleep(0.02)
+    assert n != 399 or doze(1) == 1
+"""
+
+
+def test_the_time_for_a_look_at_behaviour_holds_where_the_calls_sleep(tmp_path):
+    tests = "from mod import doze\n\n\ndef test_all():\n    assert doze(1, 'ab') == 1\n"
+    with started(tmp_path, DOZING, tests) as server:
+        assert server.collect(20).ids
+        began = time.monotonic()
+        observe(server, [TestRun("test_mod.py::test_all", "p", 0.01)], [0], [[]], wall_s=2)
+        assert time.monotonic() - began < 4.5
+
+
+def test_a_baseline_of_many_quick_tests_ends_in_its_time_and_says_which_had_no_turn(tmp_path):
+    with started(tmp_path, DOZING, QUICK) as server:
+        count = len(server.collect(20).ids)
+        found = server.baseline(range(count), limit_s=5, wall_s=1, trace=False, plain=False)
+        assert {test.outcome for test in found.tests} == {"p"}
+        assert sorted([*(test.index for test in found.tests), *found.missing]) == list(range(count))
+        assert found.missing

@@ -1,6 +1,7 @@
 """probes: what patches do on inputs that the tests never gave, as the server in the sandbox tells it.
 
-All of it is a hint. A patch can lie about itself here; what it gains is a better place in a list, never `ok`.
+All of it is a hint. A patch can lie about itself here; what it gains is a better place in a list and more confidence,
+up to a bound, never `ok`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import msgspec
 
 from repairlab.repair.localization import TestRun
 from repairlab.repair.source import Edit
-from repairlab.repair.validation import GRACE_S, Server, ServerLost, by_path
+from repairlab.repair.validation import Server, ServerLost, by_path
 
 MAX_PATCHES = 60
 TESTS_S = 1.0  # CPU seconds of tests that are run for their calls
@@ -69,8 +70,8 @@ def observe(
             break
         chosen.append(index)
     request = {"op": "behave", "batch": [by_path(edits) for edits in patches], "order": chosen, "seed": seed}
-    request |= {"call_s": CALL_S, "cpu_s": PROBE_CPU_S, "wall_s": wall_s, "step_s": CAPTURE_S + wall_s / 2}
+    request |= {"call_s": CALL_S, "cpu_s": PROBE_CPU_S, "wall_s": wall_s, "step_s": min(wall_s, CAPTURE_S + wall_s / 2)}
     try:
-        return server.ask(request, Behaviour, 3 * wall_s + GRACE_S)
+        return server.ask(request, Behaviour, 2 * wall_s)  # the server itself gives up after 1.5
     except ServerLost:
         return Behaviour()

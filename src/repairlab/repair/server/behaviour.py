@@ -147,7 +147,7 @@ class Behaviour:
 
     def answer(self, request):
         """Return {"inputs": [[call, seen], …], "patches": {number: [[checksum, text], …]}}."""
-        swaps = {}
+        swaps, deadline = {}, _monotonic() + request["wall_s"]
         for number, edits in enumerate(request["batch"]):
             found, verdict = self.hot.swaps(edits) if edits else ([], None)
             if verdict is None:
@@ -155,8 +155,8 @@ class Behaviour:
         answer = {"inputs": [], "patches": {}}
         if not swaps:
             return answer
-        fork = Fork(self._body(request, swaps))
-        for record in fork.records(lambda: request["step_s"]):
+        fork = Fork(self._body(request, swaps, deadline))
+        for record in fork.records(lambda: request["step_s"], deadline + request["wall_s"] / 4):
             kind, _, rest = record.partition(" ")
             try:
                 if kind == "i":
@@ -168,7 +168,7 @@ class Behaviour:
                 pass  # no record of ours: the patches can write here too
         return answer
 
-    def _body(self, request, swaps):
+    def _body(self, request, swaps, deadline):
         def body(write_end):
             prctl(PR_SET_CHILD_SUBREAPER, 1)
             _setitimer(signal.ITIMER_PROF, CAPTURE_S)
@@ -177,7 +177,7 @@ class Behaviour:
             _setitimer(signal.ITIMER_PROF, 0)
             PRIVATE[:] = [write_end]  # what stood there is closed in this fork, and its numbers may be in use again
             settle()
-            sampling = Sampling(inputs, request, lambda: _write(write_end, b"\n"))
+            sampling = Sampling(inputs, request, deadline, lambda: _write(write_end, b"\n"))
             sampling.screen([swaps[number] for number in sorted(swaps)])
             shown = [[call.text[:LONGEST_INPUT], call.seen] for call in sampling.inputs]
             send_all(write_end, b"\ni " + JSON.dumps(shown).encode() + b"\n")
@@ -210,11 +210,11 @@ class Behaviour:
 class Sampling:
     """Runs patches on `inputs`, each call for `call_s` CPU seconds at most, all of them for about `cpu_s`."""
 
-    def __init__(self, inputs, request, alive):
+    def __init__(self, inputs, request, deadline, alive):
         self.inputs = inputs
         self.call_s = request["call_s"]
         self.cpu_s = used_cpu() + request["cpu_s"]
-        self.deadline = _monotonic() + request["wall_s"]
+        self.deadline = deadline
         self.alive = alive  # says so to whoever waits for the next record
 
     def screen(self, patches):
@@ -245,15 +245,19 @@ class Sampling:
                 return None
             if ended == most or used_cpu() - began > most_s:
                 return found + [["ended", "not known", *spare]] * (len(self.inputs) - len(found))
-            fork = Fork(sample_body(self.inputs, len(found), swaps, self.call_s))
-            for record in fork.records(lambda: 4 * self.call_s + 1):
+            fork, spent = Fork(sample_body(self.inputs, len(found), swaps, self.call_s)), used_cpu() - began
+            for record in fork.records(lambda: 4 * self.call_s + 1, self.deadline):
                 words = record.split(" ", 3)
                 if words[0] == "!" and not found:
                     return None
                 if words[0] == "o" and len(words) == 4 and len(found) < len(self.inputs):
-                    cpu = [int(words[2]) / 1e6] if timed and words[2].isdigit() else spare
-                    found.append([words[1][:16], words[3][:LONGEST_CALL], *cpu])
-            if len(found) < len(self.inputs):
+                    cpu_s = int(words[2][:12]) / 1e6 if words[2].isdigit() else 0
+                    found.append([words[1][:16], words[3][:LONGEST_CALL], *([cpu_s] if timed else [])])
+                    spent += cpu_s
+                    fork.stop_at = self.deadline if spent <= most_s else 0
+            if spent > most_s:
+                ended = most  # what is left of the inputs is not known
+            elif len(found) < len(self.inputs) and _monotonic() <= self.deadline:
                 hang = fork.timed_out or fork.out_of_cpu
                 found.append((["hang", "never ends"] if hang else ["died", "ends its process"]) + spare)
                 ended += 1

@@ -6,6 +6,7 @@ One part of the program that `repairlab.repair.server` assembles (Python 3.8 or 
 import resource
 
 AFTER_HANG_S = 0.5  # CPU that a test may use at baseline once another has run out of its own
+LEAST_HANG_S = 0.5  # that a test must have had before the end of the run's time says anything about it
 MAX_RESTARTS = 50  # forks of one baseline run that may die before the rest of the tests counts as dead
 
 
@@ -74,11 +75,11 @@ class Hot:
         body = baseline_body(self, waiting, limit, coverage, self.plain if plain else None)
         if coverage is not None:
             coverage.clear()
-        fork, running = Fork(body), None
-        for record in fork.records(lambda: max(0.1, min(4 * limit + 2, stop_at - _monotonic()))):
+        fork, running, since = Fork(body), None, _monotonic()
+        for record in fork.records(lambda: 4 * limit + 2, stop_at):
             kind, _, rest = record.partition(" ")
             if kind == "b" and rest.isdigit():
-                running = int(rest)
+                running, since = int(rest), _monotonic()
             elif kind == "r":
                 try:
                     entry = JSON.loads(rest)
@@ -88,6 +89,8 @@ class Hot:
                     pass  # no record of ours: the tests can write here too
         if running is None and fork.complete:
             return
+        if fork.timed_out and _monotonic() > stop_at and _monotonic() - since < min(limit, LEAST_HANG_S):
+            return  # the time of all tests was up, and this one has had none of its own
         dead = running if running is not None else next((i for i in waiting if i not in tests), None)
         if dead is not None:
             hang = fork.timed_out or fork.out_of_cpu

@@ -52,7 +52,7 @@ def load_body(prepare, limit_s):
             return
         found = {"ids": [item.nodeid for item in session.items], "causes": recorder.causes}
         if recorder.errors and not recorder.causes:
-            found["causes"] = [{"where": where, "message": text[-1000:]} for where, text in recorder.errors]
+            found["causes"] = [{"where": where[:500], "message": text[-1000:]} for where, text in recorder.errors]
         send_all(write_end, b"\nh " + JSON.dumps(found).encode() + b"\n")
         if found["causes"]:
             return
@@ -70,7 +70,7 @@ def forked_load(prepare, limit_s, wall_s):
     """Load everything anew in a fork and run the tests, each for `limit_s`; return ids, causes and outcomes."""
     fork, found, outcomes = Fork(load_body(prepare, limit_s)), None, {}
     stop_at = _monotonic() + wall_s
-    for record in fork.records(lambda: max(0.05, min(4 * limit_s + 5, stop_at - _monotonic()))):
+    for record in fork.records(lambda: 4 * limit_s + 5, stop_at):
         word, _, rest = record.partition(" ")
         if word == "h" and found is None:
             try:

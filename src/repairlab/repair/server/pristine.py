@@ -137,7 +137,7 @@ class Pristine:
 
     def do_behave(self, request):
         """Run patches on derived inputs; {} where the hot worker cannot."""
-        return self._ask_hot(request, 3 * request["wall_s"]) if self.hot is not None else {"lost": "no worker"}
+        return self._ask_hot(request, 1.5 * request["wall_s"]) if self.hot is not None else {"lost": "no worker"}
 
     def root_paths(self, request):
         """Make the paths of edits absolute."""

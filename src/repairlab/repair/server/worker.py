@@ -251,13 +251,19 @@ class Fork:
         finally:
             _exit(code)
 
-    def records(self, wall):
-        """Yield the lines that the child writes; each must come within `wall()` seconds of the one before."""
+    def records(self, wall, stop_at=float("inf")):
+        """Yield the lines that the child writes; each must come within `wall()` seconds of the one before.
+
+        At `stop_at` (monotonic), or once the caller moves `self.stop_at` into the past, it is out of time all the same.
+        """
         poll = select.poll()
         poll.register(self.read_end, select.POLLIN)
-        deadline = _monotonic() + wall()
+        deadline, self.stop_at = _monotonic() + wall(), stop_at
         while True:
-            left = deadline - _monotonic()
+            left = min(deadline, self.stop_at) - _monotonic()
+            if _monotonic() > self.stop_at:
+                self.timed_out = True
+                break
             if not poll.poll(max(0.0, min(left, 0.05)) * 1000):
                 if left <= 0:
                     self.timed_out = True
@@ -278,6 +284,8 @@ class Fork:
                     return
                 if line:
                     yield line.decode("utf-8", "replace")
+                    if _monotonic() > self.stop_at:
+                        break
                 deadline = _monotonic() + wall()
         self.end()
 
