@@ -101,6 +101,10 @@ SLOW = {
     "brackets": "x = " + "(" * 150_000 + "\n",
     "quotes": "x = " + "'\"" * 150_000 + "\n",
     "many_lines": "x = (\n" * 30_000,
+    "blanks_on_all_lines": "def f(x)\n" + ("print a" + " " * 900 + "b\n") * 3000,
+    "shorter_ones": "def f(x)\n" + ("print a" + " " * 190 + "b\n") * 7000,
+    "blanks_first": "print" + " " * 900 + "b\n" * 200,
+    "blanks_after_exec": "exec" + " " * 900 + "b\n" * 200,
     "names": "def f(x)\n" + "    a b\n" * 20_000,
 }
 
@@ -110,7 +114,7 @@ SLOW = {
 def test_no_file_keeps_the_mender_for_long(name):
     began = time.process_time()
     mends(SLOW[name])
-    assert time.process_time() - began < 15  # a pattern that takes the square of such a line needs hours
+    assert time.process_time() - began < 8  # a pattern that takes the square of such a line needs hours
 
 
 def test_slips_are_of_one_letter():

@@ -48,10 +48,11 @@ class Fault:
 
 
 class _Parser:
-    """Parses within an account of characters."""
+    """Parses within an account of characters, and keeps the one of what is replaced."""
 
     def __init__(self) -> None:
         self.left = MAX_PARSED
+        self.lines = syntax_lines.Account()
 
     def fault(self, text: str) -> Fault | None:
         """Return where the parser gives up; None for text that parses."""
@@ -124,7 +125,8 @@ def _near(parser: _Parser, base: Mend) -> Iterator[tuple[Mend, bool]]:
     if fault is None:
         return
     seen = {base.text}
-    for prior, proposed, note in syntax_lines.proposals(base.text, fault.line, fault.column, fault.message):
+    place = fault.line, fault.column, fault.message
+    for prior, proposed, note in syntax_lines.proposals(base.text, *place, parser.lines):
         if parser.left <= 0:
             return
         if proposed in seen:

@@ -7,6 +7,8 @@ insertions and deletions around the place with less, the further away the less.
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
 Proposal = tuple[float, str, str]
 
@@ -34,10 +36,10 @@ _FOREIGN += ((r"\belse\s+if\b", "elif"), (r"\b(?:elseif|elsif)\b", "elif"), (r"^
 _FOREIGN += ((r":=", "="), (r"(\w+)\s*\+\s*=", r"\1 +="), (r"\bcatch\b", "except"))
 _OLD = (
     (r"^(\s*(?:.*:\s+)?)print\s+>>\s*([\w.]+)\s*,\s*(.+?)\s*$", r"\1print(\3, file=\2)"),
-    (r"^(\s*(?:.*:\s+)?)print\s+(?!\()(.+?)\s*,\s*$", r'\1print(\2, end=" ")'),
-    (r"^(\s*(?:.*:\s+)?)print\s+(.+?)\s*$", r"\1print(\2)"),
-    (r"^(\s*(?:.*:\s+)?)exec\s+(.+?)\s+in\s+(.+?)\s*$", r"\1exec(\2, \3)"),
-    (r"^(\s*(?:.*:\s+)?)exec\s+(.+?)\s*$", r"\1exec(\2)"),
+    (r"^(\s*(?:.*:\s+)?)print\s+(?![\s(])(.+?)\s*,\s*$", r'\1print(\2, end=" ")'),
+    (r"^(\s*(?:.*:\s+)?)print\s+(?=\S)(.+?)\s*$", r"\1print(\2)"),
+    (r"^(\s*(?:.*:\s+)?)exec\s+(?=\S)(.+?)\s+in\s+(?=\S)(.+?)\s*$", r"\1exec(\2, \3)"),
+    (r"^(\s*(?:.*:\s+)?)exec\s+(?=\S)(.+?)\s*$", r"\1exec(\2)"),
     (r"\bexcept\s+([\w.]+|\([^)]*\))\s*,\s*(\w+)\s*:", r"except \1 as \2:"),
     (r"\braise\s+([\w.]+)\s*,\s*(.+?)\s*$", r"raise \1(\2)"),
     (r"`([^`]+)`", r"repr(\1)"), (r"<>", "!="), (r"\b0([0-7]+)\b", r"0o\1"), (r"\b(\d+)[lL]\b", r"\1"),
@@ -78,16 +80,33 @@ _MARKER = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(\s.*)?$")
 REACH = 2  # lines before the place that are looked at too: an error is often noticed late
 AHEAD = 25  # lines after an opened bracket or string where it may be closed
 MAX_LINE = 1000  # characters; on longer ones (data, or meant to be slow) patterns take the square of them
+MAX_WIDE = 200  # characters of a line that is changed along with all that are like it
+MAX_REPLACED = 6_000_000  # characters that patterns are held against on all lines, in all; a clock would not repeat
 MAX_TOKENS = 60  # of a line that are inserted at or exchanged
 
 
-def proposals(text: str, line: int, column: int, message: str) -> Iterator[Proposal]:
+@dataclass
+class Account:
+    """What is left of `MAX_REPLACED` for one file."""
+
+    left: int = MAX_REPLACED
+
+    def replaced(self, pattern: str, new: str, lines: list[str]) -> list[str]:
+        """Return lines with a pattern replaced on all, or as they are where the account does not suffice."""
+        self.left -= sum(map(len, lines)) if self.left > 0 else 0
+        if self.left <= 0:
+            return lines
+        return [re.sub(pattern, new, line) if len(line) <= MAX_WIDE else line for line in lines]
+
+
+def proposals(text: str, line: int, column: int, message: str, account: Account) -> Iterator[Proposal]:
     """Yield all proposals for one place, by and large the likeliest first; some do not parse either."""
     lines = text.split("\n")
     at = min(line, len(lines)) - 1
     if any(len(each) > MAX_LINE for each in lines[max(0, at - REACH) : at + AHEAD]):
         return
-    for kind in (_markers, _foreign, _colons, _brackets, _strings, _indents, _suites, _misspelt, _characters, _tokens):
+    foreign = partial(_foreign, account)
+    for kind in (_markers, foreign, _colons, _brackets, _strings, _indents, _suites, _misspelt, _characters, _tokens):
         for prior, changed, note in kind(lines, at, column, message):
             yield prior, "\n".join(changed), note
 
@@ -116,24 +135,19 @@ def _markers(lines: Lines, at: int, _column: int, _message: str) -> Iterator[Cha
         yield prior, out, "merge marker removed"
 
 
-def _foreign(lines: Lines, at: int, _column: int, _message: str) -> Iterator[Change]:
+def _foreign(account: Account, lines: Lines, at: int, _column: int, _message: str) -> Iterator[Change]:
     """Operators and statements of other languages and of Python 2: on this line, and on all lines like it."""
     for table, note in ((_OLD, "Python 2"), (_FOREIGN, "another language's token")):
         for near in (at, at - 1):
             for pattern, new in table:
                 if 0 <= near < len(lines) and (changed := re.sub(pattern, new, lines[near])) != lines[near]:
                     yield 0.9 if near == at else 0.5, _with(lines, near, changed), note
-                    everywhere = [_replaced(pattern, new, line) for line in lines]
-                    yield 0.85, everywhere, f"{note}, on all lines"
+                    yield 0.85, account.replaced(pattern, new, lines), f"{note}, on all lines"
     old = lines
     for pattern, new in _OLD:
-        old = [_replaced(pattern, new, line) for line in old]
+        old = account.replaced(pattern, new, old)
     if old != lines:
         yield 0.8, old, "Python 2, on all lines"
-
-
-def _replaced(pattern: str, new: str, line: str) -> str:
-    return re.sub(pattern, new, line) if len(line) <= MAX_LINE else line
 
 
 def _colons(lines: Lines, at: int, _column: int, message: str) -> Iterator[Change]:
