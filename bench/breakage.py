@@ -33,7 +33,6 @@ LINES = range(4, 45)  # of a function: below there is nothing to break, above no
 SIMPLE = (ast.Assign, ast.AugAssign, ast.Expr)
 LOOPS = (ast.For, ast.While)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Break = Callable[[ast.AST], Iterator[Callable[[], Callable[[], None]]]]
 
 
 def blocks(function: ast.AST) -> Iterator[tuple[ast.AST, list[ast.stmt]]]:

@@ -3,9 +3,10 @@
     .venv/bin/python bench/patterns.py TASKS.jsonl [--limit N] [--wall-s S]
 
 Patterns are mined from every second task (buggy → reference); each of the others is attempted twice by the real
-bin/repairlab-agent, with the library and without. Printed per task: which strategy repaired it, and how many candidates
-were tried until the first plausible one; then what reading and matching the library costs in CPU seconds. Counts do not
-depend on what else the machine does, as long as no task ends by its deadline.
+bin/repairlab-agent, with the library and without. Printed first: what reading and matching the library costs in CPU
+seconds; then per task, with the library and without: which strategy repaired it or why none did, how many candidates of
+patterns were tried, and how many of all strategies. Counts do not depend on what else the machine does, as long as no
+task ends by its deadline.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def library(tasks, directory):
 
 
 def attempt(task, at, root, wall_s):
-    """Attempt a task and return the telemetry."""
+    """Attempt a task and return the telemetry; an agent that says neither ok nor not repaired ends the comparison."""
     at.mkdir(exist_ok=True)
     buggy, _, tests = texts(task)
     (at / "solution.py").write_text(buggy)
@@ -57,11 +58,13 @@ def attempt(task, at, root, wall_s):
     handoff.write_text(json.dumps({"bundle_dir": str(at), "limits": {"wall_s": wall_s}}))
     command = [sys.executable, str(ROOT / "bin/repairlab-agent"), "--handoff", str(handoff), "--out", f"{at}-out"]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"REPAIRLAB_ROOT": str(root)}, check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(f"the agent ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
     return json.loads(done.stdout)
 
 
 def first(telemetry):
-    """How a task was repaired, and after how many candidates of all strategies in order."""
+    """Which strategy repaired a task, or why none did, and how many candidates of patterns were tried."""
     runs = {run["strategy"]: run for run in telemetry["strategies"]}
     return telemetry["strategy"] if telemetry["ok"] else telemetry["reason"], runs["pattern_transplant"]["tried"]
 
