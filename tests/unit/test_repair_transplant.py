@@ -9,7 +9,7 @@ from repairlab.documents import Pattern, PatternKind, Strategy, pattern_id
 from repairlab.patterns import fingerprint, function_pattern, similarity
 from repairlab.patterns.functions import parameters
 from repairlab.repair.literals import project_of
-from repairlab.repair.patterns import Library, Transplants
+from repairlab.repair.patterns import Library, Transplants, mapping
 from repairlab.repair.patterns.mapping import Unmapped, fits
 from repairlab.repair.patterns.renaming import renamed
 from repairlab.repair.source import Source
@@ -210,6 +210,17 @@ def test_types_decide_where_names_say_nothing():
     assert fit.given == {"a": "y", "b": "x"}
     with pytest.raises(Unmapped):
         fits(of("a, b"), of("*args"), {}, 3, method=False)
+
+
+def test_each_default_value_is_parsed_once_however_many_mappings_there_are(monkeypatch):
+    asked = []
+    monkeypatch.setattr(mapping, "_type", lambda parameter: asked.append(parameter.name) or "")
+    ours, theirs = (
+        parameters(ast.parse(f"def f({', '.join(f'{letter}{n}={n}' for n in range(5))}): ...").body[0])
+        for letter in "ab"
+    )
+    assert len(fits(ours, theirs, {}, 9, method=False)) == 9
+    assert len(asked) == 10
 
 
 def test_a_suspicious_function_that_is_nested_too_deep_costs_only_itself():

@@ -16,6 +16,7 @@ from repairlab.patterns.functions import tokens_of
 MAX_PERMUTED = 5  # parameters; beyond, each takes the best that is left
 SAME_NAME, WORDS, SHORT, TYPE, OTHER_TYPE, POSITION = 4.0, 2.0, 1.0, 1.5, -1.5, 1.0
 NEEDLESS = -4.0  # for what has a default value and is called otherwise
+Alike = Sequence[Sequence[float]]  # of each parameter of ours with each of theirs
 _EMPTY = {ParameterKind.VAR_POSITIONAL: "()", ParameterKind.VAR_KEYWORD: "{}"}
 
 
@@ -55,27 +56,24 @@ def fits(
     """
     head = {ours[0].name: theirs[0].name} if method and ours and theirs else {}
     ours, theirs = list(ours)[len(head) :], list(theirs)[len(head) :]
+    alike = _table(ours, theirs, types)
     found: dict[tuple[tuple[str, str], ...], Fit] = {}
     lacking: list[tuple[float, str]] = []
-    for pairs in _pairings(ours, theirs, types):
-        fit = _fit(ours, theirs, pairs, types, head)
+    for pairs in _pairings(ours, theirs, alike):
+        fit = _fit(ours, theirs, pairs, alike, head)
         if isinstance(fit, Fit):
             found.setdefault(tuple(sorted(fit.given.items())), fit)
         else:
-            lacking.append((sum(_alike(ours, theirs, i, j, types) for i, j in pairs), fit))
+            lacking.append((sum(alike[i][j] for i, j in pairs), fit))
     if not found:
         raise Unmapped(f"nothing to give as {max(lacking)[1]}")
     return sorted(found.values(), key=lambda fit: (-fit.score, sorted(fit.given.items())))[:limit]
 
 
-def _pairings(
-    ours: Sequence[Parameter], theirs: Sequence[Parameter], types: Mapping[str, str]
-) -> Iterator[list[tuple[int, int]]]:
+def _pairings(ours: Sequence[Parameter], theirs: Sequence[Parameter], alike: Alike) -> Iterator[list[tuple[int, int]]]:
     """Yield sets of (index of ours, index of theirs)."""
     if max(len(ours), len(theirs)) > MAX_PERMUTED:
-        ranked = sorted(
-            (-_alike(ours, theirs, i, j, types), i, j) for i in range(len(ours)) for j in range(len(theirs))
-        )
+        ranked = sorted((-alike[i][j], i, j) for i in range(len(ours)) for j in range(len(theirs)))
         taken: dict[int, int] = {}
         for score, i, j in ranked:
             if score < 0 and i not in taken and j not in taken.values():
@@ -91,7 +89,7 @@ def _fit(
     ours: Sequence[Parameter],
     theirs: Sequence[Parameter],
     pairs: Sequence[tuple[int, int]],
-    types: Mapping[str, str],
+    alike: Alike,
     head: Mapping[str, str],
 ) -> Fit | str:
     """Return the mapping, or the name of what it lacks."""
@@ -107,7 +105,7 @@ def _fit(
         if _variable(ours[i]) != _variable(theirs[j]):
             return ours[i].name
     used = {j for _, j in pairs}
-    score = sum(_alike(ours, theirs, i, j, types) for i, j in pairs) - len(defaults)
+    score = sum(alike[i][j] for i, j in pairs) - len(defaults)
     given = {**head, **{ours[i].name: theirs[j].name for i, j in pairs}}
     unused = tuple(other.name for j, other in enumerate(theirs) if j not in used)
     straight = len(ours) == len(theirs) and all(i == j for i, j in pairs) and not defaults
@@ -118,19 +116,25 @@ def _variable(parameter: Parameter) -> str:
     return parameter.kind if parameter.kind in _EMPTY else ""
 
 
-def _alike(ours: Sequence[Parameter], theirs: Sequence[Parameter], i: int, j: int, types: Mapping[str, str]) -> float:
-    one, two = ours[i], theirs[j]
-    score = POSITION / (1 + abs(i - j))
+def _table(ours: Sequence[Parameter], theirs: Sequence[Parameter], types: Mapping[str, str]) -> Alike:
+    """Return how alike each of ours is to each of theirs."""
+    mine = [(one, _type(one), tokens_of(one.name)) for one in ours]
+    others = [(two, _type(two) or types.get(two.name, ""), tokens_of(two.name)) for two in theirs]
+    return [[_alike(*one, *two, abs(i - j)) for j, two in enumerate(others)] for i, one in enumerate(mine)]
+
+
+def _alike(
+    one: Parameter, kind: str, mine: frozenset[str], two: Parameter, known: str, other: frozenset[str], far: int
+) -> float:
+    score = POSITION / (1 + far)
     if one.name == two.name:
         score += SAME_NAME
     else:
-        mine, other = tokens_of(one.name), tokens_of(two.name)
         likeness = WORDS * len(mine & other) / max(1, len(mine | other))
         likeness += SHORT * (one.name.startswith(two.name) or two.name.startswith(one.name))
         score += likeness or (NEEDLESS if one.default and not two.default else 0.0)
-    known = _type(one), _type(two) or types.get(two.name, "")
-    if all(known):
-        score += TYPE if known[0] == known[1] else OTHER_TYPE
+    if kind and known:
+        score += TYPE if kind == known else OTHER_TYPE
     return score
 
 
