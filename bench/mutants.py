@@ -3,16 +3,18 @@
 
     bench/mutants.py --store DIR [--library toolz] [--file toolz/itertoolz.py] [--tests toolz/tests/test_itertoolz.py]
 
-mutmut (pinned; installed by pip into a virtual environment of its own below DIR) mutates the module and runs pytest -x
-for each mutant, as its users do. The very same texts then go through one real server in the real sandbox, as candidates
-of a bundle whose tests all pass. Both start with nothing but the directory, and both run the tests once unchanged.
+mutmut (pinned by hash, with all that it needs; installed by pip into a virtual environment of its own below DIR)
+mutates the module and runs pytest -x for each mutant, as its users do. The very same texts then go through one real
+server in the real sandbox, as candidates of a bundle whose tests all pass. Both start with nothing but the directory,
+and both run the tests once unchanged.
 
     killed        a test fails (mutmut: ok_killed; a mutant that cannot be imported counts, as with mutmut)
     survived      all tests pass
     timed out     the mutant was ended for the time that it took
     incompetent   it does not compile
 
-Prints each mutant on which the two differ; then the exit status is 1.
+Prints each mutant on which the two differ; what the server has no such verdict on (lost) differs too. Then the exit
+status is 1.
 """
 
 import argparse
@@ -38,11 +40,21 @@ from repairlab.repair.bundle import Bundle
 from repairlab.repair.ground import allowances, order_of
 from repairlab.repair.search import BATCH
 from repairlab.repair.source import Edit
-from repairlab.repair.validation import Server, Setup
+from repairlab.repair.validation import Server, Setup, Verdict
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
 
 MUTMUT = "mutmut==2.5.1"
+PINNED = {  # it and what it needs, each with the sha256 of its wheel, or of its source where it has none
+    MUTMUT: "d8fea2538805277f6290922e88881ad045002fc284d5a53c2b3915298b77f79d",
+    "click==8.5.1": "8bb5376d2006950386f8c6427613334a2acadc5f559cb80e638d00b4df957e37",
+    "glob2==0.7": "85c3dbd07c8aa26d63d7aacee34fa86e9a91a3873bc30bf62ec46e531f92ab8c",
+    "junit-xml==1.9": "ec5ca1a55aefdd76d28fcc0b135251d156c7106fa979686a4b48d62b761b4732",
+    "parso==0.8.7": "a8926eb2a1b915486941fdbd31e86a4baf88fe8c210f25f2f35ecec5b574ca1c",
+    "pony==0.7.20": "88eb65c940c6efebdc56d2181dc4e5c89650f993f0b27037bbfb3e07b60696ba",
+    "six==1.17.0": "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274",
+    "toml==0.10.2": "806143ae5bfb6a3c6e736a764057db0e6a0e05e338b5630894a5f779cabb4f9b",
+}
 # Runs in mutmut's own environment: (line, index) of each of its mutants → the whole text.
 TEXTS = """
 import json, sys
@@ -55,7 +67,15 @@ for one in list_mutations(Context(source=source, filename=sys.argv[1])):
 json.dump(found, sys.stdout)
 """
 STATUSES = {"ok_killed": "killed", "bad_survived": "survived", "bad_timeout": "timed out", "ok_suspicious": "killed"}
-VERDICTS = {"passed": "survived", "same": "survived", "hang": "timed out", "syntax": "incompetent"}
+VERDICTS = {
+    "passed": "survived",
+    "same": "survived",
+    "failed": "killed",
+    "died": "killed",  # pytest ends with a status that is not 0
+    "ids": "killed",  # no import, so other tests than before
+    "hang": "timed out",
+    "syntax": "incompetent",
+}
 
 
 def environment(store: Path) -> Path:
@@ -63,7 +83,10 @@ def environment(store: Path) -> Path:
     place = store / "mutmut-environment"
     if not (place / "bin/mutmut").exists():
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        subprocess.run([place / "bin/pip", "install", "--quiet", MUTMUT], check=True)
+        wanted = place / "pinned.txt"
+        wanted.write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in PINNED.items()))
+        command = [place / "bin/pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        subprocess.run([*command, "--requirement", wanted], check=True)
     return place / "bin"
 
 
@@ -97,6 +120,11 @@ def _alike(one: str, other: str) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
+def named(verdict: Verdict) -> str:
+    """Return the server's verdict in the words above; what is none of them keeps its own word, and so differs."""
+    return "lost" if verdict.lost else VERDICTS.get(verdict.verdict, verdict.verdict)
+
+
 def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tuple[list[str], float, int]:
     """Return the verdicts on `texts`, the seconds from nothing to the last, and how many were collected anew."""
     began = time.monotonic()
@@ -104,7 +132,6 @@ def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tupl
     bundle = Bundle.read(root, tests=tests, editable=[file], limits=BundleLimits())
     limits = SandboxLimits.from_settings(settings.sandbox, wall_s=600)
     source = bundle.sources[file].text
-    found = []
     with Server(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), 600) as server:
         collected = server.collect(60)
         runs = server.baseline(range(len(collected.ids)), limit_s=20, wall_s=60, trace=False, plain=False)
@@ -117,8 +144,7 @@ def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tupl
         for piece in pieces:
             server.submit([edit(file, source, text) for text in piece], scale=8.0, partial=1)
         found = [server.result(time.monotonic() + 600) for _ in texts]
-    verdicts = [VERDICTS.get(verdict.verdict, "killed") for verdict in found]
-    return verdicts, time.monotonic() - began, sum(verdict.fresh for verdict in found)
+    return [named(verdict) for verdict in found], time.monotonic() - began, sum(verdict.fresh for verdict in found)
 
 
 def main() -> int:

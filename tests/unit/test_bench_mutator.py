@@ -6,6 +6,9 @@ from pathlib import Path
 import bugs
 import mutator
 import pytest
+from mutants import named
+
+from repairlab.repair.validation import Verdict
 
 BENCH = Path(bugs.__file__).parent
 CODE = b'''
@@ -84,3 +87,16 @@ def test_the_mutator_shares_nothing_with_the_engine():
             for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
         }
         assert not any(name.startswith("repairlab") for name in imported)
+
+
+def test_a_verdict_that_says_nothing_of_a_mutant_does_not_kill_it():
+    told = {name: named(Verdict(verdict=name)) for name in ("passed", "failed", "died", "ids", "hang", "fresh")}
+    assert told == {
+        "passed": "survived",
+        "failed": "killed",
+        "died": "killed",
+        "ids": "killed",
+        "hang": "timed out",
+        "fresh": "fresh",
+    }
+    assert named(Verdict()) == "lost"
