@@ -36,17 +36,16 @@ from repairlab.repair.search import BATCH, PARTIAL_TESTS
 from repairlab.repair.validation import Server, Verdict
 
 FORKED, BATCHED = "forked", "batched"
-TIMED_OUT = ("hang",)
 
 
 class Prepared:
     """A task with its server as the search meets it: collected, run once, traced, planned; and its candidates."""
 
-    def __init__(self, task: Path, server_of: "type[Server]" = Server) -> None:
+    def __init__(self, task: Path) -> None:
         document = json.loads(next(task.glob("handoff_*.json")).read_text())
         handoff = decode(json.dumps(document).encode(), Handoff)
         self.attempt = Attempt(handoff, config.load(), effort=1)
-        self.server = server_of(self.attempt.setup, 600.0)
+        self.server = Server(self.attempt.setup, 600.0)
         self.ids = collected(self.server, self.attempt.bundle, 60.0).ids
         types = self.attempt._baseline(self.server, self.ids)
         tests = self.attempt.tests

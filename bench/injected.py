@@ -113,7 +113,9 @@ def drawn(number: int, roots: dict[str, Path], options: argparse.Namespace) -> C
         path, bug = draw(roots[name], tuple(targets(LIBRARIES[name], roots[name])), options.seed, random_)
         if failing := seen(roots[name], path, bug):
             case = Case(f"case-{number}", name, path, bug, failing)
-            kept.write_text(json.dumps(dataclasses.asdict(case)))
+            new = kept.with_suffix(".new")
+            new.write_text(json.dumps(dataclasses.asdict(case)))
+            new.replace(kept)  # a run that is ended meanwhile leaves a whole case, or none
             return case
     raise SystemExit(f"case {number}: of {DRAWS} bugs in {name} none makes 1 to {MOST_FAILING} tests fail")
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import bugs
+import injected
 import mutator
 import pytest
 from mutants import named
@@ -100,3 +101,15 @@ def test_a_verdict_that_says_nothing_of_a_mutant_does_not_kill_it():
         "fresh": "fresh",
     }
     assert named(Verdict()) == "lost"
+
+
+def test_a_drawn_case_is_kept_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "m.py").write_bytes(CODE)
+    monkeypatch.setattr(injected, "targets", lambda *_: ["m.py"])
+    monkeypatch.setattr(injected, "seen", lambda *_: ["tests::test_it"])
+    options = injected.arguments().parse_args(["--store", str(tmp_path), "--libraries", "toolz"])
+    monkeypatch.setattr(Path, "write_text", lambda path, text: path.write_bytes(text[:9].encode()) and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        injected.drawn(0, {"toolz": tmp_path}, options)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("toolz-*.json")) == []
