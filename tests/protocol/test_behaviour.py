@@ -158,7 +158,7 @@ def test_a_patch_that_ends_its_process_takes_all_memory_or_never_ends_is_told_fr
     assert [cluster.size for cluster in found] == [1] * ORIGINAL
 
 
-DOZING = "import time\n\n\ndef doze(n, k=""):\n    time.sleep(0.6)\n    return n\n"
+DOZING = "import time\n\n\ndef doze(n, k=0):\n    time.sleep(0.6)\n    return n\n"
 QUICK = """
 import time
 import pytest

@@ -3,7 +3,9 @@
 One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
 """
 
+import gc
 import resource
+import socket
 
 AFTER_HANG_S = 0.5  # CPU that a test may use at baseline once another has run out of its own
 LEAST_HANG_S = 0.5  # that a test must have had before the end of the run's time says anything about it
@@ -176,3 +178,13 @@ def baseline_body(hot, waiting, limit, coverage, plain):
 def send_all(fd, data):
     while data:
         data = data[_write(fd, data) :]
+
+
+def settle():
+    """Move everything that is alive out of the collector's sight: forks then touch fewer pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

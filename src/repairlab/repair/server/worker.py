@@ -14,13 +14,11 @@ whatever it left behind (the parent is a subreaper).
 """
 
 import ctypes
-import gc
 import io
 import mmap
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import time
@@ -261,13 +259,11 @@ class Fork:
         deadline, self.stop_at = _monotonic() + wall(), stop_at
         while True:
             left = min(deadline, self.stop_at) - _monotonic()
-            if _monotonic() > self.stop_at:
+            ready = poll.poll(max(0.0, min(left, 0.05)) * 1000)
+            if (left <= 0 and not ready) or _monotonic() > self.stop_at:
                 self.timed_out = True
                 break
-            if not poll.poll(max(0.0, min(left, 0.05)) * 1000):
-                if left <= 0:
-                    self.timed_out = True
-                    break
+            if not ready:
                 if self.ended():  # what it left behind still holds the pipe
                     break
                 continue
@@ -396,13 +392,3 @@ def quiet():
     sys.stdin = io.open(0, closefd=False)  # noqa: SIM115
     sys.stdout = io.open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = io.open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def settle():
-    """Move everything that is alive out of the collector's sight: forks then touch fewer pages."""
-    gc.collect()
-    gc.freeze()
-
-
-def pair():
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
