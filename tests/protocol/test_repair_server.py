@@ -1,5 +1,6 @@
 """The server in the real sandbox: a candidate gets the same verdict in a fork of its own and among others."""
 
+import contextlib
 import shutil
 import time
 
@@ -55,7 +56,7 @@ def test_inc():
 
 @pytest.mark.parametrize("xs", [[2, 1]])
 def test_given(xs):
-    assert xs == [2, 1] and GIVEN == [3, 1, 2]
+    assert xs == [2, 1] and GIVEN == [3, 1, 2] and os.linesep == "\\n"
     ordered(xs)
     ordered(GIVEN)
 
@@ -103,21 +104,37 @@ def opened(path, files):
     return Server(setup, 100)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    path = tmp_path_factory.mktemp("server") / "bundle"
-    with opened(path, {"mod.py": SOURCE, "test_mod.py": TESTS, "late.py": "VALUE = 0\n"}) as started:
+@contextlib.contextmanager
+def running(path):
+    with opened(path / "bundle", {"mod.py": SOURCE, "test_mod.py": TESTS, "late.py": "VALUE = 0\n"}) as started:
         ids = started.collect(30).ids
         assert len(ids) == 4, ids
         started.ids = ids
         yield started
 
 
-@pytest.fixture
-def planned(server):
+def plan(server):
     """Return the server with no memory of what it judged: the failing test first, little time for each."""
     server.plan([0, 1, 2, 3], 1, [0.02] * 4, server.ids, [])
     return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture
+def planned(server):
+    return plan(server)
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Return a server of its own, in whose directory no candidate has written yet."""
+    with running(tmp_path) as started:
+        yield plan(started)
 
 
 def verdicts(server, candidates, *, alone=False):
@@ -228,3 +245,28 @@ def test_the_process_that_talks_to_the_agent_takes_no_codec_from_the_bundle(tmp_
         tmp_path / "bundle", {**files, "test_mod.py": "from mod import f\n\n\ndef test_f():\n    assert f()\n"}
     ) as it:
         assert len(it.collect(30).ids) == 1
+
+
+@pytest.mark.parametrize("ending", ["while True: pass", "os._exit(0)"])
+def test_where_a_batch_ends_early_those_before_are_judged_with_canaries(new, ending):
+    spoiled = [change("os.linesep = 'x'; return x - 1"), change("return x + 1 + (os.linesep == 'x')"), change(ending)]
+    assert [verdict.verdict for verdict in verdicts(new, spoiled)][:2] == ["failed", "passed"]
+
+
+@pytest.mark.parametrize("ending", ["return x", "os._exit(0)"])
+def test_what_one_of_a_batch_writes_spoils_none_behind_it(new, ending):
+    reads = "return x + 1 + os.path.exists('here') + {n} - {n}"
+    writes = [change(f"open('here', 'w').close(); {ending}"), change(reads.format(n=1))]
+    found = [verdict.verdict for verdict in verdicts(new, [change(reads.format(n=0)), *writes])]
+    assert found == ["passed", "failed" if ending == "return x" else "died", "passed"]
+    before = new.cost().forks
+    assert [verdict.verdict for verdict in verdicts(new, [change(f"return x + {n}") for n in range(3, 6)])]
+    assert new.cost().forks > before
+
+
+def test_what_one_writes_beside_others_spoils_none_of_them(new):
+    line = "end = time.process_time() + 0.01; [0 for _ in iter(lambda: time.process_time() < end, False)]; "
+    reads = [change(line + f"return x + 1 + os.path.exists('here') + {n} - {n}") for n in range(6)]
+    writes = change("open('here', 'w').close(); time.sleep(0.03); return x")
+    found = [verdict.verdict for verdict in verdicts(new, [*reads[:2], writes, *reads[2:]], alone=True)]
+    assert found == ["passed", "passed", "failed", *["passed"] * 4]

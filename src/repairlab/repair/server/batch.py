@@ -67,7 +67,7 @@ class Judge:
         whole = all(plain[index] is not None for index in order)
         self.tests = order if whole else order[: min(self.failing, self.partial)]
         self.canary = [index for index in order[self.failing :] if plain[index] is not None][:1]
-        if any(tree.written for tree in TREE):  # what one candidate writes, another would find
+        if self.lanes.touched or any(tree.written for tree in TREE):  # what one writes, another would find
             self.lanes.width = 1
             return False
         return self.state.sound and bool(self.tests) and all(plain[index] is not None for index in self.tests)
@@ -79,11 +79,19 @@ class Judge:
             swaps, self.answers[position] = self.hot.swaps(edits)
             if swaps is not None and not self._known(position, swaps):
                 jobs.append((position, swaps))
-            if len(jobs) == (PIECE if many else 1):
+            if len(jobs) >= (PIECE if many else 1):
                 yield Work(jobs, not many)
-                jobs = []
+                jobs, many = [], many and not self.lanes.touched
         if jobs:
             yield Work(jobs, not many)
+
+    @staticmethod
+    def _each(jobs):
+        return [Work([job], True) for job in jobs]
+
+    def _together(self, jobs):
+        """Work for jobs that still stand to be judged, where that is sound in one fork."""
+        return self._each(jobs) if self.lanes.touched else [Work(jobs, False)] if jobs else []
 
     def _known(self, position, swaps):
         """True where these swaps were judged before, or stand in this very request already."""
@@ -127,38 +135,52 @@ class Judge:
         """Decide on a candidate that had a fork of its own."""
         (job,) = lane.work.jobs
         verdict, letters = alone_verdict(lane, len(self.order))
-        if self._disturbed(lane, lane.found[0]) and verdict != "passed":
+        if verdict != "passed" and (lane.disturbed or (lane.beside and lane.touched)):
             return [Work([job], True)]
         self._decide(job, verdict, letters)
         return []
 
-    def _disturbed(self, lane, letters):
-        """True for a candidate that touched the world outside while another fork did so, perhaps."""
-        if "!" not in letters:
-            return False
-        beside, self.lanes.width = lane.beside, 1
-        return beside
-
     def _done(self, lane):
         """Decide on those that one fork got through; return the work that is left."""
-        jobs, lines = lane.work.jobs, lane.found
-        whole, last = lines[:-1][: len(jobs)], lines[-1]
-        if lane.verdict is not None and lane.at < len(jobs):
-            whole = whole[: lane.at]
-        elif len(whole) < len(jobs) and whole and last == LEFT:
-            pass  # what the last of them left behind could not be put back: the fork ended there
-        elif len(whole) < len(jobs) or last not in (SOUND, LEFT):
-            return [Work([job], True) for job in jobs]  # something was spoiled, and nobody knows since when
+        jobs = lane.work.jobs
+        at = self._ended_at(lane)
+        if at is None or lane.disturbed:
+            return self._each(jobs)  # something was spoiled, and nobody knows since when
+        if at == len(jobs):
+            sure = lane.touched - 1 if lane.touched else at
+            return self._settle(jobs[:sure], lane.found) + self._each(jobs[sure:])
+        if at or lane.touched:  # only canaries show that those before it spoiled nothing
+            again = self._each(jobs[at : at + 1])
+            if lane.verdict is not None and not lane.touched:
+                again = self._decide(jobs[at], lane.verdict) or []
+            return self._together(jobs[:at]) + again + self._together(jobs[at + 1 :])
+        if lane.verdict is not None:
+            self._decide(jobs[0], lane.verdict)
+            return self._together(jobs[1:])
+        return self._settle(jobs[:1], lane.found) + self._together(jobs[1:])
+
+    def _ended_at(self, lane):
+        """Return which candidate ended the fork, their count for none of them; None where the canaries say no.
+
+        One ends its fork where it hangs or dies, or where what it left behind cannot be put back.
+        """
+        count = len(lane.work.jobs)
+        whole, last = len(lane.found) - 1, lane.found[-1]
+        if lane.verdict is not None and lane.at < count:
+            return max(0, min(lane.at, whole))
+        if 0 < whole <= count and last == LEFT:
+            return whole - 1
+        return count if whole >= count and last == SOUND else None
+
+    def _settle(self, jobs, lines):
+        """Decide on `jobs` by their lines of letters; return the work that is left."""
         again = []
-        for job, letters in zip(jobs, whole):
-            if self._disturbed(lane, letters) or not self._settled(letters.rstrip("!")):
-                again.append(Work([job], True))
+        for job, letters in zip(jobs, lines):
+            if self._settled(letters):
+                self._decide(job, "failed", letters)
             else:
-                self._decide(job, "failed", letters.rstrip("!"))
-        rest = jobs[len(whole) :]
-        if lane.verdict is not None and rest:
-            self._decide(rest.pop(0), lane.verdict)
-        return again + ([Work(rest, False)] if rest else [])
+                again += self._each([job])
+        return again
 
     def _settled(self, letters):
         """True for a candidate on which a batch has the last word: it fails a test; '' could not be swapped in.
@@ -187,7 +209,7 @@ class Judge:
                     pass
                 for function, back in undo:
                     function.__code__ = back
-                page.finish()
+                page.note("\n")
                 if page.inner:
                     os.chdir(place)
                     os.environ.clear()
@@ -257,14 +279,14 @@ def alone(prepare, apply, plan, partial, plain):
                 return go_on(outcome in GOOD)
 
             run_tests(session, recorder, order, None, report, None, plain)
-            page.finish()
+            page.note("\n")
 
     return body
 
 
 def alone_verdict(lane, count):
     """Return (verdict, letters) of a candidate that had a fork of its own; `passed` needs every test and the status."""
-    letters = lane.found[0].rstrip("!")
+    letters = lane.found[0]
     if lane.verdict is not None:
         return lane.verdict, letters
     if letters in ("?", "#"):

@@ -7,13 +7,15 @@ parent looks there every few milliseconds, and asks the kernel for the processor
 up its allowance, or four times that of wall time, the fork's session is killed. The allowance grows once the candidate
 has turned a failing test green: that one is worth waiting for.
 
-Forks at the same time see each other through files, ports and processes. An audit hook notes each candidate that
-touches the world outside its process (`!`): where it failed, it is judged again with nothing beside it, and from then
-on this worker runs one fork at a time. The same holds once a candidate leaves processes behind.
+Forks see each other through files, ports and processes. An audit hook notes at once which candidate first touches the
+world outside its process: what has not passed and stood behind that one in its fork, or in a fork beside it, is judged
+again with nothing beside it. From then on this worker runs one fork at a time, and where it was one of many in a fork,
+each fork for one candidate. One fork at a time runs too once a candidate leaves processes behind.
 """
 
 HEAD_BYTES = 16
 POSITION, END = 0, 1  # words of the head: the candidate at work, counted from 1; how many bytes of letters follow
+TOUCHED = 2  # the first candidate that touched the world outside, 0 where none did
 LOOK_S = 0.003  # between two looks at forks that are at work
 PROMISING = 8  # times the allowance, for a candidate that has repaired a failing test
 MAX_WIDTH = 2  # forks at a time: the agent and the sandbox have two cores on the machines that this is for
@@ -54,6 +56,7 @@ class Lane:
         self.fork = Fork(lambda _end: body(Page(self.memory)), b"")
         self.mark, self.timed_out, self.clock = None, False, cpu_clock(self.fork.pid)
         self.beside = False  # whether another fork was at work at the same time
+        self.disturbed = False  # whether such a one touched the world outside
 
     def late(self):
         """True where the test at work has used up its time; then the fork is dead."""
@@ -77,11 +80,17 @@ class Lane:
         end = min(self.head[END], len(self.memory) - HEAD_BYTES)
         return self.memory[HEAD_BYTES : HEAD_BYTES + end].decode("latin-1").split("\n")
 
+    def has_touched(self):
+        return self.head[TOUCHED] > 0
+
     def end(self):
         """Wait for the fork and note how it ended."""
         self.fork.timed_out = self.timed_out
+        Fork.touched = Fork.touched or self.has_touched()
         self.fork.end(strays=False)
+        Fork.touched = Fork.touched and Fork.at_work > 0
         self.found, self.at = self.lines(), self.head[POSITION] - 1
+        self.touched = self.head[TOUCHED]
         self.head.release()
         self.memory.close()
 
@@ -100,11 +109,11 @@ class Page:
         self.memory = memory
         self.head = memoryview(memory)[:HEAD_BYTES].cast("I")
         self.end = HEAD_BYTES
-        self.touched = self.inner = False
+        self.inner = False
         sys.addaudithook(self._audit)
 
     def begin(self):
-        self.touched = self.inner = False
+        self.inner = False
         self.head[POSITION] += 1
 
     def note(self, letter):
@@ -113,18 +122,17 @@ class Page:
             self.end += 1
             self.head[END] = self.end - HEAD_BYTES
 
-    def finish(self):
-        if self.touched:
-            self.note("!")
-        self.note("\n")
-
     def _audit(self, event, arguments):
         if event == "open":
             if isinstance(arguments[2], int) and arguments[2] & WRITING and arguments[0] != os.devnull:
-                self.touched = True
+                self._touch()
         elif event.startswith(OUTSIDE):
             self.inner = self.inner or event in INNER
-            self.touched = self.touched or event not in HARMLESS
+            if event not in HARMLESS:
+                self._touch()
+
+    def _touch(self):
+        self.head[TOUCHED] = self.head[TOUCHED] or self.head[POSITION]
 
 
 class Lanes:
@@ -133,6 +141,7 @@ class Lanes:
     def __init__(self):
         self.width = min(MAX_WIDTH, len(os.sched_getaffinity(0)))
         self.running = []
+        self.touched = False  # whether one of many in a fork touched the world outside
 
     def run(self, works, start, done):
         """Start a lane for each of `works`; `done(lane)` returns what its end leaves to do."""
@@ -150,9 +159,18 @@ class Lanes:
             for lane in self._ended():
                 self.running.remove(lane)
                 lane.end()
+                self._note(lane)
                 if not self.running and reap_strays():
                     self.width = 1
                 left += done(lane)
+
+    def _note(self, ended):
+        """Note who may have been disturbed: by the lane that has ended, and that one by those still at work."""
+        if ended.touched:
+            self.touched, self.width = self.touched or not ended.work.alone, 1
+        for other in self.running:
+            other.disturbed = other.disturbed or ended.touched > 0
+            ended.disturbed = ended.disturbed or other.has_touched()
 
     def _started(self, start, work):
         """Start a lane; False where the others must end before there is room for one more process."""

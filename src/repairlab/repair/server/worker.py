@@ -211,7 +211,7 @@ def following(items, order, position, plain):
 class Fork:
     """A forked child that reports records through a pipe; `records(wall)` yields them, `status` is its end."""
 
-    at_work = 0
+    at_work, touched = 0, False  # whether one of those at work has touched the world outside its process
 
     def __init__(self, body, last=b"\n.\n"):
         self.read_end, write_end = os.pipe()
@@ -300,7 +300,7 @@ class Fork:
             reap_strays()
         Fork.at_work -= 1
         if not Fork.at_work:
-            put_back()
+            put_back(thorough=Fork.touched)
 
     @property
     def complete(self):
