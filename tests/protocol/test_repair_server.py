@@ -270,3 +270,15 @@ def test_what_one_writes_beside_others_spoils_none_of_them(new):
     writes = change("open('here', 'w').close(); time.sleep(0.03); return x")
     found = [verdict.verdict for verdict in verdicts(new, [*reads[:2], writes, *reads[2:]], alone=True)]
     assert found == ["passed", "passed", "failed", *["passed"] * 4]
+
+
+def test_a_batch_needs_no_canary_that_never_ends(tmp_path):
+    mod = "def wait(x):\n    while x:\n        pass\n"
+    tests = "from mod import wait\n\n\ndef test_wait():\n    assert wait(1) == 0\n\n\n"
+    tests += "def test_none():\n    assert wait(0) is None\n"
+    with opened(tmp_path / "bundle", {"mod.py": mod, "test_mod.py": tests}) as server:
+        server.plan([0, 1], 1, [0.5, 0.5], server.collect(30).ids, [], [0])
+        before, at = server.cost().forks, mod.index("pass")
+        found = verdicts(server, [[Edit("mod.py", at, at + 4, f"return {n}")] for n in range(2, 9)])
+        assert [verdict.verdict for verdict in found] == ["failed"] * 7
+        assert server.cost().forks - before < 0.4

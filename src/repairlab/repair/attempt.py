@@ -274,9 +274,10 @@ class Attempt:
         order, failing = order_of(self.tests)
         ground = Ground(self.tests, order, failing, allowances(self.tests))
         ids = [test.id for test in self.tests]
+        endless = [index for index, test in enumerate(self.tests) if test.outcome in ("hang", "died")]
 
         def prepared(server: Server) -> Server:
-            server.plan(ground.order, ground.failing, ground.allow, ids, self.whole)
+            server.plan(ground.order, ground.failing, ground.allow, ids, self.whole, endless)
             return server
 
         def restart() -> Server:

@@ -254,11 +254,20 @@ class Server:
         return found
 
     def plan(
-        self, order: Sequence[int], failing: int, allow: Sequence[float], ids: Sequence[str], whole: Sequence[int]
+        self,
+        order: Sequence[int],
+        failing: int,
+        allow: Sequence[float],
+        ids: Sequence[str],
+        whole: Sequence[int],
+        endless: Sequence[int] = (),
     ) -> None:
-        """Tell the order of the tests, the failing ones first, CPU seconds of each, which are never called plainly."""
+        """Tell the order of the tests, the failing ones first, CPU seconds of each, which are never called plainly.
+
+        Those that never ended at baseline, or ended their process, are `endless`.
+        """
         self._plan = {"op": "plan", "order": list(order), "failing": failing, "allow": list(allow), "ids": list(ids)}
-        self._plan["whole"] = list(whole)
+        self._plan |= {"whole": list(whole), "endless": list(endless)}
         ask(self._confined, self._plan, Answer, GRACE_S)
 
     def submit(self, candidates: Sequence[Iterable[Edit]], *, scale: float, partial: int, alone: bool = False) -> None:

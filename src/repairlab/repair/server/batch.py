@@ -5,7 +5,7 @@ One part of the program that `repairlab.repair.server` assembles (Python 3.8 or 
 A batch only ever says no: a candidate that fails no test there is judged again in a fork of its own. So that one
 candidate cannot spoil the next, what the bundle's modules and tests keep is put back after each (`State`; where that
 cannot be done the fork ends there), and each fork ends with canaries: the unchanged code must still fail what it failed
-and pass what it passed, else all of that fork are judged again one by one.
+(and did not end the process) and pass what it passed, else all of that fork are judged again one by one.
 
 Verdicts: passed, failed, hang, died, syntax, same (compiles to the code that is there), fresh (needs a fresh import).
 """
@@ -66,6 +66,8 @@ class Judge:
         plain, order = self.hot.plain, self.order
         whole = all(plain[index] is not None for index in order)
         self.tests = order if whole else order[: min(self.failing, self.partial)]
+        endless = self.plan["endless"]
+        self.tasters = [index for index in self.tests[: self.failing][: self.partial] if index not in endless]
         self.canary = [index for index in order[self.failing :] if plain[index] is not None][:1]
         if self.lanes.touched or any(tree.written for tree in TREE):  # what one writes, another would find
             self.lanes.width = 1
@@ -219,7 +221,7 @@ class Judge:
                     return
             page.begin()
             letters = []
-            self._run(tests[: self.failing][: self.partial], letters.append)
+            self._run(self.tasters, letters.append)
             same = not set(letters) & set(GOOD) and vars(builtins) == known
             self._run(self.canary, letters.append)
             same = same and letters[len(letters) - len(self.canary) :] == ["p"] * len(self.canary)
