@@ -282,3 +282,17 @@ def test_a_batch_needs_no_canary_that_never_ends(tmp_path):
         found = verdicts(server, [[Edit("mod.py", at, at + 4, f"return {n}")] for n in range(2, 9)])
         assert [verdict.verdict for verdict in found] == ["failed"] * 7
         assert server.cost().forks - before < 0.4
+
+
+def test_what_one_writes_into_a_file_of_a_large_directory_is_put_back(tmp_path):
+    mod = "def f(x):\n    return x\n"
+    tests = "from mod import f\n\n\ndef test_f():\n    assert f(1) == 2\n"
+    with opened(
+        tmp_path / "bundle", {"mod.py": mod, "test_mod.py": tests, **{f"n{n}": "old" for n in range(310)}}
+    ) as it:
+        it.plan([0], 1, [0.2], it.collect(30).ids, [])
+        at = mod.index("return x")
+        writes = "with open('n7', 'r+') as file: file.write('NEW'); return 3"
+        reads = "return x + (open('n7').read() == 'old')"
+        for new, verdict in [(writes, "failed"), (reads, "passed")]:
+            assert verdicts(it, [[Edit("mod.py", at, at + 8, new)]], alone=True)[0].verdict == verdict
