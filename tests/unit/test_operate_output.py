@@ -142,5 +142,9 @@ def test_the_question_and_what_a_patch_is_worth_are_shown_and_nothing_in_them_ob
     assert "0.81" in shown
     assert "2, or 3?" in shown
     assert "correct" not in shown
+    refused = "\n".join(show._telemetry({"correct": False, "confidence": 0.0, "clusters": 0}))
+    assert "correct     False" in refused
+    assert "confidence  0.0" in refused
+    assert "clusters" not in refused
     assert "\x1b" not in shown
     assert list(show._telemetry({"question": ["nonsense"], "candidates": 3}))

@@ -133,7 +133,9 @@ def _telemetry(told: dict[str, Any]) -> Iterator[str]:
 
 def _worth(told: dict[str, Any]) -> list[tuple[str, str]]:
     """What the first patch is worth, and what a person could say to know more."""
-    found = [(key, str(told[key])) for key in ("correct", "confidence", "clusters") if told.get(key) not in (None, 0)]
+    found = [(key, str(told[key])) for key in ("correct", "confidence") if told.get(key) is not None]
+    if told.get("clusters"):
+        found.append(("clusters", str(told["clusters"])))
     asked = told.get("question")
     if isinstance(asked, dict):
         found.append(("question", f"{asked.get('call')}: {asked.get('likeliest')}, or {asked.get('other')}?"))
