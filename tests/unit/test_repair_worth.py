@@ -138,6 +138,12 @@ def test_a_patch_of_a_test_or_of_a_file_that_may_not_be_edited_is_never_offered(
     assert offered(bundle, [weakening, good, patch(path="elsewhere.py")]) == [good]
 
 
+def test_a_patch_of_a_file_that_did_not_parse_is_offered_and_those_beside_it_are_looked_at(tmp_path):
+    torn = made(tmp_path, FILES | {"torn.py": "def f(:\n    return 1\n"})
+    mend = Plausible((Change((Edit("torn.py", 6, 6, "x"),), ("torn.py", 1), "load", "test", 0.5),), 0.5, 1)
+    assert offered(torn, [mend, patch("weight * 3", "'pytest'")]) == [mend]
+
+
 def outcomes(*texts):
     return [Outcome(text, text) for text in texts]
 

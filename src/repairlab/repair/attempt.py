@@ -20,7 +20,8 @@ exhausted, deadline, interrupted
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.ground import Ground, allowances, order_of, reach
 from repairlab.repair.literals import project_of
 from repairlab.repair.loading import Base, Loading
-from repairlab.repair.localization import Line, TestRun, raised, suspicious
+from repairlab.repair.localization import PASSING, Line, TestRun, raised, suspicious
 from repairlab.repair.outcomes import Stop
 from repairlab.repair.overfitting import offered, special
 from repairlab.repair.patterns import blamed
@@ -68,6 +69,14 @@ MAX_ENDLESS, ENDLESS_S = 3, 0.3  # endless tests that are traced, and for how lo
 
 class Interrupted(BaseException):
     """SIGTERM came; not an Exception, so that nothing but `main` catches it."""
+
+
+def alike(again: Baseline, tests: Sequence[TestRun]) -> set[int]:
+    """Return the tests that come out as they did, and those that had no turn; raise `Stop` where the run was lost."""
+    if again.lost:
+        raise Stop("tests_unruly", f"the tests end the process that runs them: {again.lost}")
+    passing = {test.index: test.outcome in PASSING for test in again.tests}
+    return {index for index in passing if passing[index] != tests[index].failing} | set(again.missing)
 
 
 class Attempt:
@@ -136,7 +145,7 @@ class Attempt:
             if self.search is not None and not self.clusters:
                 self.clusters = singly(offered(self.bundle, ranked(self.search.plausible)))
             elif self.loading is not None and not self.clusters:
-                self.clusters = singly(ranked(self.loading.plausible))
+                self.clusters = singly(offered(self.bundle, ranked(self.loading.plausible)))
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -172,8 +181,9 @@ class Attempt:
             self.ledger.close(Strategy.NOOP, "tests fail")
             if stop := outcomes.out_of_reach(self.tests):
                 raise stop
-            self._search(server, types)
-            self._cluster(server)
+            with ExitStack() as restarts:  # a server that still owes verdicts takes no time from the verification
+                self._search(server, types, restarts)
+                self._cluster()
 
     def _load(self, server: Server, found: Collected) -> Base | None:
         """Search for texts that load; those that pass all tests are plausible, the best of the others is returned."""
@@ -185,7 +195,9 @@ class Attempt:
         if not self.loading.plausible:
             return self.loading.bases[0]
         self.tests = self.loading.tests
-        self.clusters = singly(ranked(self.loading.plausible))
+        self.clusters = singly(offered(self.bundle, ranked(self.loading.plausible)))
+        if not self.clusters:
+            raise Stop("exhausted", "what loads and passes answers the tests' own inputs and nothing else")
         return None
 
     def _go_on(self, base: Base) -> None:
@@ -254,7 +266,7 @@ class Attempt:
         stable = set(other)
         for _ in range(2):
             again = server.baseline(other, limit_s=limit, wall_s=self._left() / 6, trace=False, plain=False)
-            stable &= {t.index for t in again.tests if server.test_run(ids, t).failing == self.tests[t.index].failing}
+            stable &= alike(again, self.tests)
         self.whole = sorted(stable)
         return {self.tests[index].id for index in other if index not in self.whole}
 
@@ -268,7 +280,7 @@ class Attempt:
             raise Stop("deadline", f"{len(missing)} of {len(ids)} tests did not get their turn at baseline")
         return [known[index] for index in range(len(ids))]
 
-    def _search(self, server: Server, types: Mapping[tuple[str, int, str], str]) -> None:
+    def _search(self, server: Server, types: Mapping[tuple[str, int, str], str], restarts: ExitStack) -> None:
         if not self.bundle.sources:
             raise Stop("nothing_editable", "no Python file of the bundle may be edited")
         order, failing = order_of(self.tests)
@@ -281,9 +293,13 @@ class Attempt:
             return server
 
         def restart() -> Server:
-            again = Server(self.setup, self._left())
-            again.collect(self._left() / 2)
-            return prepared(again)
+            again = restarts.enter_context(Server(self.setup, self._left()))
+            try:
+                again.collect(self._left() / 2)
+                return prepared(again)
+            except ServerLost:
+                again.__exit__(None, None, None)
+                raise
 
         if not self.suspicion:
             raise Stop("nothing_editable", "the failing tests run no line of a file that may be edited")
@@ -307,7 +323,7 @@ class Attempt:
             if self.search.first_s is not None:
                 self.timings["first_s"] = began - self.began + self.search.first_s
 
-    def _cluster(self, server: Server) -> None:
+    def _cluster(self) -> None:
         """Sort what was found by what it does on inputs that the tests never gave, while the server still runs."""
         assert self.search is not None
         found = offered(self.bundle, ranked(self.search.plausible))[:MAX_PATCHES]
@@ -324,8 +340,6 @@ class Attempt:
         if not self.clusters:
             raise Stop("exhausted", "what passes answers the tests' own inputs and nothing else")
         weigh(self.clusters, self.seen)
-        if idle is not None and idle is not server:
-            idle.__exit__(None, None, None)
         self._timed("probe_s", began)
 
     def _confirm_noop(self) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 Line = tuple[str, int]
 
+PASSING = ("p", "s", "x")  # passed, skipped, failed as expected
+
 SET_UP = 0.5  # of a failing test, for lines that only its earlier calls ran: they may have built what fails now
 HELD, MOST_HELD = 0.25, 4  # of a passing test, for each earlier call of a failing one; and how many of them count
 CRASH_BONUS = 0.5  # of what is missing to 1, for the innermost editable frame; halved for each frame out
@@ -42,7 +44,7 @@ class TestRun:
     @property
     def failing(self) -> bool:
         """True for failed, error, hang and died; a skipped or expectedly failing test is none."""
-        return self.outcome not in ("p", "s", "x")
+        return self.outcome not in PASSING
 
 
 def ochiai(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:

@@ -65,6 +65,8 @@ class Guard:
         for path, group in by_path.items():
             if path not in self.bundle.sources:
                 return f"changes {path}, which may not be edited"
+            if not parses(self.bundle.sources[path]):
+                continue  # nothing to compare with
             for old, new in statements(self.bundle.sources[path], group):
                 why = _watching(old, new) or self._answers(old, new) or _constant(old, new)
                 if why:
@@ -132,6 +134,14 @@ def statements(source: Source, edits: Sequence[Edit]) -> Iterator[tuple[ast.AST,
         yield node, _parsed(text)
     if left:
         yield source.tree, _parsed(source.edited(edits))
+
+
+def parses(source: Source) -> bool:
+    """True where the file as it came is Python."""
+    try:
+        return source.tree is not None
+    except UNPARSABLE:
+        return False
 
 
 def _whole_lines(source: Source, node: ast.stmt) -> tuple[int, int]:
