@@ -2,15 +2,18 @@
 
 import ast
 
+import msgspec
 import pytest
 
 from repairlab.errors import BadInput
 from repairlab.repair import server
+from repairlab.repair.attempt import alike
 from repairlab.repair.bundle import Bundle, is_test, matches
-from repairlab.repair.ground import LEAST_S, allowances, order_of
+from repairlab.repair.ground import LEAST_S, Ground, allowances, order_of
 from repairlab.repair.localization import TestRun, ochiai, suspicious
-from repairlab.repair.search import MORE_TIME
-from repairlab.repair.validation import PlainRun
+from repairlab.repair.outcomes import Stop
+from repairlab.repair.search import MORE_TIME, Search
+from repairlab.repair.validation import Baseline, BaselineTest, Collected, PlainRun
 from repairlab.repair.verification import judge, junit_name, unsteady_between
 from repairlab.sandbox.tree import BundleLimits
 
@@ -56,6 +59,40 @@ def test_an_endless_test_is_allowed_what_its_passing_peers_need():
 
 def test_a_true_fix_may_take_seconds_where_the_bug_took_no_time():
     assert allowances([run("f", cpu=0.0), run("p", cpu=0.0)])[0] * max(MORE_TIME) >= 2
+
+
+def search_allowing(*allow):
+    tests = [run("f", A)] * len(allow)
+    return Search(None, Ground(tests, range(len(allow)), len(allow), allow), None, 1, 0.0, None)
+
+
+def test_what_more_time_costs_does_not_follow_the_clock():
+    assert search_allowing(0.013)._longest == search_allowing(0.021, 0.012)._longest == LEAST_S
+    assert search_allowing(0.48)._longest == search_allowing(0.52)._longest == 0.5
+
+
+def test_tests_that_had_no_turn_the_second_time_are_not_called_flaky():
+    tests = [run("f", A), run("p", A), run("p", A), run("p", A)]
+    again = Baseline([BaselineTest(n, letter) for n, letter in enumerate("epf")], [3])
+    assert alike(again, tests) == {0, 1, 3}
+    with pytest.raises(Stop) as stop:
+        alike(Baseline([], [0, 1, 2, 3], "killed by signal 9"), tests)
+    assert stop.value.reason == "tests_unruly"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"causes": [{"message": "x" * 10**6}]},
+        {"causes": [{"frames": [["mod.py", 1]] * 10**4}]},
+        {"causes": [{}] * 10**4},
+        {"errors": [["x" * 10**6, ""]]},
+        {"lost": "x" * 10**6},
+    ],
+)
+def test_what_the_sandbox_says_of_a_failed_collection_is_bounded(found):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(found), type=Collected)
 
 
 IDS = {"tests/test_a.py::test_x": "f", "tests/test_a.py::K::test_y[1-é]": "p", "test_b.py::test_z": "s"}

@@ -61,7 +61,7 @@ def unloadable(causes: Sequence[Cause], errors: Sequence[tuple[str, str]], bundl
 
 def _hidden(cause: Cause, bundle: Bundle) -> str:
     """Return what to say of a module of the bundle that the interpreter never sees, since it has one of that name."""
-    found = re.search(r"cannot import name '\w+' from '(\w+)' \((.*)\)$", cause.message)
+    found = re.search(r"cannot import name '\w+' from '(\w+)' \(([^()]*)\)$", cause.message)
     path = bundle.modules.get(found.group(1), "") if found else ""
     if found is None or not path or found.group(2).endswith(f"/bundle/{path}"):
         return ""

@@ -17,7 +17,7 @@ from itertools import islice
 
 from repairlab.documents import Strategy
 from repairlab.repair.candidates import Change, generate, widened
-from repairlab.repair.ground import USUAL_S, Ground
+from repairlab.repair.ground import LEAST_S, USUAL_S, Ground
 from repairlab.repair.localization import suspicious
 from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
@@ -271,7 +271,9 @@ class Search:
 
     @property
     def _longest(self) -> float:
-        return max(self.ground.allow[index] for index in self.ground.order[: self.ground.failing])
+        """The largest allowance of a failing test, in tenths of a second: measured time would not repeat."""
+        allowed = max(self.ground.allow[index] for index in self.ground.order[: self.ground.failing])
+        return max(LEAST_S, round(allowed, 1))
 
     def _affordable(self) -> bool:
         if any(test.outcome == "hang" for test in self.ground.tests):

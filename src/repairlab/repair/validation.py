@@ -32,6 +32,7 @@ MAX_CPU_S = 86400.0
 
 Letter = Annotated[str, msgspec.Meta(max_length=8)]
 Letters = Annotated[str, msgspec.Meta(max_length=MAX_TESTS + 16)]
+Text = Annotated[str, msgspec.Meta(max_length=16_000)]  # the server cuts what may be long; a path, a name fit whole
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
 
 
@@ -41,21 +42,24 @@ class Cause(msgspec.Struct):
     `base` is SyntaxError, ImportError, NameError or AttributeError where it is one of these.
     """
 
-    where: str = ""
-    kind: str = ""
-    base: str = ""
-    message: str = ""
-    name: str = ""
-    frames: list[tuple[str, int]] = []
+    where: Text = ""
+    kind: Text = ""
+    base: Text = ""
+    message: Text = ""
+    name: Text = ""
+    frames: Annotated[list[tuple[Text, int]], msgspec.Meta(max_length=200)] = []
+
+
+Causes = Annotated[list[Cause], msgspec.Meta(max_length=1000)]
 
 
 class Loaded(msgspec.Struct):
     """What came of loading everything with other texts; `outcomes` only where there are no `causes`."""
 
     ids: list[str] = []
-    causes: list[Cause] = []
-    outcomes: list[tuple[Index, Letter]] = []
-    lost: str = ""
+    causes: Causes = []
+    outcomes: Annotated[list[tuple[Index, Letter]], msgspec.Meta(max_length=MAX_TESTS)] = []
+    lost: Text = ""
 
 
 class Collected(msgspec.Struct):
@@ -66,10 +70,10 @@ class Collected(msgspec.Struct):
 
     ids: list[str] = []
     files: list[str] = []
-    errors: list[tuple[str, str]] = []
-    causes: list[Cause] = []
-    missing: str = ""
-    lost: str = ""
+    errors: Annotated[list[tuple[Text, Text]], msgspec.Meta(max_length=1000)] = []
+    causes: Causes = []
+    missing: Text = ""
+    lost: Text = ""
 
 
 class BaselineTest(msgspec.Struct):
@@ -91,7 +95,7 @@ class Baseline(msgspec.Struct):
 
     tests: list[BaselineTest] = []
     missing: list[Index] = []
-    lost: str = ""
+    lost: Text = ""
 
 
 class Verdicts(msgspec.Struct):

@@ -56,7 +56,7 @@ class Pristine:
         try:
             import pytest  # from the interpreter, never from the bundle
         except ImportError as error:
-            return {"missing": str(error)}
+            return {"missing": str(error)[:1000]}
         import unittest  # noqa: F401
 
         sys.path = ours

@@ -65,14 +65,15 @@ class Recorder:
 
     def pytest_collectreport(self, report):
         if report.failed and len(self.errors) < 20:
-            self.errors.append([report.nodeid, str(report.longrepr)[-2000:]])
+            self.errors.append([report.nodeid[:500], str(report.longrepr)[-2000:]])
 
     def pytest_exception_interact(self, node, call, report):
         if getattr(report, "when", None) == "collect" and len(self.causes) < MAX_CAUSES:
             self.causes.append(cause_of(node.nodeid, call.excinfo.value))
 
     def pytest_internalerror(self, excrepr):
-        self.errors.append(["", "internal error: " + str(excrepr)[-1500:]])
+        if len(self.errors) < 20:
+            self.errors.append(["", "internal error: " + str(excrepr)[-1500:]])
 
 
 def reason_of(longrepr):
