@@ -62,7 +62,7 @@ class Report:
             version=version(),
             effort=attempt.effort,
             reason=attempt.reason,
-            candidates_per_s=round(tried / search.seconds, 1) if search and search.seconds else 0.0,
+            candidates_per_s=round(search.tried / search.seconds, 1) if search and search.seconds else 0.0,
             tests=len(attempt.tests),
             failing=[test.id[:NAME_SHOWN] for test in attempt.tests if test.failing][:TESTS_SHOWN],
             localization=self._localization(),
@@ -89,7 +89,7 @@ class Report:
 
     def _candidate(self, number: int, cluster: Cluster) -> Candidate:
         patch = cluster.patches[0]
-        first = patch.changes[-1]
+        first = patch.changes[0]
         return Candidate(
             diff=f"candidates/{number:02}.diff",
             strategy=patch.strategy,
