@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from repairlab.documents import Strategy, Telemetry, decode
+from repairlab import config
+from repairlab.documents import Handoff, Limits, Strategy, Telemetry, decode
+from repairlab.repair.attempt import Attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / "bin/repairlab-agent"
@@ -104,11 +106,13 @@ def test_two_edits_that_only_repair_together_are_found_by_being_alike(tmp_path):
     source = "def ends(xs):\n    first = xs[1]\n    last = xs[-2]\n    return first, last\n"
     tests = "from mod import ends\n\n\ndef test_ends():\n    assert ends([4, 1, 3, 9]) == (4, 9)\n"
     tests += "    assert ends([7, 5, 8]) == (7, 8)\n"
-    telemetry, out = attempt(made(tmp_path / "bundle", {"mod.py": source, "test_mod.py": tests}), tmp_path)
-    assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
-    told = {run.strategy: run.tried for run in telemetry.strategies}
-    assert told["multi_edit"] < told["heuristic_microfix"] / 2
-    assert b"+    first = xs[0]\n+    last = xs[-1]" in (out / "patch.diff").read_bytes()
+    files = made(tmp_path / "bundle", {"mod.py": source, "test_mod.py": tests})
+    tried = Attempt(Handoff(bundle_dir=str(files), limits=Limits(wall_s=12)), config.load(), effort=1)
+    tried.run()
+    assert (tried.ok, tried.strategy) == (True, "multi_edit")
+    singles = next(run.tried for run in tried.ledger.told() if run.strategy == "heuristic_microfix")
+    assert 0 < tried.search.plausible[0].tried - singles < singles / 2
+    assert b"first = xs[0]\n    last = xs[-1]" in tried.bundle.patched(tried.chosen.edits)["mod.py"]
 
 
 def test_a_passing_bundle_is_noop_with_an_empty_patch(tmp_path):
