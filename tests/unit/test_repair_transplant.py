@@ -1,18 +1,24 @@
 """Whole functions in the place of others: what stays, what comes along, what is mapped, what does not fit."""
 
 import ast
+import time
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from repairlab.documents import Pattern, PatternKind, Strategy, pattern_id
+from repairlab.config import Settings
+from repairlab.documents import EditPattern, HoleKind, Pattern, PatternKind, Strategy, pattern_id
 from repairlab.patterns import fingerprint, function_pattern, similarity
 from repairlab.patterns.functions import parameters
+from repairlab.repair.bundle import Bundle
 from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, Transplants, mapping
 from repairlab.repair.patterns.mapping import Unmapped, fits
 from repairlab.repair.patterns.renaming import renamed
 from repairlab.repair.source import Source
+from repairlab.repair.stages import Ledger
+from repairlab.repair.strategies import BEFORE_SHARE, OUT_OF_SHARE, Strategies
 
 VERIFIED = '''"""Verified."""
 import math
@@ -210,6 +216,42 @@ def test_types_decide_where_names_say_nothing():
     assert fit.given == {"a": "y", "b": "x"}
     with pytest.raises(Unmapped):
         fits(of("a, b"), of("*args"), {}, 3, method=False)
+
+
+def strategies(wall_s):
+    """The strategies for `TARGET`, with a function that is like it and an edit that fits everywhere in it."""
+    library = Library()
+    edit = EditPattern(before="sum($a)", after="len($a)", holes={"a": HoleKind.EXPRESSION})
+    library._admit(Pattern(id=pattern_id(edit), origin="x", kind=PatternKind.EDIT, edit=edit))
+    library._admit(whole(VERIFIED, "total_price"))
+    text = TARGET + "".join(f"\n\ndef f{n}(rows):\n    return sum(rows) + {n}\n" for n in range(300))
+    source = Source("m.py", text, "utf-8")
+    suspicion = {("m.py", line): 1.0 for line in range(1, 12)} | {
+        ("m.py", TARGET.count("\n") + 4 * n): 0.4 for n in range(1, 301)
+    }
+    bundle = Bundle({"m.py": text.encode()}, frozenset(), {}, sources={"m.py": source})
+    project, deadline = project_of({}, bundle.sources, {}, 1), time.monotonic() + wall_s
+    made = Strategies(Path(), Settings(), bundle, [], suspicion, project, Ledger(), deadline)
+    made.__dict__["library"] = library
+    return made
+
+
+def test_functions_are_not_kept_waiting_by_edits_that_are_less_likely():
+    found = list(strategies(999.0).before[0].propose())
+    scores = [change.score for change in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(found) > 300
+    assert any(change.note.startswith("function") for change in found[:9])
+
+
+def test_a_strategy_before_single_edits_ends_with_its_share_of_the_time(monkeypatch):
+    proposer = strategies(999.0).before[0]
+    found = iter(proposer.propose())
+    assert next(found)
+    later = time.monotonic() + 999.0 * BEFORE_SHARE
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert list(found) == []
+    assert proposer.details == OUT_OF_SHARE
 
 
 def test_each_default_value_is_parsed_once_however_many_mappings_there_are(monkeypatch):

@@ -3,12 +3,15 @@
 pattern_transplant  generalised edits of the pattern library, and whole functions of it with the same signature
 signature_adapter   signatures that are not what they are called with; functions of the library with another one
 llm_patch           what a model answers, where that is configured
+
+Those before the search's own have a share of the time each, so that endless candidates leave some for single edits.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import merge
 from pathlib import Path
 
 from repairlab.config import Settings, patterns_dir
@@ -21,6 +24,8 @@ from repairlab.repair.patterns import Library, Transplants, adapted, applied
 from repairlab.repair.stages import Ledger, Proposer
 from repairlab.repair.transformations import Project
 
+BEFORE_SHARE = 0.3  # of the time that is left, for each of those before single edits
+OUT_OF_SHARE = "ended with its share of the time"
 MODEL_SHARE = 0.5  # of the search's time, at most, while a model is waited for
 TO_JUDGE_S = 2.0  # for its patches, of that
 
@@ -74,9 +79,17 @@ class Strategies:
         return Library.read(patterns_dir(self.root), limit) if limit else Library()
 
     def _transplants(self) -> Iterator[Change]:
-        self.proposers[Strategy.PATTERN_TRANSPLANT].details = self.library.told
-        yield from applied(self.library, self.bundle.sources, self.suspicion, self.project)
-        yield from self.functions.of(Strategy.PATTERN_TRANSPLANT)
+        proposer, until = self.proposers[Strategy.PATTERN_TRANSPLANT], self._share()
+        proposer.details = self.library.told
+        self.functions.until = until
+        edits = applied(self.library, self.bundle.sources, self.suspicion, self.project, until)
+        whole = self.functions.of(Strategy.PATTERN_TRANSPLANT)
+        yield from _within(until, proposer, merge(edits, whole, key=lambda change: -change.score))
+
+    def _share(self) -> float:
+        """Return until when a strategy that goes before single edits may go on, if it begins now."""
+        now = time.monotonic()
+        return now + (self.deadline - self.kept_s - now) * BEFORE_SHARE
 
     @cached_property
     def functions(self) -> Transplants:
@@ -84,10 +97,10 @@ class Strategies:
         return Transplants(self.library, self.bundle.sources, self.suspicion, self.project)
 
     def _adapters(self) -> Iterator[Change]:
+        proposer, until = self.proposers[Strategy.SIGNATURE_ADAPTER], self._share()
         found = self.functions.of(Strategy.SIGNATURE_ADAPTER)
-        self.proposers[Strategy.SIGNATURE_ADAPTER].details = self.functions.told
-        yield from adapted(self.bundle.sources, self.failing, self.suspicion)
-        yield from found
+        proposer.details = self.functions.told
+        yield from _within(until, proposer, [*adapted(self.bundle.sources, self.failing, self.suspicion), *found])
 
     def _asked(self) -> Iterator[Change]:
         proposer, spared = self.proposers[Strategy.LLM_PATCH], min(TO_JUDGE_S, self.kept_s / 2)
@@ -96,3 +109,12 @@ class Strategies:
         exchange = Exchange(self.root, sources, self.failing, self.suspicion, parent, self.project.width, wait_s)
         yield from exchange.candidates(self.ledger.told(), self.deadline - spared)
         proposer.none, proposer.details = exchange.none, exchange.told
+
+
+def _within(until: float, proposer: Proposer, changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield changes until the clock says `until`; the account tells where that cut some off."""
+    for change in changes:
+        if time.monotonic() >= until:
+            proposer.details = "; ".join(filter(None, (OUT_OF_SHARE, proposer.details)))
+            return
+        yield change

@@ -8,6 +8,7 @@ in the file, in parentheses where it needs them.
 import ast
 import builtins
 import copy
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
@@ -37,11 +38,17 @@ class Unfit(Exception):
 
 
 def applied(
-    library: Library, sources: Mapping[str, Source], suspicion: Mapping[Line, float], project: Project
+    library: Library,
+    sources: Mapping[str, Source],
+    suspicion: Mapping[Line, float],
+    project: Project,
+    until: float = float("inf"),
 ) -> list[Change]:
-    """Return the candidates of all edit patterns, the likeliest first."""
+    """Return the candidates of all edit patterns, the likeliest first; past `until` (monotonic), those found so far."""
     found: dict[tuple[Span, ...], Change] = {}
     for site, edit, place, blame in islice(_places(library, sources, suspicion, project), MAX_TRIALS):
+        if time.monotonic() >= until:
+            break
         try:
             bound = _bound(edit, place)
             changes = list(_changes(site, edit, place, bound, blame)) if bound is not None else []

@@ -8,9 +8,11 @@ mapped and could not map.
 """
 
 import ast
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 
 from repairlab.documents import Strategy
 from repairlab.patterns import BadTemplate, fingerprint, similarity
@@ -33,13 +35,17 @@ TOLD = 12
 
 @dataclass
 class Transplants:
-    """The candidates of all function patterns, likeliest first; `unmapped` says which did not fit, and why."""
+    """The candidates of all function patterns, likeliest first; `unmapped` says which did not fit, and why.
+
+    Past `until` (monotonic) no further suspicious function is looked at.
+    """
 
     library: Library
     sources: Mapping[str, Source]
     suspicion: Mapping[Line, float]
     project: Project
     unmapped: list[str] = field(default_factory=list)
+    until: float = float("inf")
 
     def of(self, strategy: Strategy) -> list[Change]:
         """Return those of one strategy."""
@@ -47,7 +53,8 @@ class Transplants:
 
     @cached_property
     def _all(self) -> list[Change]:
-        found = [change for _, target in self._targets() for change in self._changes(target)]
+        targets = takewhile(lambda _: time.monotonic() < self.until, self._targets())
+        found = [change for _, target in targets for change in self._changes(target)]
         return sorted(found, key=lambda change: (-change.score, change.line, change.key))
 
     def _targets(self) -> list[tuple[float, "Target"]]:
