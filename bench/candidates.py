@@ -33,7 +33,7 @@ from repairlab.repair.collection import collected
 from repairlab.repair.ground import Ground, allowances, order_of
 from repairlab.repair.literals import project_of
 from repairlab.repair.search import BATCH, PARTIAL_TESTS
-from repairlab.repair.validation import Server, Verdict
+from repairlab.trial.validation import Server, Verdict
 
 FORKED, BATCHED = "forked", "batched"
 

@@ -3,7 +3,7 @@
     python bench/hints.py [--arrivals N] [--pause-ms MS]
 
 Each arrival is claimed (renamed into active/) as soon as it is known, as a watcher does. Rows: watchdog with the mask
-of repairlab.watch.hints; with its own full mask on the queue directory alone; one recursive watch over both ends.
+of repairlab.spool.hints; with its own full mask on the queue directory alone; one recursive watch over both ends.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 from watchdog.observers.inotify_c import WATCHDOG_ALL_EVENTS
 
-from repairlab.watch.hints import MASK, Hints
+from repairlab.spool.hints import MASK, Hints
 
 
 class Ours:

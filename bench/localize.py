@@ -30,8 +30,9 @@ from repairlab.documents import Handoff
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import SHARPNESS
 from repairlab.repair.collection import collected
-from repairlab.repair.localization import Line, TestRun, suspicious
-from repairlab.repair.validation import Server
+from repairlab.repair.localization import suspicious
+from repairlab.trial.testrun import Line, TestRun
+from repairlab.trial.validation import Server
 
 
 def runs_of(task: Path) -> tuple[list[TestRun], list[Line]]:

@@ -36,13 +36,13 @@ from libraries import LIBRARIES, unpacked
 from machine import machine, table
 
 from repairlab import config
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.ground import allowances, order_of
 from repairlab.repair.search import BATCH
-from repairlab.repair.source import Edit
-from repairlab.repair.validation import Server, Setup, Verdict
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import Edit
+from repairlab.trial.validation import Server, Setup, Verdict
 
 MUTMUT = "mutmut==2.5.1"
 PINNED = {  # it and what it needs, each with the sha256 of its wheel, or of its source where it has none

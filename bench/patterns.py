@@ -23,7 +23,7 @@ from repairlab.documents import encode
 from repairlab.patterns import mined
 from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, Transplants, applied
-from repairlab.repair.source import Source
+from repairlab.trial.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -24,8 +24,8 @@ from repairlab.repair import search
 from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import Change
 from repairlab.repair.confirmation import Confirmation
-from repairlab.repair.overfitting import Guard
-from repairlab.repair.source import Edit, Source, overlapping
+from repairlab.trial.overfitting import Guard
+from repairlab.trial.source import Edit, Source, overlapping
 
 AMONG = 52  # candidates that come before the reference's edit, so that it goes in a batch
 MARGIN = 3  # lines around the difference in which an edit may stand that has its effect

@@ -43,9 +43,9 @@ from repairlab.repair.attempt import Attempt
 from repairlab.repair.candidates import Change, generate
 from repairlab.repair.collection import collected
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import Line
-from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
-from repairlab.repair.validation import Server
+from repairlab.trial.source import UNPARSABLE, Edit, Source, overlapping
+from repairlab.trial.testrun import Line
+from repairlab.trial.validation import Server
 
 BUDGETS = (10, 50, 200, 1000, 5000)
 SPREAD = 2000  # characters: a candidate that lies farther from what the fix changes is another edit

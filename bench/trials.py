@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repairlab import config
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.validation import ARGUMENTS, PlainRun, Setup, ask
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.validation import ARGUMENTS, PlainRun, Setup, ask
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_S = 60.0

@@ -6,15 +6,15 @@ import time
 import pytest
 
 from repairlab import config
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.clusters import clustered
-from repairlab.repair.localization import TestRun
-from repairlab.repair.probes import observe
 from repairlab.repair.ranking import Plausible
-from repairlab.repair.source import Edit
-from repairlab.repair.validation import Server, Setup
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.probes import observe
+from repairlab.trial.source import Edit
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import Server, Setup
 
 SOURCE = """\
 import os

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from repairlab.config import Settings
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.source import Edit
-from repairlab.repair.validation import Server, Setup
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import Edit
+from repairlab.trial.validation import Server, Setup
 
 pytestmark = [
     pytest.mark.timeout(120),

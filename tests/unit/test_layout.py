@@ -20,11 +20,14 @@ SHIM_LINES = 15
 # Inside a spool only repairlab.spool renames and unlinks. These move files elsewhere, each in a directory of its own.
 MOVES_ELSEWHERE = {
     "repairlab.sandbox.bundle": "its content-addressed store, result files, and workers' own directories",
+    "repairlab.champions.store": "champions, each a directory of its own, and the link to the present one",
+    "repairlab.evaluate.extract": "patterns that sank, out of their library",
+    "repairlab.metrics.log": "the full segments of its log",
     "repairlab.sandbox.meter": "what a sandbox has left in its own work directory",
     "repairlab.operate.configuring": "the configuration file that it writes",
     "repairlab.operate.pruning": "bundles out of their store, under cleanup's own lock",
     "repairlab.repair.agent": "the result files in the directory that --out names",
-    "repairlab.repair.server": "inside the sandbox, in its empty work directory",
+    "repairlab.trial.server": "inside the sandbox, in its empty work directory",
 }
 MOVERS = {
     "os": {"rename", "renames", "replace", "unlink", "remove", "rmdir", "removedirs", "link"},
@@ -109,7 +112,8 @@ def test_every_exception_to_the_spool_rule_is_still_needed():
 
 def test_only_process_and_sandbox_start_processes():
     # What runs inside the sandbox forks there, under the sandbox's limits.
-    assert offenders(starts, {"repairlab.process", "repairlab.sandbox", "repairlab.repair.server"}) == {}
+    allowed = {"repairlab.process", "repairlab.sandbox", "repairlab.trial.server", "repairlab.trial.inside"}
+    assert offenders(starts, allowed) == {}
 
 
 def test_only_journal_configures_logging():

@@ -38,7 +38,7 @@ def test_every_module_imports_only_what_its_floor_allows(project):
 
 def in_sandbox(project: Path) -> str:
     """What runs under the bundle's interpreter: the boot's functions and the server's parts, as one text."""
-    from repairlab.repair import server
+    from repairlab.trial import server
 
     return (project / "src/repairlab/sandbox/inside.py").read_text() + "\n" + server.program()
 

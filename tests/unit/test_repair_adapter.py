@@ -2,9 +2,9 @@
 
 import pytest
 
-from repairlab.repair.localization import TestRun
 from repairlab.repair.patterns import adapted, blamed
-from repairlab.repair.source import Source
+from repairlab.trial.source import Source
+from repairlab.trial.testrun import TestRun
 
 CASES = {
     "a parameter is called otherwise": (

@@ -6,8 +6,8 @@ import pytest
 
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.server.coverage import note_type
-from repairlab.repair.source import UNPARSABLE, Source
+from repairlab.trial.server.coverage import note_type
+from repairlab.trial.source import UNPARSABLE, Source
 
 # name: (before, after, types of the locals)
 REPAIRS = {

@@ -7,7 +7,7 @@ import pytest
 from repairlab.repair.candidates import generate
 from repairlab.repair.idle import IDLE_SHARE, UNUSED_SHARE, Idle
 from repairlab.repair.literals import project_of
-from repairlab.repair.source import Source
+from repairlab.trial.source import Source
 
 TEXT = """\
 BASE = 10

@@ -6,14 +6,14 @@ import time
 import pytest
 
 from repairlab.repair import imports, options, outcomes
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import TestRun
-from repairlab.repair.source import Source
 from repairlab.repair.transformations import Scope, Site
 from repairlab.repair.transformations.imports import undefined
-from repairlab.repair.validation import Cause
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import Source
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import Cause
 
 
 def bundle_of(**files):

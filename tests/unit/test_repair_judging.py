@@ -6,16 +6,17 @@ import msgspec
 import pytest
 
 from repairlab.errors import BadInput
-from repairlab.repair import server
 from repairlab.repair.attempt import alike
-from repairlab.repair.bundle import Bundle, is_test, matches
 from repairlab.repair.ground import LEAST_S, Ground, allowances, order_of
-from repairlab.repair.localization import TestRun, ochiai, suspicious
+from repairlab.repair.localization import ochiai, suspicious
 from repairlab.repair.outcomes import Stop
 from repairlab.repair.search import MORE_TIME, Search
-from repairlab.repair.validation import Baseline, BaselineTest, Collected, PlainRun
 from repairlab.repair.verification import judge, junit_name, unsteady_between
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial import server
+from repairlab.trial.bundle import Bundle, is_test, matches
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import Baseline, BaselineTest, Collected, PlainRun
 
 A, B, C = ("m.py", 1), ("m.py", 2), ("m.py", 3)
 

@@ -11,8 +11,8 @@ from repairlab.documents import Strategy, StrategyRun
 from repairlab.errors import BadInput
 from repairlab.repair.llm import BadAnswer, Exchange, edits_of_diff
 from repairlab.repair.llm.exchange import _content
-from repairlab.repair.localization import TestRun
-from repairlab.repair.source import Source
+from repairlab.trial.source import Source
+from repairlab.trial.testrun import TestRun
 
 TEXT = "a = 1\nb = 2\n\n\ndef f():\n    return a\n\n\ndef g():\n    return b"
 

@@ -7,10 +7,11 @@ import pytest
 
 from repairlab.repair.candidates import Change, generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import TestRun, suspicious
+from repairlab.repair.localization import suspicious
 from repairlab.repair.pairs import pairs, relation
-from repairlab.repair.server import coverage, worker
-from repairlab.repair.source import Edit, Source
+from repairlab.trial.server import coverage, worker
+from repairlab.trial.source import Edit, Source
+from repairlab.trial.testrun import TestRun
 
 BOX = """\
 def even(n):

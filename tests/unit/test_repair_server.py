@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repairlab.repair import server
+from repairlab.trial import server
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repairlab.repair.diff import unified
-from repairlab.repair.source import BOM, Edit, Source, Undecodable, overlapping
+from repairlab.trial.source import BOM, Edit, Source, Undecodable, overlapping
 
 
 def apply(tool, directory, patch):

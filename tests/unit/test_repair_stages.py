@@ -4,9 +4,9 @@ from repairlab.documents import Strategy
 from repairlab.repair.candidates import generate, widened
 from repairlab.repair.ground import reach
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import TestRun
-from repairlab.repair.source import Source
 from repairlab.repair.stages import Ledger
+from repairlab.trial.source import Source
+from repairlab.trial.testrun import TestRun
 
 
 def whys(ledger):

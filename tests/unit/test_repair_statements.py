@@ -6,10 +6,11 @@ import pytest
 
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import TestRun, raised
-from repairlab.repair.source import Source
+from repairlab.repair.localization import raised
 from repairlab.repair.transformations import ingredients
 from repairlab.repair.transformations.site import Project, Scope
+from repairlab.trial.source import Source
+from repairlab.trial.testrun import TestRun
 
 LOOP = "for c in a:\n        "
 REPAIRS = {

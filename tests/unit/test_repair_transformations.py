@@ -7,7 +7,7 @@ import pytest
 from repairlab.repair import transformations
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.source import Source, overlapping
+from repairlab.trial.source import Source, overlapping
 
 REPAIRS = {
     "comparison": ("return a < b", "return a <= b"),

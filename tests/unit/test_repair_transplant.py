@@ -11,14 +11,14 @@ from repairlab.config import Settings
 from repairlab.documents import EditPattern, HoleKind, Pattern, PatternKind, Strategy, pattern_id
 from repairlab.patterns import fingerprint, function_pattern, similarity
 from repairlab.patterns.functions import parameters
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, Transplants, mapping
 from repairlab.repair.patterns.mapping import Unmapped, fits
 from repairlab.repair.patterns.renaming import renamed
-from repairlab.repair.source import Source
 from repairlab.repair.stages import Ledger
 from repairlab.repair.strategies import BEFORE_SHARE, OUT_OF_SHARE, Strategies
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import Source
 
 VERIFIED = '''"""Verified."""
 import math

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repairlab.repair import server
+from repairlab.trial import server
 
 
 @pytest.fixture(scope="module")

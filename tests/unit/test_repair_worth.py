@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from repairlab.errors import BadInput
-from repairlab.repair import server
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
 from repairlab.repair.clusters import Cluster, clustered, question, singly, weigh
 from repairlab.repair.confirmation import accepted
-from repairlab.repair.overfitting import Guard, offered, special
-from repairlab.repair.probes import Behaviour, Input, Outcome
+from repairlab.repair.offering import offered, special
 from repairlab.repair.ranking import Plausible
-from repairlab.repair.source import Edit
-from repairlab.repair.validation import PlainRun
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial import server
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.overfitting import Guard
+from repairlab.trial.probes import Behaviour, Input, Outcome
+from repairlab.trial.source import Edit
+from repairlab.trial.validation import PlainRun
 
 MODULE = """\
 RATES = {"km": 1000}

@@ -1,7 +1,5 @@
 """repair: find a small edit that makes a bundle's failing tests pass, and be honest about what it is worth.
 
-bundle            the files of a bundle: what is a test, what may be edited
-source            one Python file as text with byte-exact edits
 localization      which lines the failing tests blame
 transformations/  what an edit may do, a family a file
 candidates        the stream of candidates for one state of the bundle, best first
@@ -10,11 +8,8 @@ stages            the order of strategies, and the account of each
 patterns/         repairs made of what earlier repairs taught
 ground            what the baseline tells the search: the order of the tests, what each may cost
 search            which candidate is tried when, and what is built upon
-validation        the agent's end of the server in the sandbox
-server/           the sandbox's end: one program, standard library only
 ranking           the order of the N-best list
-overfitting       patches that are never offered
-probes            what patches do on inputs that the tests never gave
+offering          patches that are never offered
 clusters          patches that behave alike are one; the question that parts the first two
 confirmation      plain pytest and held-out tests decide
 diff              unified diffs that `git apply` and `patch` accept

@@ -30,23 +30,26 @@ from repairlab.config import Settings
 from repairlab.documents import Handoff, Strategy
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair import outcomes
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.clusters import Cluster, clustered, singly, weigh
 from repairlab.repair.collection import collected, loaded
 from repairlab.repair.confirmation import Confirmation
 from repairlab.repair.ground import Ground, allowances, order_of, reach
 from repairlab.repair.literals import project_of
 from repairlab.repair.loading import Base, Loading
-from repairlab.repair.localization import PASSING, Line, TestRun, raised, suspicious
+from repairlab.repair.localization import raised, suspicious
+from repairlab.repair.offering import offered, special
 from repairlab.repair.outcomes import Stop
-from repairlab.repair.overfitting import offered, special
 from repairlab.repair.patterns import blamed
-from repairlab.repair.probes import MAX_PATCHES, PROBE_S, Behaviour, observe
 from repairlab.repair.ranking import Plausible, ranked
 from repairlab.repair.search import Search
 from repairlab.repair.stages import FOUND, Ledger
 from repairlab.repair.strategies import Strategies
-from repairlab.repair.validation import (
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.probes import MAX_PATCHES, PROBE_S, Behaviour, observe
+from repairlab.trial.testrun import PASSING, Line, TestRun
+from repairlab.trial.validation import (
     Baseline,
     BaselineTest,
     Collected,
@@ -54,8 +57,6 @@ from repairlab.repair.validation import (
     ServerLost,
     Setup,
 )
-from repairlab.sandbox import SandboxLimits, open_sandbox
-from repairlab.sandbox.tree import BundleLimits
 
 VERIFY_SHARE, VERIFY_S = 0.25, 3.0  # at most this share of the wall time, and seconds, are kept for verification
 LEAST_PROBE_S = 1.5  # of wall time must be left for a look at what patches do beyond the tests

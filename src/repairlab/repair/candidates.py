@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from repairlab.documents import Strategy
 from repairlab.repair.idle import Idle
-from repairlab.repair.localization import Line
-from repairlab.repair.source import UNPARSABLE, Edit, Source, overlapping
 from repairlab.repair.transformations import Draft, Project, Scope, Site, drafts
 from repairlab.repair.transformations.site import Function
+from repairlab.trial.source import UNPARSABLE, Edit, Source, overlapping
+from repairlab.trial.testrun import Line
 
 TRIED = 0.2  # of the score, for what an attempt before this one has tried: it is there to be built upon
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit

@@ -16,8 +16,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from repairlab.documents import Question
-from repairlab.repair.probes import Behaviour, Outcome
 from repairlab.repair.ranking import Plausible
+from repairlab.trial.probes import Behaviour, Outcome
 
 SHORT = 120  # characters of a call, and of a result, that a person reads at a glance
 NOT_KNOWN = "ended"  # the checksum of what came after too many calls that ended a patch's process

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from repairlab.repair import outcomes
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.loading import Loading
 from repairlab.repair.outcomes import Stop
-from repairlab.repair.validation import Collected, Server
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.validation import Collected, Server
 
 LEAST_COLLECT_S = 1.0  # a collection that does not end within less says nothing about the bundle
 MAX_REFUSED = 5  # times that pytest refuses its options before that is the outcome

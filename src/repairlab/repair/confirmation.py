@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from repairlab.repair.clusters import Cluster
-from repairlab.repair.localization import TestRun
 from repairlab.repair.ranking import SHOWN, Plausible
-from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, Server, ServerLost, Setup, ask
 from repairlab.repair.verification import OTHER_TESTS, Verification, unsteady_between, verify
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import ARGUMENTS, GRACE_S, PlainRun, Server, ServerLost, Setup, ask
 
 TRIES = 5  # patches that may fail the plain run before the search is called wrong
 TRIES_WITHIN = 2  # of one cluster

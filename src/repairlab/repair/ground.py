@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from repairlab.repair.localization import Line, TestRun
+from repairlab.trial.testrun import Line, TestRun
 
 LEAST_S = 0.01  # CPU that any test may use under a candidate
 USUAL_S = 0.005  # what a candidate costs, for the account of what may be spent on more time (a clock would not repeat)

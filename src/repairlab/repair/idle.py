@@ -8,8 +8,8 @@ through another such statement. Each candidate there costs a fresh import, ten t
 import ast
 from collections.abc import Iterator, Mapping
 
-from repairlab.repair.localization import Line
-from repairlab.repair.source import UNPARSABLE, Source
+from repairlab.trial.source import UNPARSABLE, Source
+from repairlab.trial.testrun import Line
 
 IDLE_SHARE = 0.35  # of the highest suspiciousness, for what the failing tests' code mentions
 UNUSED_SHARE = 0.1  # for the rest: a test may use it itself, or a name that is made at run time

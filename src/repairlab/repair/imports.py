@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from repairlab.repair import stdlib
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
-from repairlab.repair.localization import Line
-from repairlab.repair.source import UNPARSABLE, Edit, Source
 from repairlab.repair.transformations.imports import insertion
-from repairlab.repair.validation import Cause
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import UNPARSABLE, Edit, Source
+from repairlab.trial.testrun import Line
+from repairlab.trial.validation import Cause
 
 Statement = ast.Import | ast.ImportFrom
 Edits = tuple[tuple[int, int, str], ...]

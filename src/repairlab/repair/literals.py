@@ -11,8 +11,8 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from repairlab.repair.source import UNPARSABLE, Source
 from repairlab.repair.transformations.site import MAX_BITS, Project
+from repairlab.trial.source import UNPARSABLE, Source
 
 MAX_HINT_FILES = 200
 SHORT, LONGEST = 40, 20_000  # characters: what is a literal by itself; what is read of a longer one

@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from repairlab.repair import imports, syntax
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change, generate
 from repairlab.repair.literals import project_of
-from repairlab.repair.localization import Line, TestRun
 from repairlab.repair.ranking import Plausible
-from repairlab.repair.source import UNPARSABLE, Edit, Source, Undecodable
 from repairlab.repair.transformations import Project, Scope, Site
 from repairlab.repair.transformations.imports import undefined
-from repairlab.repair.validation import Cause, Loaded, Server
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import UNPARSABLE, Edit, Source, Undecodable
+from repairlab.trial.testrun import Line, TestRun
+from repairlab.trial.validation import Cause, Loaded, Server
 
 MAX_STATES = 12  # loads that got further, and are built upon
 MAX_DEPTH = 4

@@ -10,41 +10,14 @@ more (the innermost most); in a test that never ends, so do the lines that it ra
 import builtins
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
-Line = tuple[str, int]
-
-PASSING = ("p", "s", "x")  # passed, skipped, failed as expected
+from repairlab.trial.testrun import Line, TestRun
 
 SET_UP = 0.5  # of a failing test, for lines that only its earlier calls ran: they may have built what fails now
 HELD, MOST_HELD = 0.25, 4  # of a passing test, for each earlier call of a failing one; and how many of them count
 CRASH_BONUS = 0.5  # of what is missing to 1, for the innermost editable frame; halved for each frame out
 LOOP_HITS = 1000
-
-
-@dataclass(frozen=True)
-class TestRun:
-    """What one test did at baseline: `lines` hits per line, `crash` the editable frames, innermost last.
-
-    `earlier`, of a failing test that calls the code more than once: whether the last call ran a line, and how many of
-    the calls before it, which came back and disappointed nobody.
-    """
-
-    __test__ = False  # not a test itself, whatever pytest makes of its name
-
-    id: str
-    outcome: str
-    cpu_s: float = 0.0
-    message: str = ""
-    lines: Mapping[Line, int] = field(default_factory=dict)
-    crash: tuple[Line, ...] = ()
-    earlier: Mapping[Line, tuple[bool, int]] = field(default_factory=dict)
-
-    @property
-    def failing(self) -> bool:
-        """True for failed, error, hang and died; a skipped or expectedly failing test is none."""
-        return self.outcome not in PASSING
 
 
 def ochiai(failing: Iterable[TestRun], passing: Iterable[TestRun]) -> dict[Line, float]:

@@ -6,9 +6,9 @@ What the sandbox reports is untrusted text: it is quoted, shortened, and decides
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.localization import TestRun
-from repairlab.repair.validation import Cause
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import Cause
 
 Relative = Callable[[str], str]  # the bundle's name for a path inside the sandbox, '' for what is not the bundle's
 

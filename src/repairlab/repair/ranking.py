@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from repairlab.documents import Strategy
 from repairlab.repair.candidates import Change
-from repairlab.repair.source import Edit
+from repairlab.trial.source import Edit
 
 SHOWN = 5
 

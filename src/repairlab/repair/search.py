@@ -21,10 +21,10 @@ from repairlab.repair.ground import LEAST_S, USUAL_S, Ground
 from repairlab.repair.localization import suspicious
 from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
-from repairlab.repair.source import Edit, overlapping
 from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, NOT_REACHED, PROPOSED, Ledger, Proposer
 from repairlab.repair.transformations import Project
-from repairlab.repair.validation import OutOfTime, Server, ServerLost, Setup, Verdict
+from repairlab.trial.source import Edit, overlapping
+from repairlab.trial.validation import OutOfTime, Server, ServerLost, Setup, Verdict
 
 LIKELIEST = 40  # candidates that get a fork of their own; after them come batches
 ALONE, LEAST_BATCH, BATCH = 4, 16, 64  # candidates a request: the first ones, the next ones, the long tail

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from repairlab.config import Settings, patterns_dir
 from repairlab.documents import Strategy
-from repairlab.repair.bundle import Bundle
 from repairlab.repair.candidates import Change
 from repairlab.repair.llm import Exchange
-from repairlab.repair.localization import Line, TestRun
 from repairlab.repair.patterns import Library, Transplants, adapted, applied
 from repairlab.repair.stages import Ledger, Proposer
 from repairlab.repair.transformations import Project
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.testrun import Line, TestRun
 
 BEFORE_SHARE = 0.3  # of the time that is left, for each of those before single edits
 OUT_OF_SHARE = "ended with its share of the time"

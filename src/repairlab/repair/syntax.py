@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from repairlab.repair import syntax_lines
-from repairlab.repair.source import UNPARSABLE
+from repairlab.trial.source import UNPARSABLE
 
 MAX_DEPTH = 3  # errors in one file that are mended one after the other
 MAX_BASES = 4  # half-mended texts of each depth that are built upon

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from repairlab.repair.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, ask
+from repairlab.trial.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, ask
 
 
 def verify(

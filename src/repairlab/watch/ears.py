@@ -16,7 +16,7 @@ from typing import Any
 from repairlab import journal
 from repairlab.journal import Event, Priority
 from repairlab.spool import Spool
-from repairlab.watch.hints import Hints
+from repairlab.spool.hints import Hints
 from repairlab.watch.workers import Workers
 
 AGAIN_S = 60.0

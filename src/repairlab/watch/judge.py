@@ -26,11 +26,11 @@ from repairlab import documents
 from repairlab.documents import Challenger, Handoff, Strategy, Telemetry
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.sandbox.bundle import content_digest, hash_manifest, make_durable, manifest
+from repairlab.sandbox.patch import BadPatch, applied
 from repairlab.spool import Spool, State
 from repairlab.spool.arrival import digest
 from repairlab.spool.disk import Disk, read_file, trouble
 from repairlab.watch.outcome import Verdict
-from repairlab.watch.patch import BadPatch, applied
 from repairlab.watch.prepare import CHALLENGER, MAX_CHALLENGER
 
 RESULT = "verdict.json"
@@ -221,6 +221,10 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         idempotency_key=order.id,
         correct=told.correct,
         confidence=told.confidence,
+        tests=[*(handoff.tests or ["."]), *handoff.held_out] if handoff.held_out else handoff.tests,
+        python=handoff.python,
+        env=handoff.env,
+        failing=[name[:1000] for name in told.failing[:KEPT]],
         unknown={**handoff.unknown, **encoding},
     )
 

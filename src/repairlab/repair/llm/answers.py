@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
-from repairlab.repair.source import Edit, Source, overlapping
+from repairlab.trial.source import Edit, Source, overlapping
 
 MAX_LINES = 10_000
 MAX_HUNKS = 100

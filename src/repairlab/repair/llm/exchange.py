@@ -32,10 +32,10 @@ from repairlab.documents import (
 from repairlab.errors import BadInput, RepairLabError
 from repairlab.repair.candidates import Change
 from repairlab.repair.llm.answers import BadAnswer, edits_of_diff
-from repairlab.repair.localization import Line, TestRun
-from repairlab.repair.source import UNPARSABLE, Source
 from repairlab.sandbox.tree import REGULAR
 from repairlab.spool import Spool
+from repairlab.trial.source import UNPARSABLE, Source
+from repairlab.trial.testrun import Line, TestRun
 
 LOOK_S = 0.05  # between two looks for the answer
 MAX_ANSWER = 4 << 20

@@ -17,10 +17,10 @@ from repairlab.documents import Strategy
 from repairlab.patterns.functions import Function, globals_of, tokens_of
 from repairlab.patterns.templates import UNPARSABLE
 from repairlab.repair.candidates import Change
-from repairlab.repair.localization import Line, TestRun
 from repairlab.repair.patterns.library import is_method
-from repairlab.repair.source import Edit, Source, overlapping
 from repairlab.repair.transformations import Scope
+from repairlab.trial.source import Edit, Source, overlapping
+from repairlab.trial.testrun import Line, TestRun
 
 FAMILY = "signature"
 MAX_MESSAGES, MAX_FUNCTIONS, SWAPPED = 8, 5, 3

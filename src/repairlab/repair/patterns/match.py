@@ -19,11 +19,11 @@ from repairlab.patterns import Binding, differences, matched
 from repairlab.patterns.templates import BODIES, UNPARSABLE, Difference, elided, fields, hole_of, mangled
 from repairlab.repair.candidates import SHARPNESS, Change, blame_of, located, scope_of
 from repairlab.repair.idle import Idle
-from repairlab.repair.localization import Line
 from repairlab.repair.patterns.library import Edit, Library
-from repairlab.repair.source import Edit as Span
-from repairlab.repair.source import Source, overlapping
 from repairlab.repair.transformations import Project, Site
+from repairlab.trial.source import Edit as Span
+from repairlab.trial.source import Source, overlapping
+from repairlab.trial.testrun import Line
 
 MAX_TRIALS = 200_000  # templates held against places, in one attempt
 MAX_FREE = 2  # holes that only the second half has

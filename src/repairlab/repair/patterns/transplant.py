@@ -19,12 +19,12 @@ from repairlab.patterns import BadTemplate, fingerprint, similarity
 from repairlab.patterns.functions import Function, bound_by, parameters
 from repairlab.patterns.templates import UNPARSABLE, same
 from repairlab.repair.candidates import Change
-from repairlab.repair.localization import Line
 from repairlab.repair.patterns.library import Library, Whole, is_method
 from repairlab.repair.patterns.mapping import Fit, Unmapped, fits
 from repairlab.repair.patterns.renaming import body_text, free, names_in, renamed
-from repairlab.repair.source import Edit, Source, overlapping
 from repairlab.repair.transformations import Project
+from repairlab.trial.source import Edit, Source, overlapping
+from repairlab.trial.testrun import Line
 
 LEAST_LIKE = 0.2  # similarity below which a function is another
 MOST = 40  # candidates of a strategy, times the effort: most need a fresh import

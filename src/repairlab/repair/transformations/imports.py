@@ -9,8 +9,8 @@ import builtins
 from collections.abc import Iterator
 
 from repairlab.repair import stdlib
-from repairlab.repair.source import Source
 from repairlab.repair.transformations.site import Draft, Site
+from repairlab.trial.source import Source
 
 CERTAIN = 2.0  # of these drafts: beside them, an ordinary edit is a guess
 MAX_PROVIDERS = 4

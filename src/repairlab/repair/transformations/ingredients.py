@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import combinations
 
-from repairlab.repair.source import Located
 from repairlab.repair.transformations.site import MAX_BITS, Project, Scope, Site
+from repairlab.trial.source import Located
 
 DEFAULTS = {
     "int": "0",

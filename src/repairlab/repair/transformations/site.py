@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from repairlab.repair.source import Located, Source
 from repairlab.repair.transformations.infer import annotated, element_of, type_of
+from repairlab.trial.source import Located, Source
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 LOOPS = (ast.For, ast.AsyncFor, ast.While)

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from repairlab.repair.source import Source
 from repairlab.repair.transformations.site import Draft, Site
+from repairlab.trial.source import Source
 
 SHORT = 30  # characters of a callee, an argument or a literal that is worth repeating
 NEEDED = {"isinstance": 2, "issubclass": 2, "map": 2, "filter": 2, "getattr": 2, "hasattr": 2, "setattr": 3,

@@ -18,10 +18,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.probes import Behaviour
-from repairlab.repair.ranking import Plausible
-from repairlab.repair.source import UNPARSABLE, Edit, Source
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import UNPARSABLE, Edit, Source
 
 RUNNERS = frozenset(("pytest", "_pytest", "unittest", "PYTEST_CURRENT_TEST", "conftest", "monkeypatch"))
 FRAMES = frozenset(("inspect", "_getframe", "currentframe", "_current_frames", "f_back", "tb_frame"))
@@ -29,7 +27,6 @@ STACKS = frozenset(("extract_stack", "walk_stack", "inspect.stack"))
 TRACERS = frozenset(("gettrace", "settrace", "getprofile", "setprofile"))
 WATCHED = RUNNERS | FRAMES | STACKS | TRACERS | {"sys.modules", "sys.argv"}
 OF_MODULES = {"sys": ("modules", "argv"), "inspect": ("stack",)}  # ordinary names anywhere else
-LEAST_NEIGHBOURS = 10  # derived inputs before behaviour tells a special case
 MAX_LITERALS = 20_000
 BASE_CASES = ("None", "True", "False", "0", "1", "-1", "0.0", "1.0", "''", "b''", "[]", "()", "{}")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -96,27 +93,6 @@ class Guard:
             if given & (self.literals | set(BASE_CASES)) - {text}:
                 return f"answers {text}, which stands in a test, by a constant"
         return None
-
-
-def offered(bundle: Bundle, patches: Sequence[Plausible]) -> list[Plausible]:
-    """Return the patches that nothing speaks against, in order."""
-    guard = Guard(bundle)
-    return [patch for patch in patches if guard.objection(patch.edits) is None]
-
-
-def special(bundle: Bundle, patches: Sequence[Plausible], seen: Behaviour) -> set[int]:
-    """Return the numbers of patches that compare with tests' inputs and change nothing beyond these inputs."""
-    original = seen.of(len(patches))
-    derived = [index for index, given in enumerate(seen.inputs) if not given.seen]
-    if original is None or len(derived) < LEAST_NEIGHBOURS:
-        return set()
-    guard, found = Guard(bundle), set()
-    for number, patch in enumerate(patches):
-        outcomes = seen.of(number)
-        same = outcomes is not None and all(outcomes[i].checksum == original[i].checksum for i in derived)
-        if same and guard.compares(patch.edits):
-            found.add(number)
-    return found
 
 
 def statements(source: Source, edits: Sequence[Edit]) -> Iterator[tuple[ast.AST, ast.AST]]:

@@ -1,6 +1,6 @@
 """derived: describe values as bounded text, and derive new inputs from those that the tests gave, each of its own type.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). Values are the bundle's, so any
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). Values are the bundle's, so any
 method of theirs may lie, raise or never end: callers bound the CPU time, and what comes out is text.
 """
 

@@ -1,6 +1,6 @@
 """loading: why a test file, or what it imports, cannot be loaded, and whether other files can be.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 """
 
 MAX_CAUSES = 20

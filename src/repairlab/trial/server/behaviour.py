@@ -1,6 +1,6 @@
 """behaviour: what patches do on inputs that the tests never gave.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). A fork of the hot worker runs
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). A fork of the hot worker runs
 the tests once with the first patch and keeps a copy of the arguments of every call from outside the editable files into
 them, then derives more from those. Each patch gets a fork of that fork, hence the very same objects; an input that ends
 it (out of time, killed) is recorded as that, and the next fork goes on behind it. Nothing is believed: it is a hint

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from repairlab.errors import BadInput
-from repairlab.repair import options
-from repairlab.repair.source import Edit, Source, Undecodable, dotted
 from repairlab.sandbox.tree import DIRECTORY, BundleLimits, Walk, hash_files
+from repairlab.trial import options
+from repairlab.trial.source import Edit, Source, Undecodable, dotted
 
 _TEST_NAMES = ("test_*.py", "*_test.py", "conftest.py")
 _NEVER = ("setup.py", "noxfile.py", "tasks.py")

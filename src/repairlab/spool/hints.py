@@ -1,4 +1,4 @@
-"""watch.hints: which names have just appeared in the queue, said by inotify (watchdog) within a fraction of a ms.
+"""hints: which names have just appeared in the queue, said by inotify (watchdog) within a fraction of a ms.
 
 A hint is a hint: it may be late, lost or wrong, and the rescan of the backlog is the truth. What this module owes its
 caller is only that hints are quick, that they never block or fill memory, and that their loss is told (`lost`).

@@ -1,6 +1,6 @@
 """swap: apply a candidate to live functions by replacing their code objects.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 
 A function or method is compiled alone, below the bare headers of the classes that it stands in. A candidate is
 swappable when the code that surrounds its functions (module level, class bodies, decorators, default values) is

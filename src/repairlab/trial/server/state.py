@@ -1,6 +1,6 @@
 """state: what a bundle's modules keep between calls, looked at after each candidate of a batch and put back.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 
 `State` walks from its roots (the bundle's modules, tests included, the objects that tests are methods of, their
 parameters) to everything that a call could change in place: containers, attributes, defaults, closures, class

@@ -1,6 +1,6 @@
 """batch: the verdicts on lists of candidates, many in one fork where that is sound, else each in a fork of its own.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 
 A batch only ever says no: a candidate that fails no test there is judged again in a fork of its own. So that one
 candidate cannot spoil the next, what the bundle's modules and tests keep is put back after each (`State`; where that

@@ -1,6 +1,6 @@
 """tree: the bundle's directory as a run of tests is to find it, and how it is put back after each.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 
 Tests write files, and the next candidate must not find them. What stands in the directory once the tests are collected
 is remembered, contents included; after a fork, when no other is at work, what is new is removed and what is changed or

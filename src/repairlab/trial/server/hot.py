@@ -1,6 +1,6 @@
 """hot: the loop of the worker that has collected the tests, and the baseline run.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 """
 
 import gc

@@ -1,6 +1,6 @@
 """coverage: which lines of the editable files each test runs, the types of their locals, where a failure is raised.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). Line hits are counted in memory
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). Line hits are counted in memory
 that the forks share with their parent, so the hits of a test that was killed in a loop are not lost. So is which lines
 belong to the last call that the test itself made, and how many of its earlier calls ran each: those came back, and what
 the test asserted of them held.

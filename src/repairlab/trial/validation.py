@@ -14,11 +14,11 @@ from typing import Annotated, Any, Self, TypeVar
 import msgspec
 
 from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
-from repairlab.repair import server
-from repairlab.repair.bundle import Bundle
-from repairlab.repair.localization import TestRun
-from repairlab.repair.source import Edit
 from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, StreamTimeout, Why
+from repairlab.trial import server
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.source import Edit
+from repairlab.trial.testrun import TestRun
 
 # What search and verification tell pytest: nothing is written, the order is the file's, no process is started.
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:faulthandler")

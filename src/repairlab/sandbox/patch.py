@@ -1,4 +1,4 @@
-"""watch.patch: what a unified diff makes of a bundle, worked out strictly and in memory.
+"""patch: what a unified diff makes of a bundle, worked out strictly and in memory.
 
 The diff comes from an agent that spoke with untrusted code, so it is read as hostile: it may only change regular files
 that exist, below the root, each once, every hunk exactly where it says (no offset, no fuzz: stricter than

@@ -1,7 +1,7 @@
 """worker: the hot process inside the sandbox; pytest has collected the bundle's tests once, each candidate is a fork.
 
 Runs under the bundle's interpreter (Python 3.8 or newer, standard library and pytest only). It is one part of the
-program that `repairlab.repair.server` assembles, and shares one name space with the other parts.
+program that `repairlab.trial.server` assembles, and shares one name space with the other parts.
 
 This process has imported the bundle's code, so nothing that it says is believed: it tells the search where to look.
 A candidate is applied in the fork by giving the live functions the `__code__` of the changed definition; where that

@@ -1,6 +1,6 @@
 """pristine: the process that talks to the agent; it never runs a line of the bundle's.
 
-The last part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer). It owns the stream: forks
+The last part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). It owns the stream: forks
 close it, and the process is not dumpable, so that nobody of the same user can reach its descriptors through /proc.
 
 Requests are JSON frames, answered in order; `tree` is followed by one frame with the packed files.

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import msgspec
 
-from repairlab.repair.localization import TestRun
-from repairlab.repair.source import Edit
-from repairlab.repair.validation import Server, ServerLost, by_path
+from repairlab.trial.source import Edit
+from repairlab.trial.testrun import TestRun
+from repairlab.trial.validation import Server, ServerLost, by_path
 
 MAX_PATCHES = 60
 TESTS_S = 1.0  # CPU seconds of tests that are run for their calls

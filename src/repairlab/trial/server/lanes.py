@@ -1,6 +1,6 @@
 """lanes: candidates in forks, a few forks at a time, each watched through memory that it shares with its parent.
 
-One part of the program that `repairlab.repair.server` assembles (Python 3.8 or newer).
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer).
 
 A fork makes no system call for a candidate: it writes one letter a test into shared memory, a line a candidate. Its
 parent looks there every few milliseconds, and asks the kernel for the processor time of the fork; where a test has used

@@ -1,0 +1,82 @@
+"""One run of a bundle's tests in a fresh sandbox: what is reported, and what is not believed."""
+
+import pytest
+
+from repairlab.config import Settings
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.trial.runs import Trial, stable
+
+CODE = "def half(x):\n    return x / 2\n"
+TESTS = """from m import half
+import time
+
+def test_one():
+    assert half(2) == 1
+
+def test_two():
+    time.sleep(0.05)
+    assert half(4) == 2
+"""
+
+
+def trial(wall_s=20.0, **files):
+    settings = Settings().sandbox
+    entries = tuple((name.replace("_py", ".py"), "f", text.encode()) for name, text in files.items())
+    return Trial(open_sandbox(settings), SandboxLimits.from_settings(settings, wall_s=wall_s), entries)
+
+
+def test_a_run_tells_outcomes_time_and_memory():
+    run = trial(m_py=CODE, test_m_py=TESTS).run()
+    assert run.passed, run
+    assert run.counts == (2, 2)
+    assert set(run.names) == {("test_m", "test_one"), ("test_m", "test_two")}
+    assert 0.05 <= run.calls_s < run.wall_s
+    assert run.peak_kb > 5000
+    assert 0 < run.cpu_s < 20
+
+
+ORDERED = "SEEN = []\n" + "".join(
+    f"def test_{n}():\n    SEEN.append({n})\n    assert len(SEEN) < 6 or SEEN != sorted(SEEN), 'in order'\n"
+    for n in range(6)
+)
+
+
+def test_a_seed_shuffles_the_tests_and_the_hashes():
+    assert not trial(test_o_py=ORDERED).run().passed
+    assert trial(test_o_py=ORDERED).run(seed=1).passed
+    hashed = "def test_h():\n    assert hash('x') == {}\n"
+    plain = trial(test_h_py="def test_h():\n    print(hash('x'))\n    assert 0\n").run()
+    known = next(line for line in plain.output.splitlines() if line.lstrip("-").isdigit())
+    assert trial(test_h_py=hashed.format(known)).run().passed
+    assert not trial(test_h_py=hashed.format(known)).run(seed=2).passed
+
+
+@pytest.mark.parametrize(
+    ("test", "wall_s"),
+    [
+        ("import os\ndef test_x():\n    os._exit(0)\n", 20),
+        ("import time\ndef test_x():\n    time.sleep(60)\n", 2),
+        ("import os, signal\ndef test_x():\n    os.kill(os.getppid(), signal.SIGKILL)\n    os._exit(0)\n", 20),
+        ("def test_x():\n    assert False\n", 20),
+        ("", 20),
+        ("import nothing_of_that_name\ndef test_x():\n    pass\n", 20),
+        ("def test_x():\n    x = 'x' * (1 << 34)\n", 20),
+    ],
+    ids=["exits", "hangs", "kills its parent", "fails", "no test", "does not import", "takes all memory"],
+)
+def test_what_did_not_pass_is_not_believed(test, wall_s):
+    run = trial(wall_s=wall_s, test_x_py=test).run()
+    assert not run.passed
+    assert run.wall_s < 15
+
+
+def test_a_script_is_run_in_place_of_the_tests():
+    run = trial(m_py=CODE, bench_py="import m, sys\nsys.exit(m.half(6))\n").run(script="bench.py")
+    assert run.exit == 1, run.output
+    assert run.cases is None
+
+
+def test_stability_is_the_share_of_runs_that_pass_with_the_same_tests():
+    good, bad = trial(test_m_py="def test_x(): pass\n").run(), trial(test_m_py="def test_x(): assert 0\n").run()
+    assert stable([good, good, bad, good]) == 0.75
+    assert stable([]) == 0
