@@ -82,6 +82,31 @@ def llm_responses_dir(at: Path) -> Path:
     return at / "llm" / "responses"
 
 
+def metrics_dir(at: Path) -> Path:
+    """Return where the state directory `at` keeps the log of evaluations."""
+    return at / "metrics"
+
+
+def champions_dir(at: Path) -> Path:
+    """Return where the state directory `at` keeps the champions, a directory a lineage."""
+    return at / "champions"
+
+
+def patches_dir(at: Path) -> Path:
+    """Return where the state directory `at` keeps the patches for people, a directory a lineage."""
+    return at / "patches"
+
+
+def specs_dir(at: Path) -> Path:
+    """Return the queue of specs of the state directory `at`."""
+    return at / "spool" / "specs"
+
+
+def sbom_dir(at: Path) -> Path:
+    """Return where the state directory `at` keeps the documents that tell where bundles come from."""
+    return at / "sbom"
+
+
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
     """Return the configuration file of whoever asks: the machine's for root and the service, else the person's own."""
     environ = os.environ if environ is None else environ

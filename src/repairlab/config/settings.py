@@ -79,6 +79,32 @@ class Bundles(Section, frozen=True, kw_only=True):
     max_bytes: Annotated[int, _told("size of one bundle", ge=1, le=1 << 40)] = 256 << 20
 
 
+class Evaluator(Section, frozen=True, kw_only=True):
+    """The tournament; the weights need not add up to 1."""
+
+    correctness: Annotated[float, _told("weight of the share of tests that pass", ge=0, le=1)] = 0.40
+    safety: Annotated[float, _told("weight of what the code could do and its parent could not", ge=0, le=1)] = 0.25
+    performance: Annotated[float, _told("weight of time and memory beside the champion", ge=0, le=1)] = 0.15
+    robustness: Annotated[float, _told("weight of generated inputs that raise nothing new", ge=0, le=1)] = 0.10
+    documentation: Annotated[float, _told("weight of docstrings that are there and true", ge=0, le=1)] = 0.10
+    runs: Annotated[int, _told("shuffled fresh runs that stability is taken of", ge=5, le=1000)] = 5
+    pairs: Annotated[int, _told("interleaved pairs of runs that performance is taken of", ge=5, le=1000)] = 9
+    wall_s: Annotated[float, _told("wall time of one run of the tests", gt=0, le=86400)] = 120.0
+    push: Annotated[str, _told("git repository that promoted patches are pushed to as branches; empty: none")] = ""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part of a fitness."""
+        names = ("correctness", "safety", "performance", "robustness", "documentation")
+        return {name: getattr(self, name) for name in names}
+
+
+class Toolgen(Section, frozen=True, kw_only=True):
+    """Tools from specs."""
+
+    search_s: Annotated[float, _told("how long expressions are tried on the examples", gt=0, le=86400)] = 20.0
+
+
 class Cleanup(Section, frozen=True, kw_only=True):
     """How long finished things are kept; what is live, held, promoted or referenced is never removed."""
 
@@ -109,6 +135,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSection = SandboxSection()
     bundles: Bundles = Bundles()
     llm: Llm = Llm()
+    evaluator: Evaluator = Evaluator()
+    toolgen: Toolgen = Toolgen()
     cleanup: Cleanup = Cleanup()
 
 

@@ -58,6 +58,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     after `patch`, a unified diff with `a/` and `b/` prefixes, has been applied. `meta_repair` is true exactly when a
     repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job. `correct`
     is what held-out tests say, null where there are none; `confidence` is the share of such patches that were right.
+    `tests` (held-out ones too), `python` and `env` are how its tests are to be run.
     """
 
     ts: float
@@ -78,4 +79,8 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     idempotency_key: str
     correct: bool | None = None
     confidence: Share | None = None
+    tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    python: PathText | None = None
+    env: dict[str, Text] = msgspec.field(default_factory=dict)
+    failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
     schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"

@@ -1,0 +1,147 @@
+"""store: promote and demote champions, each by one atomic switch.
+
+| died after | what is there | who mends it |
+|---|---|---|
+| files of the new champion staged | a directory `.new-*` | the next promotion of the lineage |
+| renamed to ID | a directory that nobody names | promoting it again, or nobody: it harms nothing |
+| link switched | the new champion | nobody needs to; promoting it again finds it done |
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+from filelock import FileLock, Timeout
+
+from repairlab.documents import Champion, decode, encode
+from repairlab.errors import BadInput, TemporaryFailure
+from repairlab.spool.disk import Disk, read_file, remove_tree, trouble
+
+CURRENT, LOCK, HISTORY, RECORD = "current", ".lock", "history.jsonl", "champion.json"
+STAGED = ".new-"
+LOCK_S = 30.0
+MAX_RECORD = 1 << 25
+MAX_ANCESTRY = 100_000
+
+
+class Lost(Exception):
+    """The champion is no longer the one that was beaten: compare again."""
+
+
+class Champions:
+    """All lineages of one directory."""
+
+    def __init__(self, directory: Path, *, disk: Disk | None = None) -> None:
+        self._directory, self._disk = directory, disk or Disk()
+
+    def current(self, lineage: str) -> Champion | None:
+        """Return the champion of a lineage."""
+        name = self._current_id(lineage)
+        return None if name is None else self.get(lineage, name)
+
+    def get(self, lineage: str, champion_id: str) -> Champion:
+        """Return a present or former champion; BadInput where there is none of that id."""
+        path = self._directory / lineage / champion_id / RECORD
+        try:
+            return decode(read_file(path, MAX_RECORD), Champion, max_bytes=MAX_RECORD)
+        except FileNotFoundError:
+            raise BadInput(f"{lineage} has no champion {champion_id}", field="id", fix="see its directory") from None
+
+    def lineages(self) -> list[str]:
+        """Return the names of the lineages that have, or had, a champion."""
+        with suppress(FileNotFoundError):
+            return sorted(entry.name for entry in os.scandir(self._directory) if entry.is_dir(follow_symlinks=False))
+        return []
+
+    def all(self, lineage: str) -> Iterator[Champion]:
+        """Yield every champion of a lineage that was ever promoted, by id; demoted ones too."""
+        for entry in sorted(os.scandir(self._directory / lineage), key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                yield self.get(lineage, entry.name)
+
+    def ancestry(self, lineage: str) -> Iterator[Champion]:
+        """Yield the champion, the one before it, and so on."""
+        name, seen = self._current_id(lineage), set[str]()
+        while name is not None and name not in seen and len(seen) < MAX_ANCESTRY:
+            seen.add(name)
+            champion = self.get(lineage, name)
+            yield champion
+            name = champion.parent
+
+    def promote(self, champion: Champion) -> bool:
+        """Make `champion` the head of its lineage; False where it is that, or was since, already.
+
+        Raises `Lost` where the present champion is another than `champion.parent`.
+        """
+        lineage = champion.lineage
+        with trouble("promote a champion"), self._locked(lineage):
+            if any(known.id == champion.id for known in self.ancestry(lineage)):
+                return False
+            if self._current_id(lineage) != champion.parent:
+                raise Lost
+            self._put(champion)
+            self._switch(lineage, champion.id)
+            self._tell(lineage, "promoted", champion.id, champion.at)
+        return True
+
+    def demote(self, lineage: str) -> tuple[Champion, Champion | None]:
+        """Put the champion before the present one back; return both. BadInput where there is none to demote."""
+        with trouble("demote a champion"), self._locked(lineage):
+            champion = self.current(lineage)
+            if champion is None:
+                raise BadInput(f"{lineage} has no champion", field="lineage", fix="see `repairlab leaderboard`")
+            self._switch(lineage, champion.parent)
+            self._tell(lineage, "demoted", champion.id, datetime.now(UTC))
+            return champion, self.current(lineage)
+
+    def _current_id(self, lineage: str) -> str | None:
+        try:
+            return os.readlink(self._directory / lineage / CURRENT)
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def _locked(self, lineage: str) -> Iterator[None]:
+        """Hold the lineage's lock; the kernel drops it with this process."""
+        place = self._directory / lineage
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(place / LOCK, timeout=LOCK_S):
+                yield
+        except Timeout:
+            raise TemporaryFailure(f"the champion of {lineage} is locked", fix="try again") from None
+
+    def _put(self, champion: Champion) -> None:
+        place = self._directory / champion.lineage
+        for left in place.glob(f"{STAGED}*"):
+            remove_tree(str(left))
+        target, staged = place / champion.id, place / f"{STAGED}{secrets.token_hex(4)}"
+        if target.exists():  # of an earlier try; whatever it holds, nobody has named it
+            remove_tree(str(target))
+        staged.mkdir()
+        self._disk.write("champion.record", str(staged / RECORD), encode(champion), sync=True)
+        patch = champion.patch.encode(str(champion.unknown.get("patch_encoding", "utf-8")))
+        self._disk.write("champion.patch", str(staged / "patch.diff"), patch, sync=True)
+        self._disk.sync_directory("champion.staged", str(staged))
+        self._disk.do("champion.rename", os.rename, staged, target)
+        self._disk.sync_directory("champion.directory", str(place))
+
+    def _switch(self, lineage: str, champion_id: str | None) -> None:
+        """Point `current` to a champion, or at none."""
+        place = self._directory / lineage
+        if champion_id is None:
+            self._disk.do("champion.none", os.unlink, place / CURRENT)
+        else:
+            staged = place / f".{CURRENT}-{secrets.token_hex(4)}"
+            os.symlink(champion_id, staged)
+            self._disk.do("champion.switch", os.rename, staged, place / CURRENT)
+        self._disk.sync_directory("champion.switched", str(place))
+
+    def _tell(self, lineage: str, event: str, champion_id: str, at: datetime) -> None:
+        line = orjson.dumps({"at": at, "event": event, "id": champion_id, "uid": os.getuid()}) + b"\n"
+        with suppress(OSError), (self._directory / lineage / HISTORY).open("ab") as stream:
+            stream.write(line)
