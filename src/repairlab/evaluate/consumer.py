@@ -1,0 +1,162 @@
+"""consumer: take challengers from their queue, one at a time, and carry each evaluation to its end once.
+
+Durable in this order, so that a death in between repeats and never doubles:
+
+    <job>/evaluation.json   the decision, and where the log ended when it was made
+    the champion            promoted, unless it is or was already; another's promotion meanwhile: evaluate again
+    sbom/                   where it comes from, and what passed
+    metrics.jsonl           the row, unless it is there since
+    patches/LINEAGE/ID.*    the same bytes each time
+    processed/ok/           the job is done
+
+Whoever claims a job that has an evaluation.json of after its last `retried` goes on from there. A challenger whose
+bundle or patch is not what it says is rejected; nothing of it is run. Trouble of ours defers it uncounted.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from repairlab import chain, config, journal
+from repairlab.champions import Champions, Lost
+from repairlab.config import Settings
+from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode
+from repairlab.evaluate import letter, push
+from repairlab.evaluate.contest import Contest, Outcome
+from repairlab.journal import Event, Priority
+from repairlab.metrics import MetricsLog, Position
+from repairlab.spool import Claim, Policy, Spool, read_file
+
+CHALLENGERS = "challenger_*.json"
+MAX_CHALLENGER = 1 << 26
+MAX_EVALUATION = 1 << 20
+KEPT = "evaluation.json"
+TRIES = 3  # evaluations in a row that another promotion overtook
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """The decided evaluation of a job, as it is kept with it."""
+
+    outcome: Outcome
+    at: datetime
+    champion: str | None
+    since: Position
+
+
+def queue(root: Path, settings: Settings) -> Spool:
+    """Return the challengers' queue of a state directory; their documents hold whole patches."""
+    policy = replace(Policy.from_settings(settings.queue), max_bytes=MAX_CHALLENGER)
+    return Spool(config.challengers_dir(root), pattern=CHALLENGERS, policy=policy)
+
+
+class Consumer:
+    """Evaluates the challengers of one state directory."""
+
+    def __init__(
+        self,
+        root: Path,
+        settings: Settings,
+        at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
+        beat: Callable[[], object] = bool,
+    ) -> None:
+        self._champions = Champions(config.champions_dir(root))
+        self._log = MetricsLog(config.metrics_dir(root))
+        self._root, self._settings, self._contest = root, settings, Contest(settings, root, beat)
+        self._at_once = at_once  # a block that a signal may end: while tests run, nothing is half written
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._log.close()
+
+    def carry(self, claim: Claim) -> None:
+        """Evaluate one challenger, or go on where an earlier owner died; leave it."""
+        challenger = decode(claim.read(), Challenger, max_bytes=MAX_CHALLENGER)
+        for _ in range(TRIES):
+            made = self._known(claim) or self._evaluated(claim, challenger)
+            champion = self._champion(claim.id, challenger, made)
+            if made.outcome.decision is Decision.PROMOTED:
+                try:
+                    self._champions.promote(champion)
+                except Lost:
+                    claim.put(KEPT, b"null")  # decided over a champion that stands no more
+                    continue
+            self._tell(claim, challenger, champion, made)
+            return
+        claim.defer(self._settings.queue.backoff_base_s, "other promotions overtook each evaluation")
+
+    def _known(self, claim: Claim) -> Evaluation | None:
+        """Return the evaluation that an earlier owner decided on since the job was last retried."""
+        with suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
+            made = msgspec.json.decode(read_file(claim.path / KEPT, MAX_EVALUATION), type=Evaluation)
+            retried = [event["at"] for event in claim.history.events if event["event"] == "retried"]
+            if not retried or datetime.fromisoformat(retried[-1]) < made.at:
+                return made
+        return None
+
+    def _evaluated(self, claim: Claim, challenger: Challenger) -> Evaluation:
+        rival = self._champions.current(challenger.lineage)
+        with self._at_once():
+            outcome = self._contest.evaluate(challenger, rival)
+        made = Evaluation(
+            outcome=outcome, at=datetime.now(UTC), champion=None if rival is None else rival.id, since=self._log.end()
+        )
+        claim.put(KEPT, msgspec.json.encode(made))
+        return made
+
+    def _tell(self, claim: Claim, challenger: Challenger, champion: Champion, made: Evaluation) -> None:
+        """Write down everywhere what was decided, and end the job."""
+        outcome = made.outcome
+        self._chain(challenger, made)
+        self._log.append(_row(claim.id, challenger, made), since=made.since)
+        if outcome.decision is Decision.PROMOTED:
+            path = letter.write(config.patches_dir(self._root), champion, challenger, outcome)
+            if path is not None and self._settings.evaluator.push:
+                push.pushed(self._settings.evaluator.push, path, champion)
+        kind = Event.CHALLENGER_PROMOTED if outcome.decision is Decision.PROMOTED else Event.CHALLENGER_EVALUATED
+        priority = Priority.NOTICE if outcome.decision is Decision.PROMOTED else Priority.INFO
+        message = f"{challenger.lineage}: {outcome.decision}: {outcome.why}"
+        fields = {"JOB_ID": claim.id, "LINEAGE": challenger.lineage, "OUTCOME": outcome.decision}
+        claim.finish(
+            decision=outcome.decision, reason=f"{outcome.decision}: {outcome.why}"[:500], fitness=outcome.fitness
+        )
+        journal.event(kind, message, priority=priority, **fields)
+
+    def _chain(self, challenger: Challenger, made: Evaluation) -> None:
+        """Write down where the challenger comes from, and which tests of a correct one passed."""
+        directory, outcome = config.sbom_dir(self._root), made.outcome
+        link = chain.Link(
+            sha256=challenger.bundle_sha256, lineage=challenger.lineage, at=made.at, patch=challenger.patch,
+            parent_sha256=challenger.parent_sha256 if challenger.meta_repair else None, failing=challenger.failing,
+            strategy=challenger.repair_strategy,
+        )  # fmt: skip
+        chain.record(directory, link)
+        if outcome.fitness > 0:
+            chain.attest(directory, link, passed=outcome.passed, runs=outcome.runs, sandbox=outcome.sandbox)
+
+    @staticmethod
+    def _champion(job_id: str, challenger: Challenger, made: Evaluation) -> Champion:
+        outcome, encoding = made.outcome, challenger.unknown.get("patch_encoding")
+        return Champion(
+            id=job_id, at=made.at, lineage=challenger.lineage, parent=made.champion, bundle_dir=challenger.bundle_dir,
+            bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, patch=challenger.patch,
+            fitness=outcome.fitness, components=outcome.components, strategy=challenger.repair_strategy,
+            pattern_id=challenger.repair_pattern_id, spec_path=challenger.spec_path, median_ms=outcome.median_ms,
+            tests=challenger.tests, unknown={"patch_encoding": encoding} if encoding else {},
+        )  # fmt: skip
+
+
+def _row(job_id: str, challenger: Challenger, made: Evaluation) -> MetricsRow:
+    outcome, unknown = made.outcome, challenger.unknown
+    known: dict[str, Any] = {key: str(unknown[key]) for key in ("domain", "spec_id", "impl_style") if unknown.get(key)}
+    return MetricsRow(
+        timestamp=made.at, id=job_id, path=Course.CHALLENGER, lineage=challenger.lineage, fitness=outcome.fitness,
+        components=outcome.components, decision=outcome.decision, meta_repair=challenger.meta_repair,
+        bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, median_ms=outcome.median_ms,
+        spec_path=challenger.spec_path, epoch=challenger.original_epoch, repair_strategy=challenger.repair_strategy,
+        repair_pattern_id=challenger.repair_pattern_id, repair_attempts=challenger.repair_attempts, **known,
+    )  # fmt: skip

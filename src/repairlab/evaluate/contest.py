@@ -1,0 +1,255 @@
+"""contest: one challenger measured beside the champion of its lineage.
+
+Everything that runs, runs in fresh sandboxes; nothing of a bundle is imported here. The order saves time: what fails a
+test is settled after a few runs and never meets the champion.
+
+The champion is measured by the challenger's tests, on its own code, in runs that alternate with the challenger's, so
+that both meet the same machine. Test files that the champion's bundle had and the challenger's has no more are put
+back: a challenger does not get better by leaving a test out.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from repairlab.config import Settings
+from repairlab.documents import Challenger, Champion, Components, Decision
+from repairlab.evaluate import comparison, documentation, fitness, safety
+from repairlab.evaluate.comparison import EQUAL, Ratio
+from repairlab.evaluate.robustness import edits_of, robustness
+from repairlab.evaluate.sides import Side, Sides
+from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.trial.bundle import is_test
+from repairlab.trial.overfitting import Guard
+from repairlab.trial.runs import Run, Trial, stable
+from repairlab.trial.source import Edit
+from repairlab.trial.validation import Setup
+
+UNSAFE = 0.5  # of safety: less is not promoted, however good
+TIME_SHARE = 0.8  # of performance; the rest is memory
+MAX_NAMES = 1000
+HEAVY_KB = 4096  # a difference in memory that is less than this is the interpreter's
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a contest found. `rival` is the champion's fitness in it, None where there was none to meet."""
+
+    decision: Decision
+    fitness: float
+    components: Components
+    rival: float | None = None
+    median_ms: float | None = None
+    tests: int = 0
+    runs: int = 0
+    inputs: int = 0  # generated ones, that robustness was taken of
+    time_ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)  # median, low, high; challenger to champion
+    memory_ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    findings: dict[str, int] = {}
+    passed: list[str] = []
+    sandbox: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Duel:
+    """The runs of both, pairwise."""
+
+    ours: list[Run]
+    theirs: list[Run]
+
+    def ratio(self, value: Callable[[Run], float]) -> Ratio:
+        pairs = [(value(a), value(b)) for a, b in zip(self.ours, self.theirs, strict=True)]
+        return comparison.compared(pairs)
+
+
+@dataclass
+class Evidence:
+    """What was seen of one contestant."""
+
+    runs: list[Run]
+    findings: Mapping[str, int]
+    duel: _Duel | None = None
+    robustness: float = 1.0
+    inputs: int = 0
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """Those of the duel too."""
+        return [*self.runs, *(self.duel.ours if self.duel else ())]
+
+    @property
+    def time(self) -> Ratio:
+        """What the tests' own calls take, beside the champion."""
+        return self.duel.ratio(lambda run: run.calls_s) if self.duel else EQUAL
+
+    @property
+    def memory(self) -> Ratio:
+        """The largest resident set, beside the champion."""
+        return self.duel.ratio(lambda run: run.peak_kb + HEAVY_KB) if self.duel else EQUAL
+
+
+class Contest:
+    """Evaluates challengers under one configuration; `beat` is called after every run."""
+
+    def __init__(self, settings: Settings, root: Path, beat: Callable[[], object]) -> None:
+        self._settings, self._beat, self._sides = settings, beat, Sides(settings, root)
+        self._sandbox = open_sandbox(settings.sandbox)
+
+    def evaluate(self, challenger: Challenger, champion: Champion | None) -> Outcome:
+        """Measure a challenger; TemporaryFailure where no sandbox can be had."""
+        ours = self._sides.side(challenger)
+        theirs = None if champion is None else self._sides.side(champion)
+        if champion is not None and champion.bundle_sha256 == challenger.bundle_sha256:
+            return Outcome(
+                decision=Decision.NOT_BETTER, fitness=champion.fitness, components=champion.components,
+                rival=champion.fitness, median_ms=champion.median_ms, why="it is the champion",
+            )  # fmt: skip
+        left_out = {} if theirs is None else {p: t for p, t in theirs.tests.items() if p not in ours.files}
+        trial = self._trial(ours, {**left_out, **ours.files}, challenger, left_out)
+        seen = Evidence(self._runs(trial, self._settings.evaluator.runs), safety.added(ours.code_before, ours.code))
+        if not all(run.passed for run in seen.runs):
+            return self._failed(ours, seen)
+        edits = [edit for path, source in ours.bundle.sources.items() for edit in edits_of(source, ours.files[path])]
+        if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
+            return self._refused(ours, seen, why)
+        if theirs is not None:
+            rival = self._trial(theirs, {**left_out, **ours.tests, **theirs.code}, challenger, left_out)
+            seen.duel = self._duel(trial, rival)
+        seen.robustness, seen.inputs = self._robust(ours, edits, challenger)
+        return self._ranked(ours, theirs, champion, seen)
+
+    def _trial(self, side: Side, files: Mapping[str, bytes], challenger: Challenger, left_out: Iterable[str]) -> Trial:
+        bundle = side.bundle
+        tests = [*challenger.tests, *filter(is_test, left_out)] if challenger.tests else []
+        entries = [(path, "x" if path in bundle.executable else "f", text) for path, text in files.items()]
+        entries += [(path, "l", target.encode()) for path, target in bundle.links.items() if path not in files]
+        limits = SandboxLimits.from_settings(
+            self._settings.sandbox, wall_s=self._settings.evaluator.wall_s, memory_mb=self._settings.agent.memory_mb
+        )
+        return Trial(
+            self._sandbox, limits, tuple(entries), tuple(tests), challenger.python, challenger.env,
+            tuple(bundle.import_paths),
+        )  # fmt: skip
+
+    def _robust(self, side: Side, edits: list[Edit], challenger: Challenger) -> tuple[float, int]:
+        """Return the challenger's robustness, and on how many inputs."""
+        limits = SandboxLimits.from_settings(self._settings.sandbox, wall_s=self._settings.evaluator.wall_s)
+        found = robustness(Setup(self._sandbox, limits, side.bundle, challenger.python, challenger.env), edits)
+        self._beat()
+        return found
+
+    def _runs(self, trial: Trial, count: int) -> list[Run]:
+        """Run `count` times in different orders, under different hash seeds; stop at the second that fails."""
+        runs: list[Run] = []
+        for seed in range(1, count + 1):
+            runs.append(trial.run(seed=seed))
+            self._beat()
+            if sum(not run.passed for run in runs) > 1:
+                break
+        return runs
+
+    def _duel(self, ours: Trial, theirs: Trial) -> _Duel | None:
+        """Run both in turns; None where the champion fails the challenger's tests, so that nothing is to compare."""
+        first = theirs.run()
+        self._beat()
+        if not first.passed:
+            return None
+        duel, chance = _Duel([], []), random.Random(0)
+        for _ in range(self._settings.evaluator.pairs):
+            order = [(ours, duel.ours), (theirs, duel.theirs)]
+            if chance.random() < 0.5:
+                order.reverse()
+            for trial, runs in order:
+                runs.append(trial.run())
+                self._beat()
+        return duel
+
+    def _failed(self, side: Side, seen: Evidence) -> Outcome:
+        """Return the outcome of a challenger that did not pass every run."""
+        worst = min(seen.runs, key=lambda run: (run.passed, run.counts[0]))
+        good, total = worst.counts
+        names = [f"{cls}::{name}" for cls, name, letter in worst.cases or () if letter not in "ps"]
+        why = f"{len(names)} tests fail: {', '.join(names[:3])}" if names else worst.output.strip()[-300:] or worst.why
+        decision = Decision.UNSTABLE if any(run.passed for run in seen.runs) else Decision.INCORRECT
+        return self._worthless(side, seen, decision, good / total if total else 0.0, why)
+
+    def _refused(self, side: Side, seen: Evidence, why: str) -> Outcome:
+        """Return the outcome of one that answers its tests and not the question."""
+        return self._worthless(side, seen, Decision.OVERFITTED, 1.0, why)
+
+    def _worthless(self, side: Side, seen: Evidence, decision: Decision, correctness: float, why: str) -> Outcome:
+        parts = _components(side, seen, correctness=correctness)
+        return Outcome(
+            decision=decision, fitness=0.0, components=parts, tests=seen.runs[0].counts[1], runs=len(seen.runs),
+            findings=dict(seen.findings), why=why,
+        )  # fmt: skip
+
+    def _ranked(self, ours: Side, theirs: Side | None, champion: Champion | None, seen: Evidence) -> Outcome:
+        """Return the outcome of a challenger that passed every run, beside its champion if that passes too."""
+        time, memory, weights = seen.time, seen.memory, self._settings.evaluator.weights
+        mine, other = _performance(time, memory)
+        parts = _components(ours, seen, performance=mine)
+        value, rival = fitness.fitness(parts, weights), None
+        if theirs is not None and champion is not None:
+            rival = 0.0
+            if seen.duel is not None:
+                facts = Evidence(seen.duel.theirs, safety.added(theirs.code_before, theirs.code))
+                facts.robustness = champion.components.robustness
+                rival = fitness.fitness(_components(theirs, facts, performance=other), weights)
+        decision, why = _decided(parts, value, rival)
+        runs = seen.all_runs
+        return Outcome(
+            decision=decision, fitness=value, components=parts, rival=rival, median_ms=_median_ms(runs),
+            tests=runs[0].counts[1], runs=len(runs), inputs=seen.inputs, time_ratio=_told(time),
+            memory_ratio=_told(memory), findings=dict(seen.findings), passed=_passed(runs[0]),
+            sandbox=self._sandbox.tier, why=why,
+        )  # fmt: skip
+
+
+def _components(side: Side, seen: Evidence, *, correctness: float = 1.0, performance: float = 1.0) -> Components:
+    return Components(
+        correctness=correctness,
+        safety=safety.score(Counter(seen.findings)),
+        performance=performance,
+        robustness=seen.robustness,
+        documentation=documentation.score(side.code),
+        stability=stable(seen.all_runs),
+    )
+
+
+def _performance(time: Ratio, memory: Ratio) -> tuple[float, float]:
+    """Return the performance of challenger and champion."""
+    quick, light = comparison.scores(time.proved), comparison.scores(memory.proved)
+    ours, theirs = (TIME_SHARE * a + (1 - TIME_SHARE) * b for a, b in zip(quick, light, strict=True))
+    return ours, theirs
+
+
+def _decided(parts: Components, value: float, rival: float | None) -> tuple[Decision, str]:
+    if parts.stability < 1:
+        return Decision.UNSTABLE, "the same code passes and fails"
+    if parts.safety < UNSAFE:
+        return Decision.UNSAFE, "it could do what its parent could not"
+    if rival is None:
+        return Decision.PROMOTED, "the first correct one of its lineage"
+    if rival == 0:
+        return Decision.PROMOTED, "the champion fails its tests"
+    if fitness.better(value, rival):
+        return Decision.PROMOTED, f"fitness {value:.3f} beats {rival:.3f}"
+    return Decision.NOT_BETTER, f"fitness {value:.3f} does not beat {rival:.3f} beyond noise"
+
+
+def _passed(run: Run) -> list[str]:
+    return [f"{cls}::{name}"[:300] for cls, name, letter in run.cases or () if letter == "p"][:MAX_NAMES]
+
+
+def _told(ratio: Ratio) -> tuple[float, float, float]:
+    return round(ratio.median, 4), round(ratio.low, 4), round(ratio.high, 4)
+
+
+def _median_ms(runs: Iterable[Run]) -> float:
+    times = sorted(run.calls_s for run in runs)
+    return round(1000 * times[len(times) // 2], 4)

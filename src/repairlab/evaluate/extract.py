@@ -1,0 +1,221 @@
+"""repairlab-library-extract: what the champions taught, as patterns for the next repair.
+
+    repairlab-library-extract [--root DIR]
+
+Reads <root>/champions (each champion that was ever promoted, with its frozen bundle and patch) and the metrics log;
+writes <root>/patterns/ID.json, each whole or not at all, and removes what has been merged into another or has sunk.
+What it writes follows from what it reads alone: a second run changes nothing; one that was killed is just run again.
+
+Nothing enters that was not correct, stable and verified: a champion whose bundle or patch is not what its record says
+is left out and told. A pattern's quality is counted anew each time: wins are the champions that it was mined from,
+transplants and successes the evaluations of repairs that used it. One that keeps failing is removed.
+
+Exit: 0 done · 64 usage · 75 another run is at work, or the disk is full · 78 the configuration is wrong.
+"""
+
+import argparse
+import math
+import os
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from repairlab.errors import BadInput, TemporaryFailure, UsageError
+
+if TYPE_CHECKING:
+    from repairlab.config import Settings
+    from repairlab.documents import Champion, FunctionPattern, Pattern
+
+PROGRAM = "repairlab-library-extract"
+NEAR = 0.9  # of two functions' token triples in common: the same function for our purpose
+LEAST_TRIES = 5  # evaluations before a pattern can sink
+LEAST_RATE = 0.2  # upper bound of its success rate (Wilson, 95 %) below which it does
+MAX_PATTERNS = 10_000
+LOCK = ".lock"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {PROGRAM} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, for the man page too."""
+    made = _Parser(prog=PROGRAM, description="Mine the champions for patterns that later repairs can use.")
+    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Bring the library up to date."""
+    options = parser().parse_args(argv)
+    from filelock import FileLock, Timeout
+
+    from repairlab import config, journal
+    from repairlab.journal import Event
+
+    journal.configure(PROGRAM)
+    if options.root:
+        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())
+    settings, root = config.load(), config.root()
+    directory = config.patterns_dir(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory / LOCK, timeout=0):
+            library = Extraction(root, settings)
+            library.mine()
+            written, removed = library.write(directory)
+    except Timeout:
+        raise TemporaryFailure("another extraction is at work", fix="let it finish") from None
+    message = f"{len(library.patterns)} patterns of {library.champions} champions: {written} written, {removed} removed"
+    journal.event(Event.PATTERNS_EXTRACTED, message)
+    return os.EX_OK
+
+
+class Extraction:
+    """One run over all champions."""
+
+    def __init__(self, root: Path, settings: "Settings") -> None:
+        from repairlab import config
+        from repairlab.champions import Champions
+        from repairlab.evaluate.sides import Sides
+        from repairlab.metrics import MetricsLog
+
+        self._store = Champions(config.champions_dir(root))
+        self._sides = Sides(settings, root)
+        self._used = MetricsLog(config.metrics_dir(root)).by_pattern()
+        self.patterns: dict[str, Pattern] = {}
+        self.champions = 0
+
+    def mine(self) -> None:
+        """Fill `patterns` from every champion that was ever promoted."""
+        found: dict[str, list[Pattern]] = {}
+        for lineage in self._store.lineages():
+            for champion in self._store.all(lineage):
+                for pattern in self._of(champion):
+                    found.setdefault(pattern.id, []).append(pattern)
+        merged = [_united(group) for group in found.values()]
+        self.patterns = {pattern.id: pattern for pattern in map(self._counted, _merged(merged)) if not sunk(pattern)}
+
+    def _of(self, champion: "Champion") -> "list[Pattern]":
+        """Return what one champion teaches; nothing where it is not what its record says, or was a noop."""
+        from repairlab import journal
+        from repairlab.documents import PatternQuality
+        from repairlab.patterns import mined
+
+        if not champion.patch or champion.components.correctness < 1 or champion.components.stability < 1:
+            return []
+        try:
+            side = self._sides.side(champion)
+        except BadInput as error:
+            message = f"nothing is learnt from champion {champion.id} of {champion.lineage}: {error}"
+            journal.say(message, priority=journal.Priority.WARNING)
+            return []
+        self.champions += 1
+        changed = [path for path in side.bundle.sources if side.files[path] != side.before[path]]
+        before = {path: side.bundle.sources[path].text for path in changed}
+        after = {path: side.files[path].decode(side.bundle.sources[path].encoding) for path in changed}
+        quality = PatternQuality(wins=1)
+        return mined(before, after, origin=champion.lineage, provenance=[champion.bundle_sha256], quality=quality)
+
+    def _counted(self, pattern: "Pattern") -> "Pattern":
+        """Return the pattern with what became of the repairs that used it."""
+        used = self._used.get(pattern.told)
+        wins = len(pattern.provenance)
+        quality = msgspec.structs.replace(pattern.quality, wins=wins)
+        if used is not None:
+            times = [row.median_ms / 1000 for row in used if row.median_ms is not None]
+            quality = msgspec.structs.replace(
+                quality, transplants=len(used), succeeded=sum(row.fitness > 0 for row in used),
+                median_s=round(statistics.median(times), 6) if times else None,
+            )  # fmt: skip
+        return msgspec.structs.replace(pattern, quality=quality)
+
+    def write(self, directory: Path) -> tuple[int, int]:
+        """Make the directory hold exactly the patterns; return how many files were written and removed."""
+        from repairlab.documents import encode
+        from repairlab.spool.disk import Disk, trouble
+
+        disk, written, removed = Disk(), 0, 0
+        best = sorted(self.patterns.values(), key=lambda p: (-p.quality.wins, -rate_bounds(p)[0], p.id))[:MAX_PATTERNS]
+        names = {f"{pattern.id}.json": encode(pattern) for pattern in best}
+        with trouble("write the pattern library"):
+            for name, raw in names.items():
+                path = directory / name
+                if not _holds(path, raw):
+                    disk.replace("pattern", str(path), raw, sync=True)
+                    written += 1
+            for path in directory.glob("*.json"):
+                if path.name not in names and _ours(path.stem):
+                    path.unlink()
+                    removed += 1
+            disk.sync_directory("patterns", str(directory))
+        return written, removed
+
+
+def _holds(path: Path, raw: bytes) -> bool:
+    with suppress(OSError):
+        return path.read_bytes() == raw
+    return False
+
+
+def _ours(stem: str) -> bool:
+    """Whether a file's name is a pattern's id: what else lies here is a person's."""
+    return len(stem) == 32 and set(stem) <= set("0123456789abcdef")
+
+
+def _united(group: "list[Pattern]") -> "Pattern":
+    """Return one pattern of those of equal content: the origin that comes first, the provenance of all."""
+    provenance = sorted({sha for pattern in group for sha in pattern.provenance})
+    first = min(group, key=lambda pattern: pattern.origin)
+    return msgspec.structs.replace(first, provenance=provenance[:1000])
+
+
+def _merged(patterns: "Iterable[Pattern]") -> "Iterator[Pattern]":
+    """Yield edits as they are; of functions that are nearly the same, the one with the most wins, then the shortest."""
+    kept: list[Pattern] = []
+    for pattern in sorted(patterns, key=_worth):
+        if pattern.function is None:
+            yield pattern
+            continue
+        for at, other in enumerate(kept):
+            assert other.function is not None  # only functions are kept here
+            alike = len(other.function.parameters) == len(pattern.function.parameters)
+            if alike and _in_common(other.function, pattern.function) >= NEAR:
+                kept[at] = msgspec.structs.replace(
+                    other, provenance=sorted({*other.provenance, *pattern.provenance})[:1000]
+                )
+                break
+        else:
+            kept.append(pattern)
+    yield from kept
+
+
+def _in_common(one: "FunctionPattern", two: "FunctionPattern") -> float:
+    """Return the estimated share of token triples that two functions have in common (A. Broder, 1997)."""
+    return sum(a == b for a, b in zip(one.minhash, two.minhash, strict=True)) / len(one.minhash)
+
+
+def _worth(pattern: "Pattern") -> tuple[int, int, str]:
+    length = len(pattern.function.source) if pattern.function else 0
+    return -len(pattern.provenance), length, pattern.id
+
+
+def rate_bounds(pattern: "Pattern") -> tuple[float, float]:
+    """Return Wilson's 95 % interval of the share of its transplants that were correct (E. B. Wilson, 1927)."""
+    tries, good, z = pattern.quality.transplants, pattern.quality.succeeded, 1.96
+    if not tries:
+        return 0.0, 1.0
+    share, square = good / tries, z * z
+    middle = share + square / (2 * tries)
+    spread = z * math.sqrt(share * (1 - share) / tries + square / (4 * tries * tries))
+    return (middle - spread) / (1 + square / tries), (middle + spread) / (1 + square / tries)
+
+
+def sunk(pattern: "Pattern") -> bool:
+    """Whether a pattern keeps failing."""
+    return pattern.quality.transplants >= LEAST_TRIES and rate_bounds(pattern)[1] < LEAST_RATE

@@ -1,0 +1,102 @@
+"""letter: a promoted patch as a person gets it: a mail that `git am` takes, and a page that says why.
+
+    <root>/patches/LINEAGE/ID.patch   for `git am` and `git apply`; made of the champion alone, so always the same bytes
+    <root>/patches/LINEAGE/ID.md      what failed, why this mends it, what was tried, what it risks, what to type
+
+Both are made durable before the evaluation ends. What strangers wrote (test names, details) stands in them as text.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from email.utils import format_datetime
+from pathlib import Path
+
+from repairlab.documents import Challenger, Champion
+from repairlab.evaluate.contest import Outcome
+from repairlab.spool.disk import Disk, trouble
+
+SHOWN = 20
+WIDTH = 72
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def write(directory: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> Path | None:
+    """Write both files durably, and return the patch's path; None for a champion that passed as it came."""
+    if not champion.patch:
+        return None
+    place = directory / champion.lineage
+    with trouble("write the patch"):
+        place.mkdir(parents=True, exist_ok=True)
+        disk, path = Disk(), place / f"{champion.id}.patch"
+        disk.replace("letter.page", str(path.with_suffix(".md")), page(path, champion, challenger, outcome), sync=True)
+        disk.replace("letter.patch", str(path), mail(champion, challenger), sync=True)
+        disk.sync_directory("letter.directory", str(place))
+    return path
+
+
+def mail(champion: Champion, challenger: Challenger) -> bytes:
+    """Return the patch as one mail of git's format."""
+    subject = f"[PATCH] {champion.lineage}: {_line(challenger.repair_details)}"[: WIDTH + len("[PATCH] ")]
+    failing = [f"- {_line(name)}" for name in challenger.failing[:SHOWN]]
+    body = ["These tests failed and pass now:" if failing else "All tests pass.", "", *failing, ""]
+    body += [
+        f"Found by {champion.strategy}; verified in a fresh sandbox, then evaluated as {champion.id}.",
+        f"Bundle before {champion.parent_sha256}, after {champion.bundle_sha256}.",
+    ]
+    head = [
+        f"From {champion.bundle_sha256[:40]} Mon Sep 17 00:00:00 2001",
+        "From: RepairLab <repairlab@localhost>",
+        f"Date: {format_datetime(champion.at)}",
+        f"Subject: {subject}",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=UTF-8",
+        "Content-Transfer-Encoding: 8bit",
+    ]
+    encoding = str(champion.unknown.get("patch_encoding", "utf-8"))
+    text = "\n".join([*head, "", *body, "---", ""]).encode()
+    return text + champion.patch.encode(encoding) + b"-- \nRepairLab\n"
+
+
+def page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> bytes:
+    """Return what a person reads before applying it."""
+    return "\n".join(_page(path, champion, challenger, outcome)).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> Iterator[str]:
+    where = shlex.quote(str(path))
+    yield from (f"# {champion.lineage}: {_line(challenger.repair_details)}", "", "## What failed", "")
+    yield from ([f"- `{_line(name)}`" for name in challenger.failing[:SHOWN]] or ["Nothing that is known by name."])
+    if len(challenger.failing) > SHOWN:
+        yield f"- and {len(challenger.failing) - SHOWN} more"
+    yield from ("", "## Why this mends it", "")
+    yield f"{_line(challenger.repair_details)} (strategy `{champion.strategy}`)."
+    yield from ("", "## Evidence", "")
+    yield f"- {outcome.tests} tests pass in {outcome.runs} runs, each in a fresh sandbox, shuffled."
+    before = "" if outcome.rival is None else f"; the champion before: {outcome.rival:.3f}"
+    yield f"- fitness: {outcome.fitness:.3f}{before}"
+    for name in ("correctness", "safety", "performance", "robustness", "documentation", "stability"):
+        yield f"- {name}: {getattr(outcome.components, name):.3f}"
+    if outcome.rival:
+        yield "- Time beside the champion before: {:.2f} ({:.2f} to {:.2f}); memory {:.2f} ({:.2f} to {:.2f}).".format(
+            *outcome.time_ratio, *outcome.memory_ratio
+        )
+    yield from ("", "## Risk", "", _risk(challenger, outcome), "")
+    yield from ("## What to type", "", "In the project's repository, to apply it:", "")
+    yield f"    git am {where}"
+    yield from ("", "To refuse it, so that the champion before it stands again:", "")
+    yield f"    repairlab demote {shlex.quote(champion.lineage)}"
+
+
+def _risk(challenger: Challenger, outcome: Outcome) -> str:
+    told = "Tests show that what they ask is answered, not that nothing else changed: read the patch."
+    if outcome.findings:
+        told += " New in this patch: " + ", ".join(sorted(outcome.findings)) + "."
+    if challenger.confidence is not None:
+        told += f" Of such patches {challenger.confidence:.0%} were right."
+    return told
+
+
+def _line(text: str) -> str:
+    """Return text on one line, without anything that a terminal or a mail reader would obey."""
+    return _CONTROL.sub(" ", text).strip() or "(no words)"

@@ -1,0 +1,57 @@
+"""repairlab-evaluator: let each challenger fight the champion of its lineage, and promote what is better.
+
+    repairlab-evaluator [--once] [--root DIR]
+
+Files: <root>/spool/challengers (the queue), <root>/champions, <root>/metrics/metrics.jsonl, <root>/patches. Any number
+of evaluators may serve one state directory: a champion is promoted only over the one that it has beaten. With --once it
+ends when nothing is ready any more.
+
+Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 69 no sandbox · 78 the configuration is wrong · 70 a bug.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+from repairlab.errors import UsageError
+
+PROGRAM = "repairlab-evaluator"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, fix=f"see {PROGRAM} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, for the man page too."""
+    made = _Parser(
+        prog=PROGRAM,
+        description="Evaluate challengers and promote those that beat the champion of their lineage.",
+        epilog="Signals: TERM and INT hand back what is being evaluated and end the program.",
+    )
+    made.add_argument("--once", action="store_true", help="end when nothing is ready any more")
+    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve the queue."""
+    options = parser().parse_args(argv)
+    from repairlab import config, journal
+
+    journal.configure(PROGRAM, quiet=("watchdog.observers.inotify",))
+    if options.root:
+        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())
+    settings = config.load()
+    from repairlab.evaluate.consumer import Consumer, queue
+    from repairlab.serving import Service
+
+    spool = queue(config.root(), settings)
+    service = Service(spool, settings.queue.rescan_s)
+    with closing(Consumer(config.root(), settings, service.at_once, service.beat)) as consumer:
+        service.serve(consumer.carry, once=options.once)
+    return os.EX_OK

@@ -1,0 +1,99 @@
+"""serving: the loop of a simple service: one spool, one job at a time, hints for speed and a rescan for truth.
+
+SIGTERM and SIGINT end it: at once while it waits or inside `at_once` (nothing is half written there; the job in hand is
+handed back), else when the job in hand is filed. The service manager hears READY=1, and WATCHDOG=1 from `beat`.
+"""
+
+import select
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from repairlab import journal
+from repairlab.errors import TemporaryFailure
+from repairlab.spool import Claim, Spool
+from repairlab.spool.hints import Hints
+
+
+class Stopped(BaseException):
+    """A signal came; not an Exception, so that a claim in hand is handed back."""
+
+
+class Service:
+    """Serves one queue; `carry` gets each claim and leaves it, or lets it be left by how it ends."""
+
+    def __init__(self, spool: Spool, rescan_s: float) -> None:
+        self._spool, self._rescan_s = spool, rescan_s
+        self._told = self._interruptible = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+        self._check()
+
+    def _check(self) -> None:
+        if self._told and self._interruptible:
+            self._interruptible = False  # once: what cleans up must not be interrupted
+            raise Stopped
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal end the block at any point; one that came before ends it now."""
+        self._interruptible = True
+        try:
+            self._check()
+            yield
+        finally:
+            self._interruptible = False
+
+    @staticmethod
+    def beat() -> None:
+        """Tell the service manager that we live."""
+        journal.notify("WATCHDOG=1")
+
+    def serve(self, carry: Callable[[Claim], None], *, once: bool) -> None:
+        """Carry what comes until told to stop, or with `once` until nothing is ready."""
+        self._spool.create()
+        journal.notify("READY=1")
+        with suppress(Stopped):
+            hints = None if once else self._hints()
+            while True:
+                self._round(carry)
+                if once:
+                    return
+                with self.at_once():
+                    self._wait(hints)
+        journal.notify("STOPPING=1")
+
+    def _round(self, carry: Callable[[Claim], None]) -> None:
+        self.beat()
+        try:
+            for claim in self._spool.claims():
+                self._one(claim, carry)
+                self.beat()
+        except TemporaryFailure as error:  # reaping or claiming: the disk is full, and the like
+            journal.say(f"waiting: {error}", priority=journal.Priority.WARNING)
+
+    @staticmethod
+    def _one(claim: Claim, carry: Callable[[Claim], None]) -> None:
+        """Carry one job; a bug that it meets is counted as its crash and told, and the others are served."""
+        try:
+            with claim:
+                carry(claim)
+        except TemporaryFailure:
+            raise
+        except Exception:
+            journal.say(f"job {claim.id}: {traceback.format_exc()}", priority=journal.Priority.ERROR, JOB_ID=claim.id)
+
+    def _hints(self) -> Hints | None:
+        with suppress(OSError):  # no inotify: the rescan finds what comes
+            return Hints([self._spool.path, self._spool.deferred])
+        return None
+
+    def _wait(self, hints: Hints | None) -> None:
+        select.select([hints] if hints else [], [], [], self._rescan_s)
+        if hints:
+            hints.take()

@@ -1,0 +1,223 @@
+"""repairlab-evaluator on a real queue: what becomes champion, what does not, and what a death leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from repairlab.documents import Challenger, Strategy, encode
+from repairlab.metrics import MetricsLog
+from repairlab.repair.diff import unified
+from repairlab.sandbox.bundle import BundleLimits, tree_hash
+from repairlab.spool import Policy, Spool, State
+from repairlab.trial.bundle import Bundle
+
+PROGRAM = Path(__file__).resolve().parents[2] / "bin" / "repairlab-evaluator"
+BROKEN = "def total(xs):\n    n = 1\n    for x in xs:\n        n += x\n    return n\n"
+RIGHT = BROKEN.replace("n = 1", "n = 0")
+SLOW = RIGHT.replace("    for", "    sum(range(400_000))\n    for")
+TESTS = """from m import total
+
+def test_none():
+    assert total([]) == 0
+
+def test_some():
+    assert total([1, 2]) == 3
+"""
+
+
+class World:
+    """A state directory, and what is handed to its evaluator."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.queue = Spool(root / "spool/challengers", pattern="challenger_*.json", policy=Policy(settle_s=0))
+        self.queue.create()
+        self.made = Counter()
+
+    def hand_in(self, after: str, before: str = BROKEN, tests: str = TESTS, **fields) -> str:
+        """Publish a challenger whose patch turns `before` into `after`; return its job's id."""
+        self.made["bundles"] += 1
+        bundle = self.root / "bundles" / str(self.made["bundles"])
+        bundle.mkdir(parents=True)
+        (bundle / "m.py").write_text(before)
+        (bundle / "test_m.py").write_text(tests)
+        read = Bundle.read(bundle, tests=[], editable=[], limits=BundleLimits())
+        patch = unified({"m.py": (before.encode(), after.encode())}) if after != before else b""
+        document = {
+            "ts": time.time(), "source": "test", "bundle_dir": str(bundle), "spec_path": None, "lineage": "line",
+            "original_epoch": None, "original_fitness": None, "repair_strategy": Strategy.HEURISTIC_MICROFIX,
+            "repair_pattern_id": None, "repair_attempts": 3, "repair_details": "initial value at m.py:2",
+            "bundle_sha256": read.sha256({"m.py": after.encode()}), "parent_sha256": tree_hash(bundle),
+            "meta_repair": bool(patch), "patch": patch.decode(), "idempotency_key": f"k{self.made['bundles']}",
+            "failing": ["test_m.py::test_none"],
+        }  # fmt: skip
+        return self.queue.publish(encode(Challenger(**(document | fields)))).id
+
+    def program(self, *argv, **environ):
+        env = {**os.environ, "REPAIRLAB_ROOT": str(self.root), "REPAIRLAB_QUEUE_SETTLE_S": "0",
+               "REPAIRLAB_EVALUATOR_PAIRS": "5", **environ}  # fmt: skip
+        return [sys.executable, str(PROGRAM), *argv], env
+
+    def evaluate(self, **environ) -> subprocess.CompletedProcess[str]:
+        argv, env = self.program("--once", **environ)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def rows(self) -> dict[str, str]:
+        """id → decision; each id once."""
+        rows = [(row.id, str(row.decision)) for row in MetricsLog(self.root / "metrics").rows()]
+        assert len(dict(rows)) == len(rows)
+        return dict(rows)
+
+    def champion(self) -> str | None:
+        link = self.root / "champions/line/current"
+        return os.readlink(link) if link.is_symlink() else None
+
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "state")
+
+
+def test_the_first_correct_challenger_becomes_champion_and_a_letter_for_a_person(world, tmp_path):
+    first = world.hand_in(RIGHT)
+    world.evaluate()
+    assert world.champion() == first
+    assert world.rows() == {first: "promoted"}
+    assert world.queue.find(first).state is State.OK
+    row = next(MetricsLog(world.root / "metrics").rows())
+    assert (row.meta_repair, row.path, row.fitness > 0.8) == (True, "challenger", True)
+    letter = world.root / f"patches/line/{first}.patch"
+    repository = tmp_path / "repository"
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    (repository / "m.py").write_text(BROKEN)
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "begin"], check=True)
+    subprocess.run([*git, "apply", "--check", letter], check=True)
+    subprocess.run([*git, "am", "-q", letter], check=True)
+    assert (repository / "m.py").read_text() == RIGHT
+    said = subprocess.run([*git, "log", "-1", "--format=%s%n%b"], capture_output=True, text=True, check=True).stdout
+    assert "initial value" in said
+    assert "test_m.py::test_none" in said
+    page = letter.with_suffix(".md").read_text()
+    for part in ("test_m.py::test_none", f"git am {letter}", "repairlab demote line", "2 tests pass"):
+        assert part in page
+
+
+SPECIAL = BROKEN.replace("    n = 1\n", "    if xs == [1, 2]:\n        return 3\n    n = 0\n")
+FRAGILE = RIGHT.replace("    for", "    if len(xs) > 2:\n        raise ValueError\n    for")
+
+
+def test_what_is_wrong_unstable_unsafe_or_another_than_it_says_is_not_promoted(world):
+    wrong = world.hand_in(BROKEN.replace("n = 1", "n = 2"))
+    flaky = world.hand_in(RIGHT.replace("return n", "return n + (hash('xyz') % 3 == 0)"))
+    special = world.hand_in(SPECIAL)
+    unsafe = world.hand_in("import subprocess, socket\n" + RIGHT)
+    forged = world.hand_in(RIGHT, bundle_sha256="c" * 64)
+    changed = world.hand_in(RIGHT)
+    (world.root / "bundles" / str(world.made["bundles"]) / "m.py").write_text(RIGHT + "# since changed\n")
+    world.evaluate()
+    assert world.champion() is None
+    expected = {wrong: "incorrect", flaky: "unstable", special: "overfitted", unsafe: "unsafe"}
+    assert world.rows() == expected
+    for job in (forged, changed):
+        assert world.queue.find(job).state is State.REJECTED
+        assert world.queue.find(job).reason()["field"] in ("bundle_sha256", "parent_sha256")
+
+
+def test_a_patch_that_raises_near_the_tests_inputs_is_less_robust_than_one_that_does_not(world):
+    fragile = world.hand_in(FRAGILE, lineage="fragile")
+    sound = world.hand_in(RIGHT, lineage="sound")
+    world.evaluate()
+    found = {row.id: row.components.robustness for row in MetricsLog(world.root / "metrics").rows()}
+    assert found[fragile] < 1
+    assert found[sound] == 1
+    kept = json.loads((Path(world.queue.find(sound).path) / "evaluation.json").read_bytes())
+    assert kept["outcome"]["inputs"] > 10
+
+
+def test_a_champion_is_beaten_by_what_is_better_and_not_by_its_equal(world):
+    slow = world.hand_in(SLOW)
+    world.evaluate()
+    equal = world.hand_in(SLOW + "\n")
+    same = world.hand_in(SLOW)
+    world.evaluate()
+    assert world.champion() == slow
+    quick = world.hand_in(RIGHT)
+    world.evaluate()
+    assert world.champion() == quick
+    wrong = world.hand_in(RIGHT.replace("return n", "return 0 if not xs else 3"), tests=TESTS)
+    fewer = TESTS.replace("def test_some():\n    assert total([1, 2]) == 3\n", "")
+    left_out = world.hand_in("def total(xs):\n    return 0\n", tests=fewer)
+    world.evaluate()
+    decisions = world.rows()
+    expected = {slow: "promoted", equal: "not_better", same: "not_better", quick: "promoted"}
+    assert decisions == decisions | expected
+    assert decisions[wrong] != "promoted"
+    assert decisions[left_out] != "promoted"
+    demoted = subprocess.run(
+        [sys.executable, str(PROGRAM.with_name("repairlab")), "--json", "demote", "line"],
+        env={**os.environ, "REPAIRLAB_ROOT": str(world.root)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(demoted.stdout)["data"]["champion"] == slow
+    assert world.champion() == slow
+
+
+def test_killed_at_any_moment_an_evaluator_leaves_one_row_and_one_decision(world):
+    """Killed again and again, a little later each time, until one gets through."""
+    job = world.hand_in(RIGHT)
+    argv, env = world.program("--once", REPAIRLAB_QUEUE_ORPHANS="1000", REPAIRLAB_QUEUE_MAX_ORPHANS="1000")
+    delay = 0.3
+    while world.queue.find(job).state is not State.OK:
+        running = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)
+        try:
+            running.wait(delay)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+        delay += 0.35
+        assert delay < 20
+    assert world.rows() == {job: "promoted"}
+    assert world.champion() == job
+    assert len(list((world.root / "patches/line").glob("*.patch"))) == 1
+
+
+def test_sigterm_hands_back_what_is_being_evaluated(world):
+    job = world.hand_in(RIGHT, tests=TESTS + "\n\ndef test_long():\n    import time\n    time.sleep(20)\n")
+    argv, env = world.program()
+    running = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while world.queue.find(job).state is not State.ACTIVE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(10) == 0, running.stderr.read()
+    running.stderr.close()
+    assert world.queue.find(job).state is State.DEFERRED
+    assert world.rows() == {}
+
+
+def test_an_evaluator_that_waits_takes_what_comes(world):
+    argv, env = world.program(REPAIRLAB_QUEUE_RESCAN_S="60")
+    running = subprocess.Popen(argv, env=env)
+    try:
+        time.sleep(0.5)
+        job = world.hand_in(RIGHT)
+        deadline = time.monotonic() + 30
+        while world.champion() != job and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert world.champion() == job
+    finally:
+        running.terminate()
+        assert running.wait(10) == 0
