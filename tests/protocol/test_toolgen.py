@@ -1,0 +1,95 @@
+"""repairlab-toolgen: a spec becomes a tool that passes its tests, or a handoff of one that does not yet."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repairlab.documents import Challenger, Handoff, Spec, decode, encode
+from repairlab.documents.specs import Example, Io
+from repairlab.spool import Policy, Spool, State
+
+BIN = Path(__file__).resolve().parents[2] / "bin"
+pytestmark = pytest.mark.timeout(120)
+
+
+class World:
+    def __init__(self, root):
+        self.root = root
+        self.specs = Spool(root / "spool/specs", pattern="spec*.json", policy=Policy(settle_s=0))
+        self.specs.create()
+
+    def hand_in(self, **fields):
+        spec = Spec(**{"id": "half-of", "task": "Return half of a number."} | fields)
+        return self.specs.publish(encode(spec)).id
+
+    def run(self, program, **environ):
+        env = {**os.environ, "REPAIRLAB_ROOT": str(self.root), "REPAIRLAB_QUEUE_SETTLE_S": "0",
+               "REPAIRLAB_WATCHER_MIN_FREE_MB": "0", "REPAIRLAB_TOOLGEN_SEARCH_S": "20", **environ}  # fmt: skip
+        argv = [sys.executable, BIN / program, "--once"]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def waiting(self, queue, kind):
+        return [decode(path.read_bytes(), kind) for path in sorted((self.root / "spool" / queue).glob("*.json"))]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "state")
+
+
+def examples(*pairs):
+    return [Example(input=given, output=result) for given, result in pairs]
+
+
+def test_specs_in_both_spellings_become_challengers_that_pass_their_tests(world):
+    told = examples(("Hello World", "hello-world"), ("A b C", "a-b-c"), (" x ", "x"))
+    world.hand_in(id="slug", signature="def slug(text: str) -> str", examples=told, properties=["' ' not in result"])
+    inputs = Io(inputs={"a": "int", "b": "int"}, output="int")
+    world.hand_in(id="gap", io=inputs, examples=examples(([5, 1], 4), ({"a": 0, "b": 1}, 1), ([2, 2], 0)))
+    world.run("repairlab-toolgen")
+    made = {challenger.lineage: challenger for challenger in world.waiting("challengers", Challenger)}
+    assert set(made) == {"slug", "gap"}
+    assert not any(challenger.meta_repair for challenger in made.values())
+    for challenger in made.values():
+        bundle = Path(challenger.bundle_dir)
+        assert {"README.md", "sbom.cdx.json", "tests"} < {path.name for path in bundle.iterdir()}
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=bundle)
+        assert done.returncode == 0
+    assert "abs(a - b)" in (Path(made["gap"].bundle_dir) / "gap.py").read_text()
+    assert json.loads(Path(made["slug"].spec_path).read_bytes())["id"] == "slug"
+
+
+def test_what_cannot_be_made_is_handed_in_with_how_far_it_got(world):
+    told = examples((3, "three"), (7, "seven"), (40, "forty"), (2, "two"))
+    job = world.hand_in(id="words", signature="words(n: int) -> str", examples=told, epoch=4)
+    world.run("repairlab-toolgen", REPAIRLAB_TOOLGEN_SEARCH_S="0.5")
+    (handoff,) = world.waiting("repair", Handoff)
+    assert (handoff.reason, handoff.epoch, handoff.lineage) == ("tests_failed", 4, "words")
+    assert handoff.metrics.correctness < 1
+    assert world.specs.find(job).state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"examples": examples((4, 2))}, "signature"),
+        ({"signature": "half(x"}, "signature"),
+        ({"signature": "half(x: int) -> int"}, "examples"),
+        ({"signature": "half(x: int, y: int) -> int", "examples": examples((4, 2))}, "examples[0].input"),
+        ({"signature": "half(x: int)", "examples": examples((4, 2)), "properties": ["result ="]}, "properties"),
+        ({"io": Io(inputs={"x y": "int"}), "examples": examples((4, 2))}, "io.inputs"),
+    ],
+)
+def test_a_spec_that_says_too_little_is_rejected_with_the_field(world, fields, field):
+    job = world.hand_in(**fields)
+    world.run("repairlab-toolgen")
+    found = world.specs.find(job)
+    assert found.state is State.REJECTED
+    assert found.reason()["field"] == field
+    assert found.reason()["fix"]
