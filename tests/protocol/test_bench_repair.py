@@ -17,9 +17,9 @@ from trials import patched, pytest_run
 from repairlab.repair import search
 from repairlab.repair.candidates import Change
 from repairlab.repair.confirmation import Confirmation
-from repairlab.repair.overfitting import Guard
-from repairlab.repair.source import Source
 from repairlab.repair.verification import Verification
+from repairlab.trial.overfitting import Guard
+from repairlab.trial.source import Source
 
 BUGGY = """def largest(values, floor):
     best = floor

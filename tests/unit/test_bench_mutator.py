@@ -9,7 +9,7 @@ import mutator
 import pytest
 from mutants import named
 
-from repairlab.repair.validation import Verdict
+from repairlab.trial.validation import Verdict
 
 BENCH = Path(bugs.__file__).parent
 CODE = b'''

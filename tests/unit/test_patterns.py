@@ -17,7 +17,7 @@ from repairlab.documents import (
 from repairlab.patterns import BadTemplate, compiled, edit_patterns, function_pattern, mined
 from repairlab.repair.literals import project_of
 from repairlab.repair.patterns import Library, applied
-from repairlab.repair.source import Source
+from repairlab.trial.source import Source
 
 LAST = """def best(values, known):
     top = 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from repairlab.config import Settings
     from repairlab.spool import Spool
 
-QUEUES = {"repair": "handoff*.json", "challengers": "challenger_*.json"}
+QUEUES = {"repair": "handoff*.json", "challengers": "challenger_*.json", "specs": "spec*.json"}
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 

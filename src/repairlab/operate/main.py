@@ -34,6 +34,18 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "retry": ("fate", "Run ended or deferred jobs again at once, their failures forgiven."),
         "drop": ("fate", "Remove jobs for good."),
     },
+    "The tournament": {
+        "leaderboard": (
+            "leaderboard",
+            "Rank lineages, strategies, patterns or specs by their evaluations.",
+        ),
+        "demote": ("demote", "Take the champion of a lineage back, so that the one before it stands again."),
+        "verify-chain": (
+            "verifying",
+            "Verify where a champion comes from, link by link.",
+        ),
+        "analytics": ("analytics", "Say how well repairs go: success, strategies, attempts, time, quarantine."),
+    },
     "The machine": {
         "config": ("configuring", "Write, check and show the configuration."),
         "doctor": ("doctor", "Check what RepairLab needs, and say how to mend it."),
@@ -62,7 +74,7 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"repairlab.operate.{COMMANDS[cmd_name][0]}")
-        found: click.Command = getattr(module, f"{cmd_name}_command")
+        found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return found
 
     def resolve_command(

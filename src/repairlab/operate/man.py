@@ -22,6 +22,10 @@ import click
 # program: (its parser, the sentence of the NAME section)
 PROGRAMS = {
     "repairlab-queue-watcher": ("repairlab.watch.main:parser", "serve the repair queue"),
+    "repairlab-evaluator": ("repairlab.evaluate.main:parser", "let challengers fight the champions of their lineages"),
+    "repairlab-toolgen": ("repairlab.toolgen.main:parser", "make a tool of each spec"),
+    "repairlab-auto-specder": ("repairlab.toolgen.specder:parser", "write specs where the tournament stands still"),
+    "repairlab-library-extract": ("repairlab.evaluate.extract:parser", "mine champions for patterns"),
     "repairlab-agent": ("repairlab.repair.agent:_parser", "one attempt at repairing one bundle"),
     "repairlab-failure": ("repairlab.supervise.failure:parser", "write down that a unit has failed"),
     "repairlab-sandbox": ("repairlab.sandbox.shim:parser", "keep the untrusted process of one sandbox"),

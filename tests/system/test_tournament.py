@@ -1,0 +1,99 @@
+"""The whole loop under real units: a spec becomes a tool that fails, is repaired, wins, and teaches the next repair."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from people import QUEUE, STATE, drop, end, give, outcome
+
+pytestmark = pytest.mark.usefixtures("_prompt", "_counted_anew")
+UNITS = ("repairlab-evaluator.service", "repairlab-toolgen.service")
+TIMERS = ("repairlab-library-extract.timer", "repairlab-auto-specder.timer")
+SPEC = {
+    "id": "rest",
+    "task": "Return what is left.",
+    "signature": "def rest(had: int, spent: int) -> int",
+    "examples": [
+        {"input": {"had": had, "spent": spent}, "output": had - spent} for had, spent in ((9, 0), (7, 3), (5, 5))
+    ],
+}
+STOCK = '''"""Stock."""
+
+
+def available(count, reserved):
+    """Return how many can be sold."""
+    return count
+'''
+STOCK_TESTS = """from stock import available
+
+
+def test_nothing_is_reserved():
+    assert available(5, 0) == 5
+
+
+def test_some_are_reserved():
+    assert available(5, 2) == 3
+"""
+
+
+@pytest.fixture(scope="module")
+def loop(machine: Lab) -> Lab:
+    """The machine with all of the tournament on, and a toolgen that has no time to find an expression."""
+    machine.run("tee", "/etc/repairlab/config.toml", stdin="[toolgen]\nsearch_s = 0.0001\n[evaluator]\npairs = 5\n")
+    machine.run("systemctl", "enable", "--now", *UNITS, *TIMERS)
+    return machine
+
+
+def telemetry(job: Path) -> dict:
+    return json.loads((job / "telemetry.json").read_bytes())
+
+
+def champion(lab: Lab, lineage: str) -> dict | None:
+    link = lab.at(f"{STATE}/champions/{lineage}/current")
+    return json.loads((link.parent / link.readlink() / "champion.json").read_bytes()) if link.is_symlink() else None
+
+
+def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(loop, record_property):
+    loop.run("tee", "/root/spec-rest.json", stdin=json.dumps(SPEC))
+    spool = f"{STATE}/spool/specs"
+    loop.run("install", "-o", "repairlab", "-m", "0640", "/root/spec-rest.json", f"{spool}/.rest")
+    loop.run("mv", f"{spool}/.rest", f"{spool}/spec-rest.json")
+    job = loop.until(lambda: [path for path in loop.at(QUEUE).glob("processed/*/*/*") if path.is_dir()], 60)[0]
+    assert outcome(job) == "ok"
+    first = telemetry(job)
+    assert json.loads((job / "job.json").read_bytes())["source"] == "repairlab-toolgen"
+    won = loop.until(lambda: champion(loop, "rest"), 60)
+    assert won["strategy"] == first["strategy"] == "heuristic_microfix"
+    assert list(loop.at(f"{STATE}/patches/rest").glob("*.patch"))
+    loop.run("systemctl", "start", "repairlab-library-extract.service")
+    assert list(loop.at(f"{STATE}/patterns").glob("*.json"))
+    loop.run("mkdir", "/home/alice/stock", user="alice")
+    loop.run("tee", "/home/alice/stock/stock.py", stdin=STOCK, user="alice")
+    loop.run("tee", "/home/alice/stock/test_stock.py", stdin=STOCK_TESTS, user="alice")
+    bundle = give(loop, "alice", "/home/alice/stock", "alice-stock")
+    job = end(loop, drop(loop, "alice", bundle, lineage="stock"))
+    assert outcome(job) == "ok"
+    second = telemetry(job)
+    assert second["strategy"] == "pattern_transplant"
+    assert second["pattern_id"].startswith("rest:")
+    assert second["timings"]["first_s"] <= first["timings"]["first_s"]
+    loop.until(lambda: champion(loop, "stock"), 60)
+    told = json.loads(loop.run("repairlab", "--json", "leaderboard", "--by", "pattern").stdout)["data"]["rows"]
+    assert [row["pattern"] for row in told] == [second["pattern_id"]]
+    walked = json.loads(loop.run("repairlab", "--json", "verify-chain", "stock").stdout)["data"]
+    assert [link["bundle"] for link in walked["links"]] == ["present", "present"]
+
+
+def test_units_of_the_tournament_are_not_exposed(loop):
+    loop.run("systemctl", "start", "repairlab-library-extract.service", "repairlab-auto-specder.service")
+    for unit in (*UNITS, "repairlab-library-extract.service", "repairlab-auto-specder.service"):
+        assert loop.show(unit, "ExecMainStartTimestampMonotonic")["ExecMainStartTimestampMonotonic"] != "0", unit
+        told = loop.run("systemd-analyze", "security", "--no-pager", "--threshold=3", unit, check=False)
+        assert told.returncode == 0, told.stdout
+
+
+def test_an_evaluator_that_is_killed_comes_back(loop):
+    before = loop.show(UNITS[0], "MainPID")["MainPID"]
+    loop.run("kill", "-KILL", before)
+    loop.until(lambda: loop.show(UNITS[0], "MainPID")["MainPID"] not in ("0", before), 20)
