@@ -208,3 +208,11 @@ def test_numbers_too_long_to_be_written_in_decimal_are_left_alone():
 def test_a_file_that_does_not_parse_gives_no_candidate():
     source = Source.decode("m.py", b"def f(:\n")
     assert generate({"m.py": source}, {("m.py", 1): 1.0}, project_of({}, {}, {}, 1)) == []
+
+
+@pytest.mark.timeout(20)
+def test_an_expression_of_a_thousand_terms_is_left_as_it_is_and_its_parts_are_not():
+    terms = " + ".join(f"x{number}" for number in range(500))
+    source, found = candidates(f"def f(x0, x1):\n    if x0 < x1:\n        return {terms}\n    return 0\n")
+    assert any("x0 <= x1" in source.edited(change.edits) for change in found)
+    assert len(found) < 50_000

@@ -20,6 +20,7 @@ TRIED = 0.2  # of the score, for what an attempt before this one has tried: it i
 SHARPNESS = 1.5  # how much more a suspicious line counts than a likely edit
 EVERYWHERE = 0.3  # of the prior, for another name at all its mentions in the suspicious code of all files
 RENAMES = frozenset(("attribute", "method", "function", "key"))
+LONGEST = 400  # characters of an expression that edits are proposed for
 ALL_SITES = 0.5  # of the prior, for the same edit at all matching places of a function
 
 
@@ -75,7 +76,7 @@ def widened(wide: Iterable[Change], tried: Iterable[Change]) -> list[Change]:
 def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project, idle: Idle) -> Iterator[Change]:
     for node, function in located(source):
         blame = blame_of(source, node, function, suspicion, idle)
-        if not blame:
+        if not blame or _endless(source, node):
             continue
         site = Site(source, node, scope_of(source, function), project)
         line = (source.path, getattr(node, "lineno", 1))
@@ -84,6 +85,17 @@ def _of_source(source: Source, suspicion: Mapping[Line, float], project: Project
                 edits = tuple(Edit(source.path, *edit) for edit in draft.edits)
                 if not overlapping(edits):
                     yield Change(edits, line, family, draft.note, draft.prior * blame**SHARPNESS)
+
+
+def _endless(source: Source, node: ast.AST) -> bool:
+    """True of an expression that is longer than anybody meant to read; its parts are looked at by themselves.
+
+    A sum of a thousand terms is a thousand sums, each of which has every other as an operand.
+    """
+    if not isinstance(node, ast.expr):
+        return False
+    start, end = source.span(node)
+    return end - start > LONGEST
 
 
 def _empty(source: Source, draft: Draft) -> bool:
