@@ -65,7 +65,7 @@ def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(l
     assert json.loads((job / "job.json").read_bytes())["source"] == "repairlab-toolgen"
     won = loop.until(lambda: champion(loop, "rest"), 60)
     assert won["strategy"] == first["strategy"] == "heuristic_microfix"
-    assert list(loop.at(f"{STATE}/patches/rest").glob("*.patch"))
+    loop.until(lambda: list(loop.at(f"{STATE}/patches/rest").glob("*.patch")))
     loop.run("systemctl", "start", "repairlab-library-extract.service")
     assert list(loop.at(f"{STATE}/patterns").glob("*.json"))
     loop.run("mkdir", "/home/alice/stock", user="alice")

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
-from repairlab.repair import imports, options, outcomes
+from repairlab.repair import imports, outcomes
 from repairlab.repair.candidates import generate
 from repairlab.repair.literals import project_of
 from repairlab.repair.transformations import Scope, Site
 from repairlab.repair.transformations.imports import undefined
+from repairlab.trial import options
 from repairlab.trial.bundle import Bundle
 from repairlab.trial.source import Source
 from repairlab.trial.testrun import TestRun
