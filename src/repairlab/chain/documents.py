@@ -29,7 +29,7 @@ class Link:
 
     sha256: str
     lineage: str
-    at: datetime
+    at: datetime | None = None
     parent_sha256: str | None = None
     patch: str = ""
     failing: Sequence[str] = ()
@@ -50,7 +50,7 @@ def record(directory: Path, link: Link) -> Path:
         return known
     parent = None
     if link.parent_sha256 is not None:
-        parent = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage, at=link.at))
+        parent = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage))
     above = hashlib.sha256(parent.read_bytes()).hexdigest() if parent else None
     return _put(path_of(directory, link.sha256), _cyclonedx(link, above))
 
@@ -88,18 +88,22 @@ def _cyclonedx(link: Link, above: str | None) -> bytes:
     from cyclonedx.output.json import JsonV1Dot6
 
     bom = Bom(serial_number=uuid.uuid5(SPACE, f"{link.sha256} {link.parent_sha256} {above}"))
-    bom.metadata.timestamp = link.at
+    if link.at is not None:
+        bom.metadata.timestamp = link.at
     bom.metadata.component = _component(link, link.sha256, _pedigree(link) if link.parent_sha256 else None)
     if above is not None:
         bom.metadata.properties.add(Property(name=f"{PREFIX}parent-document-sha256", value=above))
     if link.strategy:
         bom.metadata.properties.add(Property(name=f"{PREFIX}strategy", value=link.strategy))
-    return _written(JsonV1Dot6(bom).output_as_string(indent=1))
+    return _written(JsonV1Dot6(bom).output_as_string(indent=1), timed=link.at is not None)
 
 
-def _written(text: str) -> bytes:
+def _written(text: str, *, timed: bool) -> bytes:
     """Return the document with its keys in one order, so that equal links have equal bytes."""
-    return json.dumps(json.loads(text), indent=1, sort_keys=True).encode() + b"\n"
+    document = json.loads(text)
+    if not timed:
+        del document["metadata"]["timestamp"]  # the library's own clock
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _component(link: Link, sha256: str, pedigree: "Pedigree | None" = None) -> "Component":

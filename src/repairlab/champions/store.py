@@ -61,7 +61,8 @@ class Champions:
         """Yield every champion of a lineage that was ever promoted, by id; demoted ones too."""
         for entry in sorted(os.scandir(self._directory / lineage), key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield self.get(lineage, entry.name)
+                with suppress(BadInput, OSError):  # a damaged record is no champion's
+                    yield self.get(lineage, entry.name)
 
     def ancestry(self, lineage: str) -> Iterator[Champion]:
         """Yield the champion, the one before it, and so on."""

@@ -25,7 +25,7 @@ import msgspec
 from repairlab import chain, config, journal
 from repairlab.champions import Champions, Lost
 from repairlab.config import Settings
-from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode
+from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode, encode
 from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
 from repairlab.journal import Event, Priority
@@ -34,7 +34,7 @@ from repairlab.spool import Claim, Policy, Spool, read_file
 
 CHALLENGERS = "challenger_*.json"
 MAX_CHALLENGER = 1 << 26
-MAX_EVALUATION = 1 << 20
+MAX_EVALUATION = 1 << 24
 KEPT = "evaluation.json"
 TRIES = 3  # evaluations in a row that another promotion overtook
 
@@ -78,7 +78,8 @@ class Consumer:
         challenger = decode(claim.read(), Challenger, max_bytes=MAX_CHALLENGER)
         for _ in range(TRIES):
             made = self._known(claim) or self._evaluated(claim, challenger)
-            champion = self._champion(claim.id, challenger, made)
+            champion, row = self._champion(claim.id, challenger, made), _row(claim.id, challenger, made)
+            encode(row)  # what cannot be written down is refused before anybody is promoted
             if made.outcome.decision is Decision.PROMOTED:
                 try:
                     self._champions.promote(champion)
@@ -135,7 +136,7 @@ class Consumer:
             strategy=challenger.repair_strategy,
         )  # fmt: skip
         chain.record(directory, link)
-        if outcome.fitness > 0:
+        if outcome.runs and outcome.fitness > 0 and outcome.components.stability == 1:
             chain.attest(directory, link, passed=outcome.passed, runs=outcome.runs, sandbox=outcome.sandbox)
 
     @staticmethod
@@ -152,7 +153,9 @@ class Consumer:
 
 def _row(job_id: str, challenger: Challenger, made: Evaluation) -> MetricsRow:
     outcome, unknown = made.outcome, challenger.unknown
-    known: dict[str, Any] = {key: str(unknown[key]) for key in ("domain", "spec_id", "impl_style") if unknown.get(key)}
+    known: dict[str, Any] = {
+        key: str(unknown[key])[:200] for key in ("domain", "spec_id", "impl_style") if unknown.get(key)
+    }
     return MetricsRow(
         timestamp=made.at, id=job_id, path=Course.CHALLENGER, lineage=challenger.lineage, fitness=outcome.fitness,
         components=outcome.components, decision=outcome.decision, meta_repair=challenger.meta_repair,

@@ -10,7 +10,7 @@ back: a challenger does not get better by leaving a test out.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from repairlab.evaluate.comparison import EQUAL, Ratio
 from repairlab.evaluate.robustness import edits_of, robustness
 from repairlab.evaluate.sides import Side, Sides
 from repairlab.sandbox import SandboxLimits, open_sandbox
-from repairlab.trial.bundle import is_test
 from repairlab.trial.overfitting import Guard
 from repairlab.trial.runs import Run, Trial, stable
 from repairlab.trial.source import Edit
@@ -32,6 +31,8 @@ from repairlab.trial.validation import Setup
 UNSAFE = 0.5  # of safety: less is not promoted, however good
 TIME_SHARE = 0.8  # of performance; the rest is memory
 MAX_NAMES = 1000
+CHAMPION_TRIES = 3
+MAX_WHY = 500
 HEAVY_KB = 4096  # a difference in memory that is less than this is the interpreter's
 
 
@@ -116,22 +117,34 @@ class Contest:
         edits = [edit for path, source in ours.bundle.sources.items() for edit in edits_of(source, ours.files[path])]
         if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
             return self._refused(ours, seen, why)
-        if theirs is not None:
+        if theirs is not None and champion is not None:
+            seen.runs.append(self._trial(ours, {**theirs.tests, **ours.code}, challenger, (), champion.tests).run())
+            if not seen.runs[-1].passed:
+                return self._worthless(ours, seen, Decision.INCORRECT, 0.0, "it fails tests that the champion passed")
             rival = self._trial(theirs, {**left_out, **ours.tests, **theirs.code}, challenger, left_out)
             seen.duel = self._duel(trial, rival)
         seen.robustness, seen.inputs = self._robust(ours, edits, challenger)
         return self._ranked(ours, theirs, champion, seen)
 
-    def _trial(self, side: Side, files: Mapping[str, bytes], challenger: Challenger, left_out: Iterable[str]) -> Trial:
+    def _trial(
+        self,
+        side: Side,
+        files: Mapping[str, bytes],
+        challenger: Challenger,
+        left_out: Iterable[str],
+        tests: Sequence[str] | None = None,
+    ) -> Trial:
         bundle = side.bundle
-        tests = [*challenger.tests, *filter(is_test, left_out)] if challenger.tests else []
+        if tests is None:
+            tests = [*challenger.tests, *filter(_holds_tests, left_out)] if challenger.tests else []
+        env = {name: value for name, value in challenger.env.items() if not name.startswith("PYTEST_")}
         entries = [(path, "x" if path in bundle.executable else "f", text) for path, text in files.items()]
         entries += [(path, "l", target.encode()) for path, target in bundle.links.items() if path not in files]
         limits = SandboxLimits.from_settings(
             self._settings.sandbox, wall_s=self._settings.evaluator.wall_s, memory_mb=self._settings.agent.memory_mb
         )
         return Trial(
-            self._sandbox, limits, tuple(entries), tuple(tests), challenger.python, challenger.env,
+            self._sandbox, limits, tuple(entries), tuple(tests), challenger.python, env,
             tuple(bundle.import_paths),
         )  # fmt: skip
 
@@ -154,9 +167,12 @@ class Contest:
 
     def _duel(self, ours: Trial, theirs: Trial) -> _Duel | None:
         """Run both in turns; None where the champion fails the challenger's tests, so that nothing is to compare."""
-        first = theirs.run()
-        self._beat()
-        if not first.passed:
+        for _ in range(CHAMPION_TRIES):  # one run that a busy machine spoilt dethrones nobody
+            passed = theirs.run().passed
+            self._beat()
+            if passed:
+                break
+        else:
             return None
         duel, chance = _Duel([], []), random.Random(0)
         for _ in range(self._settings.evaluator.pairs):
@@ -185,7 +201,7 @@ class Contest:
         parts = _components(side, seen, correctness=correctness)
         return Outcome(
             decision=decision, fitness=0.0, components=parts, tests=seen.runs[0].counts[1], runs=len(seen.runs),
-            findings=dict(seen.findings), why=why,
+            findings=dict(seen.findings), why=why[:MAX_WHY],
         )  # fmt: skip
 
     def _ranked(self, ours: Side, theirs: Side | None, champion: Champion | None, seen: Evidence) -> Outcome:
@@ -199,8 +215,11 @@ class Contest:
             if seen.duel is not None:
                 facts = Evidence(seen.duel.theirs, safety.added(theirs.code_before, theirs.code))
                 facts.robustness = champion.components.robustness
-                rival = fitness.fitness(_components(theirs, facts, performance=other), weights)
+                stood = _components(theirs, facts, performance=other)
+                stood = msgspec.structs.replace(stood, stability=champion.components.stability)
+                rival = fitness.fitness(stood, weights)
         decision, why = _decided(parts, value, rival)
+        value = 0.0 if decision is Decision.UNSTABLE else value
         runs = seen.all_runs
         return Outcome(
             decision=decision, fitness=value, components=parts, rival=rival, median_ms=_median_ms(runs),
@@ -244,6 +263,11 @@ def _decided(parts: Components, value: float, rival: float | None) -> tuple[Deci
 
 def _passed(run: Run) -> list[str]:
     return [f"{cls}::{name}"[:300] for cls, name, letter in run.cases or () if letter == "p"][:MAX_NAMES]
+
+
+def _holds_tests(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.endswith("_test.py") or (name.startswith("test_") and name.endswith(".py"))
 
 
 def _told(ratio: Ratio) -> tuple[float, float, float]:

@@ -124,7 +124,7 @@ class Extraction:
 
     def _counted(self, pattern: "Pattern") -> "Pattern":
         """Return the pattern with what became of the repairs that used it."""
-        used = self._used.get(pattern.told)
+        used = self._used.get(pattern.id)
         wins = len(pattern.provenance)
         quality = msgspec.structs.replace(pattern.quality, wins=wins)
         if used is not None:

@@ -55,7 +55,10 @@ class Sides:
             raise BadInput("the bundle is not the one that was repaired", field="parent_sha256", fix=fix)
         changed: dict[str, bytes] = {}
         if made.patch:
-            patch = made.patch.encode(str(made.unknown.get("patch_encoding", "utf-8")))
+            encoding = made.unknown.get("patch_encoding", "utf-8")
+            if encoding not in ("utf-8", "latin-1"):
+                raise BadInput("is neither utf-8 nor latin-1", field="patch_encoding", fix="leave it out")
+            patch = made.patch.encode(encoding)
             try:
                 changed = applied(patch, path)
             except BadPatch as error:

@@ -133,11 +133,11 @@ class MetricsLog:
                     yield msgspec.json.decode(line, type=MetricsRow)
 
     def by_pattern(self) -> dict[str, list[MetricsRow]]:
-        """Return the rows of repairs that used a pattern, by its name."""
+        """Return the rows of repairs that used a pattern, by its id, whatever origin it was told by."""
         found: dict[str, list[MetricsRow]] = {}
         for row in self.rows():
             if row.repair_pattern_id:
-                found.setdefault(row.repair_pattern_id, []).append(row)
+                found.setdefault(row.repair_pattern_id.rpartition(":")[2], []).append(row)
         return found
 
     def sums(self) -> Sums:

@@ -127,6 +127,7 @@ def row_of(line: bytes) -> dict[str, Any] | None:
     try:
         row = orjson.loads(line)
         known = isinstance(row["id"], str) and isinstance(row["decision"], str) and isinstance(row["timestamp"], str)
+        known = known and isinstance(row.get("median_ms"), float | int | None)
         return row if known and isinstance(row["fitness"], float | int) and "meta_repair" in row else None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None

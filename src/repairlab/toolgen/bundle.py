@@ -40,8 +40,7 @@ def files(wish: Wish, body: Body) -> dict[str, str]:
 
 def _module(wish: Wish, body: Body) -> Iterator[str]:
     task = _words(wish.spec.task) or wish.spec.id
-    yield f'"""{task}"""'
-    yield ""
+    yield from (f'"""{task}"""', "", "from __future__ import annotations", "")
     if body.imports:
         yield from (*body.imports, "")
     yield ""

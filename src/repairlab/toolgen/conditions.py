@@ -13,6 +13,7 @@ from repairlab.toolgen.operations import BOOL
 
 MAX_COVERS = 60
 MAX_BRANCHES = 3
+MAX_TESTS = 200
 
 
 def chained(terms: Sequence[Term], results: Sequence[Any]) -> list[tuple[Term | None, Term]] | None:
@@ -20,7 +21,8 @@ def chained(terms: Sequence[Term], results: Sequence[Any]) -> list[tuple[Term | 
     wanted = [behaviour((result,)) for result in results]
     covers = [(term, frozenset(_right(term, wanted))) for term in terms]
     covers = sorted(((t, c) for t, c in covers if c), key=lambda item: (-len(item[1]), item[0].size))[:MAX_COVERS]
-    tests = [term for term in terms if term.kind == BOOL]
+    truths = {term.values: term for term in reversed(terms) if term.kind == BOOL}  # the first of equal ones
+    tests = sorted(truths.values(), key=lambda term: (term.size, term.text))[:MAX_TESTS]
     return _branches(covers, tests, frozenset(range(len(results))), MAX_BRANCHES)
 
 

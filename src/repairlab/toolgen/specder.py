@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "repairlab-auto-specder"
 WINDOW = timedelta(days=7)
+MAX_EXAMPLES = 200
 PLATEAU, RECENT, COLLAPSED, RECOVERED, GIVEN_UP = 8, 20, 0.9, 0.6, 3
 MAX_SPEC = 1 << 20
 MAX_NEW = 20  # specs of one run
@@ -104,7 +105,9 @@ class Specder:
     def specs(self) -> "Iterator[Spec]":
         """Yield the new specs, at most `MAX_NEW`."""
         count = 0
-        for sign, lineage in list(self._fired()):
+        for sign, lineage in self._fired():
+            if count >= MAX_NEW:
+                return
             for spec in self._variations(lineage, sign):
                 if spec.id not in self._state.written and count < MAX_NEW:
                     self._state.written.add(spec.id)
@@ -136,8 +139,8 @@ class Specder:
             if passed:
                 self._state.told.discard(name)
             elif fires and name not in self._state.told:
-                self._state.told.add(name)
                 yield name.partition(" ")[0], lineage
+                self._state.told.add(name)  # once what follows from it has been written
 
     def _plateaus(self) -> dict[str, tuple[bool, bool, str]]:
         """Return, of each lineage, whether it stands still, whether its last evaluation won, and its name."""
@@ -206,7 +209,9 @@ class Specder:
             if other.id == spec.id:
                 continue
             if _shape(other) == _shape(spec):
-                yield _derived(spec, "widened", sign, [spec, other], examples=[*spec.examples, *other.examples])
+                yield _derived(
+                    spec, "widened", sign, [spec, other], examples=[*spec.examples, *other.examples][:MAX_EXAMPLES]
+                )
             if composed := _composition(spec, other):
                 task = f"{other.task} Then, of what comes out: {spec.task}"
                 yield _derived(

@@ -7,6 +7,7 @@ by name. Values are JSON; a parameter whose type says tuple or set gets one.
 import ast
 import keyword
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +69,12 @@ def _signature(spec: Spec) -> tuple[str, dict[str, str], str]:
     parameters = {arg.arg: ast.unparse(arg.annotation) if arg.annotation else "Any" for arg in given}
     if not parameters:
         raise BadInput("has no parameter", field="signature", fix="a function of nothing is a constant")
-    return node.name, parameters, ast.unparse(node.returns) if node.returns else "Any"
+    return _name(node.name, "signature"), parameters, ast.unparse(node.returns) if node.returns else "Any"
 
 
 def _name(text: str, field: str) -> str:
+    if text in sys.stdlib_module_names or text == "pytest":
+        raise BadInput(f"{text!r} is a module's name", field=field, fix="choose a name that hides none")
     if not text.isidentifier() or keyword.iskeyword(text):
         raise BadInput(f"{text!r} is no name in Python", field=field, fix="use letters, digits and _")
     return text
@@ -113,5 +116,8 @@ def _as(kind: str, value: Any) -> Any:
     """Return a JSON value as the type says, where JSON has none of that type."""
     made = LIST_LIKE.get(kind.split("[", maxsplit=1)[0].lower())
     if made is not None and isinstance(value, list):
-        return made(value)
+        try:
+            return made(value)
+        except TypeError:
+            raise BadInput("has elements that no set takes", field="examples", fix="give flat values") from None
     return float(value) if kind == "float" and type(value) is int else value
