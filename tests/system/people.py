@@ -117,9 +117,13 @@ def outcome(job: Path) -> str:
 
 
 def challengers(lab: Lab, job: Path) -> list[dict]:
-    """What has been published for a job, waiting or not."""
-    paths = lab.at(CHALLENGERS).glob(f"challenger_{job.name}*.json")
-    return [json.loads(path.read_bytes()) for path in paths]
+    """What has been published for a job, whether it waits or an evaluator has taken it."""
+    queue, found = lab.at(CHALLENGERS), {}
+    places = ("challenger_*.json", "active/*/job.json", "deferred/*/job.json", "processed/*/*/*/job.json")
+    for path in [path for place in places for path in queue.glob(place)]:
+        if value(path, "idempotency_key") == job.name:
+            found[job.name, path.read_bytes() if path.exists() else b""] = path
+    return [json.loads(raw) for _, raw in found if raw]
 
 
 def main_pid(lab: Lab) -> int:

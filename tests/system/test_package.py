@@ -164,7 +164,7 @@ def test_a_handoff_that_is_dropped_becomes_a_verified_challenger(machine):
     bundle = people.give(machine.lab, "alice", f"{machine.examples}/invoices", "invoices")
     job = people.end(machine.lab, people.drop(machine.lab, "alice", bundle), timeout_s=60)
     assert people.outcome(job) == "ok"
-    [made] = people.challengers(machine.lab, job)
+    [made] = machine.lab.until(lambda: people.challengers(machine.lab, job))
     assert made["meta_repair"] is True
     assert made["patch"]
 
