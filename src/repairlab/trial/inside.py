@@ -1,7 +1,8 @@
 """inside: the sandbox's end of a trial: unpack a bundle, run pytest on it as a person would, say how that ended.
 
-Runs under the bundle's interpreter (Python 3.8 or newer, standard library only), after `sandbox/inside.py`, whose
-stream and file functions it uses. It never imports a line of the bundle's: each run is a process of its own. Requests:
+Runs under the bundle's interpreter (Python 3.8 or newer, standard library only), after `sandbox/inside.py` and
+`server/junit.py`, whose functions it uses. It never imports a line of the bundle's: each run is a process of its own.
+Requests:
 
     tree     unpack the files that follow into the work directory
     run      pytest (or, with `script`, that program) → exit status, seconds, KiB, JUnit cases, tail of its output
@@ -16,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 14
 PLUGIN = """
@@ -119,20 +119,6 @@ def number(path):
             return max(0.0, float(JSON.loads(file.read(100))))
     except (OSError, ValueError, TypeError):
         return 0.0
-
-
-def junit_cases(path):
-    """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
-    try:
-        tree = ET.parse(path)  # noqa: S314  expat bounds entities, and this process is confined
-    except (OSError, ET.ParseError):
-        return None
-    cases = []
-    for case in tree.iter("testcase"):
-        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-        outcome = "f" if "failure" in kinds else "e" if "error" in kinds else "s" if kinds else "p"
-        cases.append([case.get("classname") or "", case.get("name") or "", outcome])
-    return cases
 
 
 def serve():

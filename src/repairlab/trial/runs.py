@@ -27,7 +27,8 @@ Case = tuple[str, str, Annotated[str, msgspec.Meta(max_length=1)]]
 @cache
 def program() -> str:
     """Return what runs inside."""
-    return (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
+    here = Path(__file__).parent
+    return "\n".join((here / part).read_text(encoding="utf-8") for part in ("server/junit.py", "inside.py"))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

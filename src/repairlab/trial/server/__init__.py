@@ -10,7 +10,7 @@ from pathlib import Path
 
 PARTS = (
     "worker", "tree", "swap", "coverage", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot",
-    "pristine",
+    "junit", "pristine",
 )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ import json as JSON  # noqa: N812  the parts share one name space, and `json` is
 import resource
 import subprocess
 import tempfile
-import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 16
 COLLECT_S = 5.0  # for importing a candidate anew, in CPU seconds
@@ -292,20 +291,6 @@ def drain(process, limit):
     process.stdout.close()
     reap_strays()
     return tail, timed_out
-
-
-def junit_cases(path):
-    """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
-    try:
-        tree = ET.parse(path)  # noqa: S314  expat bounds entities, and this process is confined
-    except (OSError, ET.ParseError):
-        return None
-    cases = []
-    for case in tree.iter("testcase"):
-        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-        outcome = "f" if "failure" in kinds else "e" if "error" in kinds else "s" if kinds else "p"
-        cases.append([case.get("classname") or "", case.get("name") or "", outcome])
-    return cases
 
 
 def serve():
