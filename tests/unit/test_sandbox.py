@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -210,6 +211,27 @@ def test_the_probe_calls_a_tier_that_does_not_confine_broken(monkeypatch):
     report = {report.tier: report for report in tiers.probe(SETTINGS)}["bubblewrap"]
     assert not report.ok
     assert "of the host can be seen" in report.why
+
+
+STARTER = """
+import sys
+from types import SimpleNamespace
+from repairlab import sandbox
+tier = sandbox.open_sandbox(SimpleNamespace(**eval(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    tier.start("import time; time.sleep(60)").kill()
+"""
+
+
+def test_a_program_killed_while_it_starts_sandboxes_leaves_none_of_them(confined_tier):
+    """The guard of every test looks for what stays."""
+    for after in range(12):
+        argv = [sys.executable, "-c", STARTER, repr({**vars(SETTINGS), "tier": confined_tier.tier})]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as starter:
+            starter.stdout.readline()
+            time.sleep(after * 0.003)
+            starter.kill()
 
 
 @pytest.mark.root

@@ -18,6 +18,10 @@ Facts that shape it:
 - RLIMIT_NPROC is counted per user namespace (Linux 5.14), but what is set before the namespace is made binds the sum
   of the user's processes everywhere. So `inside` sets it, not we.
 - --die-with-parent follows the thread that started bwrap, not the process: start sandboxes from threads that stay.
+  It binds the outer bwrap before the inner one, which until then waits for the outer one's word, were it for ever. In
+  between stands what --info-fd writes: to a file in memory, for a pipe would end the outer one by SIGPIPE when its
+  reader has gone, and wake the reader when it has not. A dozen system calls remain in which our death leaves the inner
+  one behind, blocked and idle.
 """
 
 import contextlib
@@ -29,7 +33,6 @@ import select
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from repairlab.errors import RepairLabError, TemporaryFailure, Unavailable
@@ -118,17 +121,16 @@ class _Started:
     ) -> None:
         self._work = _work(shown)
         self.output, output = os.pipe2(os.O_CLOEXEC)
-        self._info, info = os.pipe2(os.O_CLOEXEC)
+        self._info = os.memfd_create("info", os.MFD_CLOEXEC)
         os.set_blocking(self.output, False)
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, output)
-            opened.callback(os.close, info)
             passed = {path: _memory(content, opened) for path, content in ETC.items()}
             prefix, sources = _as_nobody(shown)
-            options = [*_options(limits, shown, sources, passed), "--info-fd", str(info)]
+            options = [*_options(limits, shown, sources, passed), "--info-fd", str(self._info)]
             if _version(bwrap) >= (0, 8):  # before, the filter of system calls alone keeps new namespaces away
                 options += ["--disable-userns", "--assert-userns-disabled"]
-            passing = [stream, info, *passed.values()]
+            passing = [stream, self._info, *passed.values()]
             if rules := seccomp.program():
                 passing.append(_memory(rules, opened))
                 options += ["--seccomp", str(passing[-1])]
@@ -150,14 +152,14 @@ class _Started:
         """Boot the inside and return it kept; on any error nothing is left of it."""
         members: _PidNamespace | None = None
         try:
-            members = _PidNamespace(self._first_pid(), self.process)
             boot(stream, order, START_S)
+            members = _PidNamespace(self._first_pid(), self.process)
             members.look(self._work)
             stream.send(program.encode() if isinstance(program, str) else program)
         except BaseException as error:
             self._abandon(members)
             stream.close()
-            if isinstance(error, (StreamError, _NotStarted)):
+            if isinstance(error, StreamError):
                 raise self._failure() from None
             raise
         os.close(self._info)
@@ -166,24 +168,15 @@ class _Started:
         return Confined(stream, keeper)
 
     def _first_pid(self) -> int:
-        """Return the host's pid of the sandbox's PID 1."""
-        told = b""
-        deadline = time.monotonic() + START_S
-        while b"}" not in told:
-            ready, _, _ = select.select([self._info], [], [], max(0.0, deadline - time.monotonic()))
-            piece = os.read(self._info, 4096) if ready else b""
-            if not piece:
-                raise _NotStarted
-            told += piece
-        return int(json.loads(told)["child-pid"])
+        """Return the host's pid of the sandbox's PID 1; bwrap has told it before anything runs inside."""
+        return int(json.loads(os.pread(self._info, 4096, 0))["child-pid"])
 
     def _abandon(self, members: "_PidNamespace | None") -> None:
         if members:
             members.end()
             members.close()
             return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)  # the inner bwrap too, until it has a session of its own
         self.process.wait()
 
     def _failure(self) -> RepairLabError:
@@ -199,10 +192,6 @@ class _Started:
         if re.search(r"temporarily unavailable|No space left|Cannot allocate|Too many open", said):
             return TemporaryFailure(f"the sandbox did not start: {said}", fix="trying again later may help")
         return Unavailable(f"bubblewrap cannot start a sandbox here: {said}", field="sandbox.tier", fix=fix_for(said))
-
-
-class _NotStarted(Exception):
-    """bwrap went away before it had made its namespaces."""
 
 
 class _PidNamespace:
