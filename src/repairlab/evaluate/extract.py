@@ -13,18 +13,18 @@ transplants and successes the evaluations of repairs that used it. One that keep
 Exit: 0 done · 64 usage · 75 another run is at work, or the disk is full · 78 the configuration is wrong.
 """
 
-import argparse
 import math
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from repairlab.errors import BadInput, TemporaryFailure, UsageError
+from repairlab.commandline import Parser
+from repairlab.errors import BadInput, TemporaryFailure
 
 if TYPE_CHECKING:
     from repairlab.config import Settings
@@ -38,29 +38,20 @@ MAX_PATTERNS = 10_000
 LOCK = ".lock"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {PROGRAM} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line, for the man page too."""
-    made = _Parser(prog=PROGRAM, description="Mine the champions for patterns that later repairs can use.")
-    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
-    return made
+    return Parser(PROGRAM, "Mine the champions for patterns that later repairs can use.")
 
 
 def main(argv: Sequence[str]) -> int:
     """Bring the library up to date."""
-    options = parser().parse_args(argv)
+    parser().read(argv)
     from filelock import FileLock, Timeout
 
     from repairlab import config, journal
     from repairlab.journal import Event
 
     journal.configure(PROGRAM)
-    if options.root:
-        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())
     settings, root = config.load(), config.root()
     directory = config.patterns_dir(root)
     directory.mkdir(parents=True, exist_ok=True)

@@ -9,43 +9,32 @@ ends when nothing is ready any more.
 Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 69 no sandbox · 78 the configuration is wrong · 70 a bug.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import NoReturn
 
-from repairlab.errors import UsageError
+from repairlab.commandline import Parser
 
 PROGRAM = "repairlab-evaluator"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {PROGRAM} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line, for the man page too."""
-    made = _Parser(
-        prog=PROGRAM,
-        description="Evaluate challengers and promote those that beat the champion of their lineage.",
+    made = Parser(
+        PROGRAM,
+        "Evaluate challengers and promote those that beat the champion of their lineage.",
         epilog="Signals: TERM and INT hand back what is being evaluated and end the program.",
     )
     made.add_argument("--once", action="store_true", help="end when nothing is ready any more")
-    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve the queue."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from repairlab import config, journal
 
     journal.configure(PROGRAM, quiet=("watchdog.observers.inotify",))
-    if options.root:
-        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())
     settings = config.load()
     from repairlab.evaluate.consumer import Consumer, queue
     from repairlab.serving import Service

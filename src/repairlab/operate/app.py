@@ -119,6 +119,20 @@ def command(
     return decorate
 
 
+def version_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option --version of a program."""
+
+    def told(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            from repairlab.commandline import version
+
+            print(f"{context.info_name} {version()}")
+            context.exit()
+
+    named: Any = {"is_flag": True, "is_eager": True, "expose_value": False, "callback": told}
+    return click.option("--version", help="Print the version.", **named)
+
+
 def ids_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The argument ID..., completed by the shell from the queue."""
     return click.argument("ids", metavar="ID...", nargs=-1, required=required, shell_complete=_complete_id)

@@ -1,4 +1,4 @@
-"""cleanup: `repairlab-cleanup [--dry-run] [--json] [--now INSTANT]`: remove what has been kept for long enough.
+"""cleanup: `repairlab-cleanup [--root DIR] [--dry-run] [--json] [--now INSTANT]`: remove what was kept long enough.
 
 How long is [cleanup] of the configuration, what is never removed is `pruning`'s business. One at a time
 (<root>/cleanup.lock), safe beside running watchers and people. One line in the journal a run (MESSAGE_ID
@@ -18,7 +18,7 @@ import click
 
 from repairlab.errors import TemporaryFailure, UsageError
 from repairlab.operate import output
-from repairlab.operate.app import Answer, App, command, run
+from repairlab.operate.app import Answer, App, command, run, version_option
 
 KINDS = ("processed", "challengers", "bundles", "work", "escalations")
 LOCK_MODE = 0o600
@@ -28,6 +28,7 @@ LOCK_MODE = 0o600
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="State directory.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed now.")
 @click.option("--now", metavar="INSTANT", help="Judge ages as of this instant (RFC 3339 with offset).")
+@version_option()
 def cleanup_command(_app: App, root: Path | None, dry_run: bool, now: str | None) -> Answer:
     """Remove ended jobs, challengers, bundles and work directories that have been kept for long enough.
 

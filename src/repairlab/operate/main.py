@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from repairlab.errors import UsageError
-from repairlab.operate.app import CONTEXT, App, run
+from repairlab.operate.app import CONTEXT, App, run, version_option
 
 # The sections of --help. name: (module, promise); a test holds the promises against the commands' own.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -96,14 +96,6 @@ class Lazy(click.Group):
                 formatter.write_dl([(name, promise) for name, (_, promise) in commands.items()])
 
 
-def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from importlib.metadata import version
-
-        print(f"repairlab {version('repairlab')}")
-        context.exit()
-
-
 @click.group(
     cls=Lazy,
     invoke_without_command=True,
@@ -117,9 +109,7 @@ def _version(context: click.Context, _parameter: click.Parameter, value: bool) -
     help="State directory instead of $REPAIRLAB_ROOT or the default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; may follow the command too.")
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
-)
+@version_option()
 @click.pass_context
 def cli(context: click.Context, root: Path | None, as_json: bool) -> None:
     """Repair failing Python code unattended: hand it in, and read the verified patch later."""

@@ -26,7 +26,7 @@ PROGRAMS = {
     "repairlab-toolgen": ("repairlab.toolgen.main:parser", "make a tool of each spec"),
     "repairlab-auto-specder": ("repairlab.toolgen.specder:parser", "write specs where the tournament stands still"),
     "repairlab-library-extract": ("repairlab.evaluate.extract:parser", "mine champions for patterns"),
-    "repairlab-agent": ("repairlab.repair.agent:_parser", "one attempt at repairing one bundle"),
+    "repairlab-agent": ("repairlab.repair.agent:parser", "one attempt at repairing one bundle"),
     "repairlab-failure": ("repairlab.supervise.failure:parser", "write down that a unit has failed"),
     "repairlab-sandbox": ("repairlab.sandbox.shim:parser", "keep the untrusted process of one sandbox"),
 }

@@ -16,7 +16,6 @@ comes to the zygote, which is a subreaper, and is killed at the next end of a wo
 or its starter dies, the zygote kills every worker's group and exits.
 """
 
-import argparse
 import contextlib
 import ctypes
 import gc
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from repairlab.commandline import Parser
 from repairlab.errors import reported
 from repairlab.process import wire
 from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, die_with_parent, prctl
@@ -360,11 +360,11 @@ def resolve(entry: str) -> Callable[[Sequence[str]], int]:
 
 def main(argv: Sequence[str]) -> int:
     """Preload, then serve the control socket."""
-    parser = argparse.ArgumentParser(prog="repairlab-zygote", description="Fork pre-loaded workers.")
+    parser = Parser("repairlab-zygote", "Fork pre-loaded workers.", root=False)
     parser.add_argument("--control", type=int, required=True, help="descriptor of the control socket")
     parser.add_argument("--parent", type=int, required=True, help="pid of the process that we must not outlive")
     parser.add_argument("--preload", nargs="*", default=[], help="modules to import before the first fork")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     os.set_inheritable(options.control, False)
     # SIGTERM, not SIGKILL: there are process groups to kill before we go.
     die_with_parent(options.parent, signal.SIGTERM)

@@ -14,15 +14,14 @@ Exit status: 0 the tests pass in a fresh sandbox (with the patch, or without one
 end the search; the telemetry is then written with the best so far.
 """
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from repairlab import config
+from repairlab.commandline import Parser, positive
 from repairlab.documents import Handoff, Telemetry, decode, encode
 from repairlab.errors import BadInput, TemporaryFailure, UsageError
 from repairlab.repair.attempt import Attempt, Interrupted
@@ -31,10 +30,10 @@ from repairlab.repair.report import Report
 
 def main(argv: Sequence[str]) -> int:
     """Attempt one repair and report it."""
-    options = _parser().parse_args(argv)
+    options = parser().read(argv)
     handoff = decode(_read(options.handoff), Handoff)
     previous = signal.getsignal(signal.SIGTERM)
-    attempt = _attempted(handoff, max(1, options.effort))
+    attempt = _attempted(handoff, options.effort)
     telemetry = _written(Report(attempt), options.out)
     sys.stdout.buffer.write(encode(telemetry))  # bytes: JSON is UTF-8, whatever the locale
     sys.stdout.flush()
@@ -62,23 +61,19 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise Interrupted
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="repairlab-agent", description="Attempt to repair one bundle.")
-    parser.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
-    parser.add_argument(
+def parser() -> Parser:
+    """Return the command line, for the man page too."""
+    made = Parser("repairlab-agent", "Attempt to repair one bundle.", root=False)
+    made.add_argument("--handoff", required=True, type=Path, metavar="FILE", help="the handoff document")
+    made.add_argument("--out", required=True, type=Path, metavar="DIR", help="where patch and telemetry go")
+    made.add_argument(
         "--effort",
-        type=int,
+        type=positive,
         default=1,
         metavar="N",
         help="1 is the first attempt; attempt N searches wider, and begins with what the one before did not try",
     )
-    return parser
+    return made
 
 
 def _read(path: Path) -> bytes:

@@ -36,7 +36,7 @@ from repairlab.sandbox import inside, seccomp
 from repairlab.sandbox.meter import Disk, Memory, empty, sized
 
 if TYPE_CHECKING:
-    import argparse
+    from repairlab.commandline import Parser
 
 CONNECTION = 3
 STREAM = 3  # of the child
@@ -50,20 +50,18 @@ PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC,
 STARTED_BY = "repairlab-sandbox.socket starts it"
 
 
-def parser() -> "argparse.ArgumentParser":
+def parser() -> "Parser":
     """Return the command line, for the man page too."""
-    import argparse
+    from repairlab.commandline import Parser
 
-    return argparse.ArgumentParser(
-        prog="repairlab-sandbox",
-        description="Keep the untrusted process of one sandbox. Not for people: repairlab-sandbox.socket starts it.",
-    )
+    told = "Keep the untrusted process of one sandbox. Not for people: repairlab-sandbox.socket starts it."
+    return Parser("repairlab-sandbox", told, root=False)
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve the one connection."""
     if argv:  # only then: nobody waits for argparse who waits for a sandbox
-        parser().parse_args(argv)
+        parser().read(argv)
     try:
         connection = socket.socket(fileno=CONNECTION)
         connection.set_inheritable(False)

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from repairlab.errors import NegativeAnswer, UsageError
+from repairlab.commandline import Parser
+from repairlab.errors import NegativeAnswer
 
 if TYPE_CHECKING:
     from repairlab.supervise.facts import Facts
@@ -55,37 +56,31 @@ LASTING = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {PROGRAM} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line, for the man page too."""
-    made = _Parser(prog=PROGRAM, description="Write down that a unit has failed, for a person to read.")
+    made = Parser(PROGRAM, "Write down that a unit has failed, for a person to read.")
     made.add_argument("unit", metavar="UNIT", type=_unit, help="the unit that failed, with its suffix")
     made.add_argument("--user", action="store_true", help="it is a unit of this user's own manager")
     made.add_argument("--boot-id", metavar="ID", type=_boot_id, help="this boot, where /proc does not tell it")
-    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
     return made
 
 
 def _unit(text: str) -> str:
     if not UNIT.fullmatch(text):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a unit; write it with its suffix, like x.service")
     return text
 
 
 def _boot_id(text: str) -> str:
     found = text.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{32}", found):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not 32 hex digits, as in /proc/sys/kernel/random/boot_id")
     return found
 
 
 def main(argv: Sequence[str]) -> int:
     """Write down one failure."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from repairlab import config, journal
     from repairlab.supervise.facts import gather
 
@@ -95,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     if not facts.failed:
         raise NegativeAnswer(f"{options.unit} has not failed", fix="there is nothing to write down")
     boot_id = options.boot_id or _this_boot()
-    directory = config.escalations_dir((options.root or config.root()).absolute())
+    directory = config.escalations_dir(config.root().absolute())
     # Of two failures without an invocation nobody can tell that they are one: each is written down.
     which = facts.invocation_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     path = directory / f"{facts.unit}-{which}.json"

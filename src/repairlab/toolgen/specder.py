@@ -19,7 +19,6 @@ are made of what they are, so that none is written twice; `reason` says which si
 Exit: 0 done · 64 usage · 75 the disk is full · 78 the configuration is wrong.
 """
 
-import argparse
 import hashlib
 import os
 from collections import Counter
@@ -27,11 +26,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from repairlab.errors import BadInput, UsageError
+from repairlab.commandline import Parser
+from repairlab.errors import BadInput
 
 if TYPE_CHECKING:
     from repairlab.config import Settings
@@ -46,27 +46,19 @@ MAX_SPEC = 1 << 20
 MAX_NEW = 20  # specs of one run
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {PROGRAM} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line, for the man page too."""
-    made = _Parser(prog=PROGRAM, description="Write new specs where the tournament stands still.")
-    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
+    made = Parser(PROGRAM, "Write new specs where the tournament stands still.")
     made.add_argument("--dry-run", action="store_true", help="say what would be written, write nothing")
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Look for signs and write what follows from them."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from repairlab import config, journal
 
     journal.configure(PROGRAM)
-    if options.root:
-        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())
     run = Specder(config.root(), config.load())
     for spec in run.specs():
         print(f"{spec.id}: {spec.reason}")

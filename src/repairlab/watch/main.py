@@ -9,51 +9,32 @@ are deferred stay where they are.
 Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 78 the configuration is wrong · 70 a bug.
 """
 
-import argparse
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
-from repairlab.errors import UsageError
+from repairlab.commandline import Parser, positive
 
 PROGRAM = "repairlab-queue-watcher"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, fix=f"see {PROGRAM} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line, for the man page too."""
-    made = _Parser(
-        prog=PROGRAM,
-        description="Claim the jobs that are dropped into the repair queue and carry each to its end.",
+    made = Parser(
+        PROGRAM,
+        "Claim the jobs that are dropped into the repair queue and carry each to its end.",
         epilog="Signals: TERM and INT finish what is running within watcher.grace_s or hand it back; HUP reloads.",
     )
     made.add_argument("--once", action="store_true", help="end when nothing is waiting any more")
-    made.add_argument("--root", type=Path, metavar="DIR", help="the state directory (default: $REPAIRLAB_ROOT, …)")
-    made.add_argument("--concurrency", type=_positive, metavar="N", help="agents at a time (default: one a core)")
+    made.add_argument("--concurrency", type=positive, metavar="N", help="agents at a time (default: one a core)")
     return made
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve the queue."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from repairlab import config, journal
 
     journal.configure(PROGRAM, quiet=("watchdog.observers.inotify",))
-    if options.root:
-        os.environ["REPAIRLAB_ROOT"] = str(options.root.absolute())  # for the workers too
     settings = config.load()
     from repairlab.watch.workers import Workers
 

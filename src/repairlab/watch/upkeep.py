@@ -5,17 +5,17 @@
 What it removes belongs to nobody; it may run beside any number of watchers, and die at any moment.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from repairlab.commandline import Parser
 from repairlab.spool import Spool
 
 
 def main(argv: Sequence[str]) -> int:
     """Sweep one queue."""
-    parser = argparse.ArgumentParser(prog="repairlab-upkeep", description=__doc__)
+    parser = Parser("repairlab-upkeep", "Remove a queue's litter.", root=False)
     parser.add_argument("--queue", type=Path, required=True)
-    Spool(parser.parse_args(argv).queue).sweep()
+    Spool(parser.read(argv).queue).sweep()
     return os.EX_OK
