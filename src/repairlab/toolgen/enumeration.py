@@ -5,10 +5,11 @@ and the smaller one is kept (observational equivalence: A. Albarghouthi et al., 
 What an element of a list becomes is an enumeration of its own, over all elements of all examples at once, from which
 comprehensions, filters and keys are made. The examples are the oracle: a term with their results is a solution.
 
-Nothing here runs a line from a spec: values are JSON, operations are ours. Bounded by terms and by time; the order
-depends on the examples alone.
+Nothing here runs a line from a spec: values are JSON, operations are ours. Bounded by terms, by what their values take
+and by time; the order depends on the examples alone.
 """
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from repairlab.toolgen.operations import (
 Values = tuple[Any, ...]
 EXPECTED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, TooLarge, RecursionError)
 MAX_SIZE = 9
+MAX_VALUES, MAX_TOTAL = 20_000, 128 << 20  # characters of a term's values, of all terms' values
 MAX_ELEMENTS = 400
 INNER_SIZE, INNER_TERMS = 4, 1500
 CONSTANTS: tuple[Any, ...] = (0, 1, 2, "", " ", [], True, False)
@@ -73,7 +75,8 @@ class Enumeration:
     ) -> None:
         self._count = len(next(iter(variables.values())))
         self._deadline, self._limit, self._nested = deadline, limit, nested
-        self._seen: set[str] = set()
+        self._seen: set[bytes] = set()
+        self._room = MAX_TOTAL
         self.by_size: defaultdict[int, list[Term]] = defaultdict(list)
         self.terms: list[Term] = []
         self._begin = [Term(name, True, 1, values, _kind(values)) for name, values in variables.items()]
@@ -88,15 +91,17 @@ class Enumeration:
             for term in self._of_size(size):
                 if self._admit(term) and wanted(term):
                     return term
-                if len(self.terms) >= self._limit or time.monotonic() > self._deadline:
+                if len(self.terms) >= self._limit or self._room < 0 or time.monotonic() > self._deadline:
                     return None
         return None
 
     def _admit(self, term: Term) -> bool:
-        key = behaviour(term.values)
-        if not term.kind or len(key) > 20_000 or key in self._seen:
+        text = behaviour(term.values)
+        key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        if not term.kind or len(text) > MAX_VALUES or key in self._seen:
             return False
         self._seen.add(key)
+        self._room -= len(text)
         self.by_size[term.size].append(term)
         self.terms.append(term)
         return True
@@ -116,12 +121,12 @@ class Enumeration:
             for part, kind in zip(sizes, operation.kinds, strict=True)
         ]
         for number, operands in enumerate(product(*pools)):
+            if number % 256 == 255 and time.monotonic() > self._deadline:
+                return
             if all(operand.fixed for operand in operands):
                 continue
             if operation.commutes and sizes[0] == sizes[1] and operands[0].text > operands[1].text:
                 continue
-            if number % 256 == 255 and time.monotonic() > self._deadline:
-                return
             try:
                 rows = zip(*(operand.values for operand in operands), strict=True)
                 values = tuple(bounded(operation.apply(*row)) for row in rows)

@@ -1,12 +1,12 @@
 """operations: what expressions are made of: Python's own, over numbers, strings, lists and dicts.
 
 An operation is a template of source text and a function that does the same to values. It runs in this process, on the
-examples of a spec and on nothing else, so each one is bounded: what would grow beyond `LARGE` raises, and an expression
-that raises on an example is no candidate.
+examples of a spec and on nothing else, so each one is bounded: what would grow beyond `LARGE` raises before it is
+built, and an expression that raises on an example is no candidate.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,30 @@ def bounded(value: Any) -> Any:
     return value
 
 
-def _repeat(one: Any, count: Any) -> Any:
-    if isinstance(one, str | list) and isinstance(count, int) and count * len(one) > LARGE:
-        raise TooLarge
+def _repeat(one: str, count: int) -> str:
+    _room(len(one) * count)
     return one * count
+
+
+def _join(between: str, parts: Sequence[Any]) -> str:
+    _room(len(between) * (len(parts) - 1) + sum(map(len, parts)))
+    return between.join(parts)
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    _room(len(text) + text.count(old) * (len(new) - len(old)))
+    return text.replace(old, new)
+
+
+def _zfill(text: str, width: int) -> str:
+    _room(width)
+    return text.zfill(width)
+
+
+def _room(length: float) -> None:
+    """Refuse what would be larger than `LARGE`, before it is built."""
+    if length > LARGE:
+        raise TooLarge
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -65,8 +85,7 @@ def _power(base: Any, exponent: Any) -> Any:
 
 def _range(*bounds: Any) -> list[int]:
     found = range(*bounds)
-    if len(found) > LARGE:
-        raise TooLarge
+    _room(len(found))
     return list(found)
 
 
@@ -146,7 +165,7 @@ BINARY = (
     Operation("{0} * {1}", (TEXT, NUMBER), _repeat, atom=False),
     Operation("{0} in {1}", (TEXT, TEXT), lambda a, b: a in b, atom=False),
     Operation("{0}.split({1})", (TEXT, TEXT), lambda a, b: a.split(b)),
-    Operation("{0}.join({1})", (TEXT, LIST), lambda a, b: a.join(b)),
+    Operation("{0}.join({1})", (TEXT, LIST), _join),
     Operation("{0}.count({1})", (TEXT, TEXT), lambda a, b: a.count(b)),
     Operation("{0}.find({1})", (TEXT, TEXT), lambda a, b: a.find(b)),
     Operation("{0}.startswith({1})", (TEXT, TEXT), lambda a, b: a.startswith(b)),
@@ -154,7 +173,7 @@ BINARY = (
     Operation("{0}.removeprefix({1})", (TEXT, TEXT), lambda a, b: a.removeprefix(b)),
     Operation("{0}.removesuffix({1})", (TEXT, TEXT), lambda a, b: a.removesuffix(b)),
     Operation("{0}.strip({1})", (TEXT, TEXT), lambda a, b: a.strip(b)),
-    Operation("{0}.zfill({1})", (TEXT, NUMBER), lambda a, b: bounded(a.zfill(min(b, LARGE + 1)))),
+    Operation("{0}.zfill({1})", (TEXT, NUMBER), _zfill),
     Operation("{0}[{1}]", (TEXT, NUMBER), lambda a, b: a[b]),
     Operation("{0}[:{1}]", (TEXT, NUMBER), lambda a, b: a[:b]),
     Operation("{0}[{1}:]", (TEXT, NUMBER), lambda a, b: a[b:]),
@@ -172,7 +191,7 @@ BINARY = (
     Operation("list(range({0}, {1}))", (NUMBER, NUMBER), _range),
 )
 TERNARY = (
-    Operation("{0}.replace({1}, {2})", (TEXT, TEXT, TEXT), lambda a, b, c: bounded(a.replace(b, c))),
+    Operation("{0}.replace({1}, {2})", (TEXT, TEXT, TEXT), _replace),
     Operation("{0}.get({1}, {2})", (DICT, ANY, ANY), lambda a, b, c: a.get(b, c)),
     Operation("{0}[{1}:{2}]", (LIST, NUMBER, NUMBER), lambda a, b, c: a[b:c]),
 )
