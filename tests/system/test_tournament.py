@@ -54,6 +54,13 @@ def champion(lab: Lab, lineage: str) -> dict | None:
     return json.loads((link.parent / link.readlink() / "champion.json").read_bytes()) if link.is_symlink() else None
 
 
+def test_the_manager_knows_how_much_each_program_may_take(loop):
+    for name in (*UNITS, *(timer.replace(".timer", ".service") for timer in TIMERS)):
+        told = loop.show(name, "MemoryMax", "TasksMax")
+        assert int(told["MemoryMax"]) <= 2 << 30, name  # no number: infinity
+        assert int(told["TasksMax"]) <= 512, name
+
+
 def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(loop, record_property):
     loop.run("tee", "/root/spec-rest.json", stdin=json.dumps(SPEC))
     spool = f"{STATE}/spool/specs"

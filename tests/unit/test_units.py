@@ -97,6 +97,21 @@ OF_JOBS = ("repairlab-sandbox@.service",)
 SERVING = [f"repairlab-{name}.service" for name in ("queue-watcher", "evaluator", "toolgen")]  # a queue each, all night
 
 
+TOURNAMENT = [f"repairlab-{name}.service" for name in ("evaluator", "toolgen", "library-extract", "auto-specder")]
+
+
+@pytest.mark.parametrize("name", TOURNAMENT)
+def test_a_program_of_the_tournament_has_a_bound_of_memory_and_tasks_and_room_for_its_sandbox(name):
+    system, own = unit(name), unit(f"user/{name}")
+    assert all(int(found["Service.TasksMax"][0]) <= 512 for found in (system, own))
+    memory_mb = [int(found["Service.MemoryMax"][0].removesuffix("M")) for found in (system, own)]
+    assert memory_mb[0] <= 2048
+    sandbox_mb = int(unit(SANDBOXES[0])["Service.MemoryMax"][0].removesuffix("M"))
+    starts = name in SERVING  # a person's sandboxes may be bubblewrap's, and then run inside the unit
+    assert memory_mb[1] - memory_mb[0] == (sandbox_mb if starts else 0)
+    assert own.get("Service.OOMPolicy", []) == (["continue"] if starts else []), "what is killed in there is judged"
+
+
 @pytest.mark.parametrize("path", [path for path in UNITS if path.name not in OF_JOBS], ids=str)
 def test_every_unit_tells_of_its_failure_and_the_one_that_tells_does_not(path):
     told = settings(path).get("Unit.OnFailure", [""])[0].split()
