@@ -2,13 +2,15 @@
 
     repairlab-library-extract [--root DIR]
 
-Reads <root>/champions (each champion that was ever promoted, with its frozen bundle and patch) and the metrics log;
+Reads <root>/champions (each one and those before it, with frozen bundle and patch; none that was demoted) and the
+metrics log;
 writes <root>/patterns/ID.json, each whole or not at all, and removes what has been merged into another or has sunk.
 What it writes follows from what it reads alone: a second run changes nothing; one that was killed is just run again.
 
 Nothing enters that was not correct, stable and verified: a champion whose bundle or patch is not what its record says
 is left out and told. A pattern's quality is counted anew each time: wins are the champions that it was mined from,
-transplants and successes the evaluations of repairs that used it. One that keeps failing is removed.
+transplants and successes the evaluations of repairs that used it, or one that was merged into it. One that keeps
+failing is removed.
 
 Exit: 0 done · 64 usage · 75 another run is at work, or the disk is full · 78 the configuration is wrong.
 """
@@ -35,6 +37,7 @@ NEAR = 0.9  # of two functions' token triples in common: the same function for o
 LEAST_TRIES = 5  # evaluations before a pattern can sink
 LEAST_RATE = 0.2  # upper bound of its success rate (Wilson, 95 %) below which it does
 MAX_PATTERNS = 10_000
+MAX_PROVENANCE = 1000
 LOCK = ".lock"
 
 
@@ -83,14 +86,15 @@ class Extraction:
         self.champions = 0
 
     def mine(self) -> None:
-        """Fill `patterns` from every champion that was ever promoted."""
+        """Fill `patterns` from all champions and those before them."""
         found: dict[str, list[Pattern]] = {}
         for lineage in self._store.lineages():
-            for champion in self._store.all(lineage):
-                for pattern in self._of(champion):
-                    found.setdefault(pattern.id, []).append(pattern)
-        merged = [_united(group) for group in found.values()]
-        self.patterns = {pattern.id: pattern for pattern in map(self._counted, _merged(merged)) if not sunk(pattern)}
+            with suppress(BadInput, OSError):  # a damaged record: who stood before it is not known
+                for champion in self._store.ancestry(lineage):
+                    for pattern in self._of(champion):
+                        found.setdefault(pattern.id, []).append(pattern)
+        counted = (self._counted(*group) for group in _merged([_united(group) for group in found.values()]))
+        self.patterns = {pattern.id: pattern for pattern in counted if not sunk(pattern)}
 
     def _of(self, champion: "Champion") -> "list[Pattern]":
         """Return what one champion teaches; nothing where it is not what its record says, or was a noop."""
@@ -113,17 +117,17 @@ class Extraction:
         quality = PatternQuality(wins=1)
         return mined(before, after, origin=champion.lineage, provenance=[champion.bundle_sha256], quality=quality)
 
-    def _counted(self, pattern: "Pattern") -> "Pattern":
-        """Return the pattern with what became of the repairs that used it."""
-        used = self._used.get(pattern.id)
-        wins = len(pattern.provenance)
-        quality = msgspec.structs.replace(pattern.quality, wins=wins)
-        if used is not None:
-            times = [row.median_ms / 1000 for row in used if row.median_ms is not None]
-            quality = msgspec.structs.replace(
-                quality, transplants=len(used), succeeded=sum(row.fitness > 0 for row in used),
-                median_s=round(statistics.median(times), 6) if times else None,
-            )  # fmt: skip
+    def _counted(self, pattern: "Pattern", ids: "Sequence[str]") -> "Pattern":
+        """Return the pattern with what became of the repairs that used it, by whichever of these ids."""
+        from repairlab.metrics import Uses
+
+        used = Uses()
+        for name in ids:
+            used.add(self._used.get(name, Uses()))
+        quality = msgspec.structs.replace(
+            pattern.quality, wins=len(pattern.provenance), transplants=used.rows, succeeded=used.correct,
+            median_s=round(statistics.median(used.times_ms) / 1000, 6) if used.times_ms else None,
+        )  # fmt: skip
         return msgspec.structs.replace(pattern, quality=quality)
 
     def write(self, directory: Path) -> tuple[int, int]:
@@ -163,27 +167,33 @@ def _united(group: "list[Pattern]") -> "Pattern":
     """Return one pattern of those of equal content: the origin that comes first, the provenance of all."""
     provenance = sorted({sha for pattern in group for sha in pattern.provenance})
     first = min(group, key=lambda pattern: pattern.origin)
-    return msgspec.structs.replace(first, provenance=provenance[:1000])
+    return msgspec.structs.replace(first, provenance=provenance[:MAX_PROVENANCE])
 
 
-def _merged(patterns: "Iterable[Pattern]") -> "Iterator[Pattern]":
-    """Yield edits as they are; of functions that are nearly the same, the one with the most wins, then the shortest."""
-    kept: list[Pattern] = []
+def _merged(patterns: "Iterable[Pattern]") -> "Iterator[tuple[Pattern, list[str]]]":
+    """Yield patterns with the ids that they go by: of functions that are nearly the same there is one.
+
+    The one with the most wins stays, then the shortest. Edits are as they are.
+    """
+    kept: list[tuple[Pattern, list[str]]] = []
     for pattern in sorted(patterns, key=_worth):
-        if pattern.function is None:
-            yield pattern
+        at = next((at for at, (other, _) in enumerate(kept) if _near(other, pattern)), None)
+        if at is None:
+            kept.append((pattern, [pattern.id]))
             continue
-        for at, other in enumerate(kept):
-            assert other.function is not None  # only functions are kept here
-            alike = len(other.function.parameters) == len(pattern.function.parameters)
-            if alike and _in_common(other.function, pattern.function) >= NEAR:
-                kept[at] = msgspec.structs.replace(
-                    other, provenance=sorted({*other.provenance, *pattern.provenance})[:1000]
-                )
-                break
-        else:
-            kept.append(pattern)
+        other, ids = kept[at]
+        both = sorted({*other.provenance, *pattern.provenance})[:MAX_PROVENANCE]
+        kept[at] = msgspec.structs.replace(other, provenance=both), [*ids, pattern.id]
     yield from kept
+
+
+def _near(one: "Pattern", two: "Pattern") -> bool:
+    """Whether two patterns are functions of as many parameters that are nearly the same."""
+    if one.function is None or two.function is None:
+        return False
+    return len(one.function.parameters) == len(two.function.parameters) and (
+        _in_common(one.function, two.function) >= NEAR
+    )
 
 
 def _in_common(one: "FunctionPattern", two: "FunctionPattern") -> float:

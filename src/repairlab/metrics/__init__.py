@@ -8,7 +8,7 @@
 take no lock: a line without its end is not there yet, a damaged one is skipped and counted.
 """
 
-from repairlab.metrics.log import MetricsLog, Position
+from repairlab.metrics.log import MetricsLog, Position, Uses
 from repairlab.metrics.sums import BY, Stats, Sums
 
-__all__ = ["BY", "MetricsLog", "Position", "Stats", "Sums"]
+__all__ = ["BY", "MetricsLog", "Position", "Stats", "Sums", "Uses"]

@@ -11,8 +11,11 @@ repeats the append after a crash looks from there on for the id, and for nothing
 import fcntl
 import os
 import re
+from array import array
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -34,6 +37,28 @@ class Position(msgspec.Struct, frozen=True):
 
     segment: int
     offset: int
+
+
+@dataclass
+class Uses:
+    """What became of the repairs that used a pattern: how many, how many correct, their milliseconds."""
+
+    rows: int = 0
+    correct: int = 0
+    times_ms: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def take(self, row: MetricsRow) -> None:
+        """Count one evaluation."""
+        self.rows += 1
+        self.correct += row.fitness > 0
+        if row.median_ms is not None:
+            self.times_ms.append(row.median_ms)
+
+    def add(self, other: "Uses") -> None:
+        """Count those of another pattern too."""
+        self.rows += other.rows
+        self.correct += other.correct
+        self.times_ms.extend(other.times_ms)
 
 
 class MetricsLog:
@@ -132,13 +157,13 @@ class MetricsLog:
                 with suppress(msgspec.ValidationError, msgspec.DecodeError):
                     yield msgspec.json.decode(line, type=MetricsRow)
 
-    def by_pattern(self) -> dict[str, list[MetricsRow]]:
-        """Return the rows of repairs that used a pattern, by its id, whatever origin it was told by."""
-        found: dict[str, list[MetricsRow]] = {}
+    def by_pattern(self) -> dict[str, Uses]:
+        """Return what became of the repairs that used a pattern, by its id, whatever origin it was told by."""
+        found: defaultdict[str, Uses] = defaultdict(Uses)
         for row in self.rows():
             if row.repair_pattern_id:
-                found.setdefault(row.repair_pattern_id.rpartition(":")[2], []).append(row)
-        return found
+                found[row.repair_pattern_id.rpartition(":")[2]].take(row)
+        return dict(found)
 
     def sums(self) -> Sums:
         """Return the sums of the whole log: of full segments as they are kept, of the live one as it is now."""
