@@ -10,7 +10,6 @@ an update dropped, …), so what it makes is a measure of reach that no developm
 drawn by the seed.
 """
 
-import argparse
 import ast
 import importlib.util
 import itertools
@@ -20,6 +19,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import program
 
 MODULES = """
     bisect heapq textwrap string fractions statistics difflib calendar colorsys csv configparser functools shlex
@@ -303,7 +304,7 @@ def pairs(names: list[str]) -> dict[str, list[dict]]:
 
 def main() -> int:
     """Draw and print the pairs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", type=int, default=25)
     parser.add_argument("--modules", nargs="*", default=MODULES.split())

@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+import program
 from machine import machine, percentile, table
 
 from repairlab import config
@@ -131,7 +132,7 @@ def summary(rows: Sequence[dict], options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Measure, print, and say by the exit status whether both ways agree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--bundles", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--every", type=int, default=1, help="take each K-th task only")

@@ -37,6 +37,13 @@ def cause(row: dict) -> str:
     return str(row["reason"])
 
 
+def why(row: dict) -> str:
+    """Return the cause of a miss as a line about its case ends with it, in brackets; nothing where none was missed."""
+    if not row["cause"]:
+        return ""
+    return f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or row.get('late') or ''}] "
+
+
 def report(rows: Sequence[dict], title: str, shares: Sequence[tuple[str, str, str | None]] = SHARES) -> str:
     """Return the tables of one run."""
     head = ["", "all", "", "half A", "half B"]

@@ -6,7 +6,6 @@ Each arrival is claimed (renamed into active/) as soon as it is known, as a watc
 of repairlab.spool.hints; with its own full mask on the queue directory alone; one recursive watch over both ends.
 """
 
-import argparse
 import os
 import queue
 import select
@@ -15,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import program
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 from watchdog.observers.inotify_c import WATCHDOG_ALL_EVENTS
@@ -69,7 +69,7 @@ def measure(watch: Ours | Recursive, root: Path, arrivals: int, pause_s: float) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--arrivals", type=int, default=60)
     parser.add_argument("--pause-ms", type=float, default=20)
     args = parser.parse_args()

@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +36,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
 
 import bugs  # noqa: F401  its classes register themselves
 import figures
+import program
 from libraries import LIBRARIES, USUAL, targets, unpacked
 from mutator import Mutant, changes, mutants
 from trials import attempt, half, patched, pytest_run
@@ -68,35 +68,18 @@ def main() -> int:
     """Run the benchmark and print the tables."""
     options = arguments().parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory() as place:
         roots = {name: unpacked(LIBRARIES[name], options.store, Path(place)) for name in options.libraries}
         numbers = [n for n in range(options.cases) if not options.only or f"case-{n}" in options.only]
-        rows = []
-        for row in pool.map(lambda number: one(number, roots, options), numbers):
-            rows.append(row)
-            print(line(row), flush=True)
-    title = f"wall {options.wall:g} s, effort {options.effort}, seed {options.seed}"
-    print(figures.report(rows, title, SHARES), *(figures.grouped(rows, key) for key in ("library", "bug")), sep="\n")
-    if options.against:
-        print(figures.compared(json.loads(options.against.read_text()), rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
-    return 1 if any(row["cause"] == "false reject" for row in rows) else 0
+        rows = program.attempted(numbers, lambda number: one(number, roots, options), line, options.jobs)
+    return program.concluded(rows, options, SHARES, by=("library", "bug"))
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser_of_attempts(__doc__, wall_s=60.0, seed_of="the draw")
     parser.add_argument("--store", type=Path, required=True, help="where libraries and drawn cases are kept")
     parser.add_argument("--cases", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wall", type=float, default=60.0, help="seconds that an attempt may take")
-    parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--libraries", nargs="+", default=list(USUAL), choices=sorted(LIBRARIES))
-    parser.add_argument("--only", nargs="*", default=[], help="case-N …")
-    parser.add_argument("--jobs", type=int, default=1, help="cases at once; more than one spoils the times")
-    parser.add_argument("--no-probe", action="store_true", help="do not look for the causes of misses")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--against", type=Path, help="an earlier --json: print what was gained and lost")
     return parser
 
 
@@ -208,12 +191,10 @@ def investigate(row: dict, bundle: Path, references: dict[str, str], wall_s: flo
 def line(row: dict) -> str:
     """Return what one line can say of a case."""
     mark = "same" if row["same"] else "repaired" if row["agrees"] else "WRONG" if row["ok"] else row["reason"]
-    cause = (
-        f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or row.get('late') or ''}] " if row["cause"] else ""
-    )
     where = f"{row['library']} {row['path'].rpartition('/')[2]}:{row['line']} {row['bug']}"
     said = (row["details"] or row["stderr"] or "")[:100]
-    return f"{row['task']:9} {where:50} {mark:10} {row['attempts'] or 0:6} tried {row['wall_s']:5.1f} s  {cause}{said}"
+    tried = f"{row['attempts'] or 0:6} tried {row['wall_s']:5.1f} s"
+    return f"{row['task']:9} {where:50} {mark:10} {tried}  {figures.why(row)}{said}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ slot is taken by an agent that sleeps, so that they wait all the time; the sampl
 and is copied and flushed before the agent may start.
 """
 
-import argparse
 import gc
 import json
 import os
@@ -23,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import program
 from machine import machine, percentile, table
 from room import Room
 
@@ -110,7 +110,7 @@ def row(root: Path, waiting: int, samples: int, frozen: bool) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--waiting", type=int, nargs="*", default=[0, 100_000])
     parser.add_argument("--dir", type=Path, help="where to put the state directory (default: $TMPDIR)")

@@ -13,7 +13,6 @@ lines that come before it (EXAM, Wong and Debroy 2009); and the mean share of al
 is what the order of candidates goes by.
 """
 
-import argparse
 import difflib
 import json
 import statistics
@@ -24,6 +23,8 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+
+import program
 
 from repairlab import config
 from repairlab.documents import Handoff
@@ -96,7 +97,7 @@ def known_runs(task: Path, cache: dict) -> tuple[list[TestRun], list[Line]]:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--bundles", type=Path, nargs="+", required=True)
     parser.add_argument("--seen", type=Path)
     parser.add_argument("--only", nargs="*", default=[])

@@ -8,7 +8,6 @@ sync; then fills a log with --rows rows (written as segments, since appending th
 `repairlab leaderboard` and `analytics` over it as a person calls them, first without any sums, then with them.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+import program
 from machine import machine
 
 from repairlab.documents import Components, Course, Decision, MetricsRow, Strategy, encode
@@ -91,7 +91,7 @@ def asked(root: Path, *words: str) -> float:
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--append", type=int, default=50_000)
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))

@@ -17,7 +17,6 @@ Prints each mutant on which the two differ; what the server has no such verdict 
 status is 1.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
 
+import program
 from libraries import LIBRARIES, unpacked
 from machine import machine, table
 
@@ -149,7 +149,7 @@ def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tupl
 
 def main() -> int:
     """Run both, print both, and say by the exit status whether they agree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--library", default="toolz", choices=LIBRARIES)
     parser.add_argument("--file", default="toolz/itertoolz.py")

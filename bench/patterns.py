@@ -9,7 +9,6 @@ patterns were tried, and how many of all strategies. Counts do not depend on wha
 task ends by its deadline.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -18,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import program
 
 from repairlab.documents import encode
 from repairlab.patterns import mined
@@ -87,7 +88,7 @@ def cost(directory):
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--limit", type=int, default=20, help="tasks that are attempted")
     parser.add_argument("--wall-s", type=float, default=20.0)

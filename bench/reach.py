@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
 
 import bugs  # noqa: F401  its classes register themselves
+import program
 from mutator import changes, mutants
 
 from repairlab import config
@@ -257,7 +258,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 
 def main() -> int:
     """Measure the reach of all cases and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__)
     parser.add_argument("--bundles", type=Path, nargs="*", default=[])
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
     parser.add_argument("--mutants", type=Path, nargs="*", default=[])

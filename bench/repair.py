@@ -33,13 +33,13 @@ import json
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
 
 import figures
+import program
 from agreement import disagreement
 from trials import attempt, half, patched, pytest_run
 
@@ -63,35 +63,19 @@ def main() -> int:
     """Run the benchmark and print the tables."""
     options = arguments().parse_args()
     tasks = sorted(path for path in options.bundles.iterdir() if not options.only or path.name in options.only)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        rows = []
-        for row in pool.map(lambda task: one(task, options), tasks[:: options.every]):
-            rows.append(row)
-            print(line(row), flush=True)
-    print(figures.report(rows, f"wall {options.wall:g} s, effort {options.effort}, seed {options.seed}"))
-    if options.against:
-        print(figures.compared(json.loads(options.against.read_text()), rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
-    return 1 if any(row["cause"] == "false reject" for row in rows) else 0
+    rows = program.attempted(tasks[:: options.every], lambda task: one(task, options), line, options.jobs)
+    return program.concluded(rows, options)
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    seed_of = "the inputs that patch and reference are compared on"
+    parser = program.parser_of_attempts(__doc__, wall_s=20.0, seed_of=seed_of)
     parser.add_argument("--bundles", type=Path, required=True)
-    parser.add_argument("--wall", type=float, default=20.0, help="seconds that an attempt may take")
-    parser.add_argument("--effort", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0, help="of the inputs that patch and reference are compared on")
-    parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--every", type=int, default=1, help="take each K-th task only")
-    parser.add_argument("--jobs", type=int, default=1, help="tasks at once; more than one spoils the times")
-    parser.add_argument("--no-probe", action="store_true", help="do not look for the causes of misses")
     parser.add_argument("--probe-all", action="store_true", help="feed every reference edit through the validation")
     parser.add_argument(
         "--probe-wall", type=float, default=60.0, help="seconds that the two attempts of a probe may take"
     )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--against", type=Path, help="an earlier --json: print what was gained and lost")
     return parser
 
 
@@ -156,12 +140,8 @@ def line(row: dict) -> str:
     mark = next(names, "noop" if row["strategy"] == "noop" else "WRONG" if row["ok"] else row["reason"])
     differs = "" if row["agrees"] or not row["shown"] else row["shown"][0]["differs"]
     said = differs or row["details"] or row["stderr"] or ""
-    cause = (
-        f"[{row['cause']} {row['place'] or ''} {row.get('rejected') or row.get('late') or ''}] " if row["cause"] else ""
-    )
-    return (
-        f"{row['task']:14} {mark or '':12} {row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s  {cause}{said[:110]}"
-    )
+    tried = f"{row['attempts'] or 0:6} tried {row['wall_s']:6.1f} s"
+    return f"{row['task']:14} {mark or '':12} {tried}  {figures.why(row)}{said[:110]}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ and one for each verification. `interpreter` is a fork, an exec and `python -s -
 The tiers take turns, so that a busy moment of the machine meets them all.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import program
 from machine import machine, percentile, table
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -97,7 +97,7 @@ def in_a_lab(samples: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--lab", action="store_true", help="all tiers, in a container (root)")
     parser.add_argument("--json", action="store_true", help="every sample, in milliseconds")

@@ -6,7 +6,6 @@ One producer publishes, then one consumer claims (and abandons) every job; the r
 disk's own rate is that of writing a file of the same size and fsyncing it, and its directory, in the same run.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import program
 from machine import machine, table
 
 from repairlab.spool import Spool
@@ -79,7 +79,7 @@ def many(durable: bool) -> Callable[[Spool, range], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--dir", type=Path, help="where to put the queues (default: $TMPDIR)")
     options = parser.parse_args()

@@ -13,7 +13,6 @@ watcher is started again at once. After the killing the queue is served to its e
 Exit 0 when all of that holds, 1 with what does not.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import program
 from room import Room, peer
 
 from repairlab.spool import State
@@ -106,7 +106,7 @@ def served(room: Room, kinds: dict[str, str], within_s: float) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--handoffs", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=2)

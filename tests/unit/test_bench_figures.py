@@ -1,6 +1,7 @@
 """The repair benches' tables: the cause of a miss, the halves, what was gained and lost."""
 
 import figures
+import program
 import pytest
 from trials import half
 
@@ -55,3 +56,20 @@ def test_a_name_alone_decides_the_half_of_a_case():
     halves = [half(f"case {number}") for number in range(100)]
     assert halves == [half(f"case {number}") for number in range(100)]
     assert 30 < halves.count("A") < 70
+
+
+def test_a_case_that_was_missed_says_why_at_the_end_of_its_line():
+    assert figures.why(row()) == ""
+    assert figures.why(row(cause="rank", place=7)) == "[rank 7 ] "
+    assert figures.why(row(cause="false reject", place=3, rejected="1 failed")) == "[false reject 3 1 failed] "
+
+
+def test_a_run_keeps_its_rows_and_ends_with_one_where_a_true_fix_was_refused(tmp_path, capsys):
+    command = program.parser_of_attempts("Many.", wall_s=5.0, seed_of="nothing")
+    options = command.parse_args(["--jobs", "2", "--json", str(tmp_path / "rows.json")])
+    rows = program.attempted(["a", "b"], row, lambda told: f"line {told['task']}", options.jobs)
+    assert program.concluded(rows, options) == 0
+    assert "line a\nline b\n" in capsys.readouterr().out
+    options.against = options.json
+    assert program.concluded([row("a", agrees=False, cause="false reject", place=1), rows[1]], options) == 1
+    assert "agrees   +0   -1 a" in capsys.readouterr().out
