@@ -6,6 +6,7 @@
 import ast
 from collections.abc import Iterator
 
+from repairlab.repair.transformations.ingredients import DEFAULTS, is_docstring
 from repairlab.repair.transformations.site import COMPREHENSIONS, LOOPS, Draft, Site
 
 SIMPLE = (
@@ -20,17 +21,6 @@ SIMPLE = (
     ast.Pass,
     ast.Delete,
 )
-DEFAULTS = {
-    "int": "0",
-    "float": "0.0",
-    "str": "''",
-    "list": "[]",
-    "dict": "{}",
-    "bool": "False",
-    "tuple": "()",
-    "set": "set()",
-    "NoneType": "None",
-}
 
 
 def deletion(site: Site) -> Iterator[Draft]:
@@ -38,7 +28,7 @@ def deletion(site: Site) -> Iterator[Draft]:
     node = site.node
     if not isinstance(node, ast.stmt) or isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
         return
-    if _is_docstring(node) or not site.alone_on_lines(node):
+    if is_docstring(node) or not site.alone_on_lines(node):
         return
     start, end = site.lines(node)
     if isinstance(node, ast.If) and site.source.text.startswith("elif", site.source.span(node)[0]):
@@ -90,7 +80,7 @@ def branches(site: Site) -> Iterator[Draft]:
 def motion(site: Site) -> Iterator[Draft]:
     """A statement one place up or down, into the block before it or out of its own."""
     node = site.node
-    if not isinstance(node, ast.stmt) or _is_docstring(node) or not site.alone_on_lines(node):
+    if not isinstance(node, ast.stmt) or is_docstring(node) or not site.alone_on_lines(node):
         return
     block = site.block(node)
     at = block.index(node)
@@ -154,7 +144,7 @@ def control(site: Site) -> Iterator[Draft]:
             yield from site.span_draft(start, end, word, prior, "loop control")
         for name in site.scope.near(node.lineno)[: 2 * site.width]:
             yield from site.span_draft(start, end, f"return {name}", 0.15, "loop control")
-    if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and not _is_docstring(node):
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and not is_docstring(node):
         inside = any(isinstance(outer, LOOPS) for outer in site.ancestors())
         if inside and site.block(node)[-1] is node:
             yield from site.insert_after(node, ["break"], 0.2, "break added")
@@ -191,9 +181,9 @@ def guards(site: Site) -> Iterator[Draft]:
     """A guard before a statement: an early return for an empty or missing value, a default for None."""
     node = site.node
     function = site.scope.function
-    if function is None or not isinstance(node, ast.stmt) or _is_docstring(node):
+    if function is None or not isinstance(node, ast.stmt) or is_docstring(node):
         return
-    body = [statement for statement in function.body if not _is_docstring(statement)]
+    body = [statement for statement in function.body if not is_docstring(statement)]
     if not body or node is not body[0]:
         return
     kind = site.type_of(ast.Name("return", ast.Load()))
@@ -226,7 +216,7 @@ def _guard(site: Site, node: ast.stmt, test: str, action: str, prior: float) -> 
 def loop_guards(site: Site) -> Iterator[Draft]:
     """A condition of the function put before a statement in a loop, with `continue` or `break`; or around it."""
     node = site.node
-    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Expr | ast.Return) or _is_docstring(node):
+    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Expr | ast.Return) or is_docstring(node):
         return
     loop = next((outer for outer in site.ancestors() if isinstance(outer, ast.For)), None)
     names = [name.id for name in ast.walk(loop.target) if isinstance(name, ast.Name)] if loop is not None else []
@@ -271,11 +261,7 @@ def assignment(site: Site) -> Iterator[Draft]:
         ):
             for symbol, prior in (("+=", 0.35), ("-=", 0.12), ("*=", 0.08)):
                 yield Draft(prior, ((at, at + 1, symbol),), "augmented assignment")
-    if (
-        isinstance(node, ast.Assign | ast.AugAssign | ast.Expr)
-        and not _is_docstring(node)
-        and site.alone_on_lines(node)
-    ):
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and not is_docstring(node) and site.alone_on_lines(node):
         start, end = site.lines(node)
         text = site.source.text[start:end]
         if text.endswith(("\n", "\r")):
@@ -305,7 +291,7 @@ def mutable_default(site: Site) -> Iterator[Draft]:
     pairs += [
         (arg, default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default is not None
     ]
-    body = [statement for statement in function.body if not _is_docstring(statement)]
+    body = [statement for statement in function.body if not is_docstring(statement)]
     for arg, default in pairs:
         if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call) and body:
             value = site.text(default)
@@ -313,7 +299,3 @@ def mutable_default(site: Site) -> Iterator[Draft]:
                 body[0], [f"if {arg.arg} is None:", f"{site.indent_unit}{arg.arg} = {value}"], 0.6, ""
             ):
                 yield Draft(0.6, ((*site.source.span(default), "None"), *guard.edits), "mutable default")
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
