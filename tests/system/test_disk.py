@@ -1,0 +1,164 @@
+"""bench/disk.py is a disk that forgets: what was flushed outlives a power cut, and nothing else has to.
+
+Each test is a program of its own, since a disk takes its process to another mount namespace.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import disk
+import pytest
+
+BENCH = Path(disk.__file__).parent
+BLOCK = 4096
+BEGIN = """
+    import json, mmap, os, sys, time
+    sys.path.insert(0, sys.argv[1])
+    from disk import Disk
+    def told(**words): print(json.dumps(words), flush=True)
+    def raw(path, byte, blocks):
+        "Write each block past the page cache: it is in the cache of the disk then."
+        block = mmap.mmap(-1, 4096)
+        block.write(byte * 4096)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
+        for number in range(blocks): os.pwrite(fd, block, number * 4096)
+        return fd
+"""
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    if reason := disk.impossible():
+        pytest.skip(reason)
+
+
+def program(body: str) -> list[str]:
+    return [sys.executable, "-c", textwrap.dedent(BEGIN) + textwrap.dedent(body), str(BENCH)]
+
+
+def ran(body: str) -> dict:
+    ended = subprocess.run(program(body), capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def generation(device: int) -> str:
+    """A number that a loop device changes when it is attached, and when it is detached."""
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/diskseq").read_text()
+
+
+def test_what_was_flushed_outlives_the_power_and_what_only_reached_the_disk_does_not():
+    seen = ran("""
+        with Disk(size_mb=64) as disk:
+            file = disk.path / "file"
+            os.fsync(raw(file, b"a", 8))
+            os.sync()
+            raw(file, b"b", 8)
+            before = file.read_bytes()[0]
+            waiting = disk.cut()
+            disk.boot()
+            first = file.read_bytes()
+            os.fsync(raw(file, b"c", 8))
+            disk.cut()
+            disk.boot()
+            told(before=before, waiting=waiting, first=sorted(set(first)), second=sorted(set(file.read_bytes())))
+    """)
+    assert seen["waiting"] >= 8
+    assert seen["before"] == ord("b"), "whoever reads sees it before it is safe"
+    assert seen["first"] == [ord("a")]
+    assert seen["second"] == [ord("c")]
+
+
+def test_a_random_part_of_what_was_not_flushed_survives_and_some_of_it_torn():
+    seen = ran("""
+        with Disk(size_mb=64, seed=1) as disk:
+            file = disk.path / "file"
+            os.fsync(raw(file, b"a", 256))
+            raw(file, b"b", 256)
+            disk.cut(share=0.4)
+            disk.boot()
+            data = file.read_bytes()
+            told(kinds=sorted("".join(sorted({chr(byte) for byte in data[at : at + 4096]}))
+                              for at in range(0, len(data), 4096)))
+    """)
+    counts = [seen["kinds"].count(kind) for kind in ("a", "b", "ab")]
+    assert sum(counts) == 256
+    assert all(count > 20 for count in counts), counts
+
+
+def test_a_name_that_nobody_synced_is_gone_after_a_cut():
+    seen = ran("""
+        with Disk(size_mb=64) as disk:
+            (disk.path / "kept").touch()
+            os.sync()
+            (disk.path / "gone").touch()
+            disk.cut()
+            disk.boot()
+            told(names=sorted(os.listdir(disk.path)))
+    """)
+    assert seen["names"] == ["kept", "lost+found"]
+
+
+def test_nothing_is_acknowledged_after_the_power_was_cut():
+    seen = ran("""
+        with Disk(size_mb=64) as disk:
+            fd = raw(disk.path / "file", b"a", 1)
+            disk.cut()
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                first = error.errno
+            disk.boot()
+            try:  # whoever is left over from before the cut cannot write to the disk of after it
+                os.fsync(raw(f"/proc/self/fd/{fd}", b"b", 1))
+            except OSError as error:
+                told(first=first, second=error.errno, names=sorted(os.listdir(disk.path)))
+    """)
+    assert seen["first"] == 5, "EIO"
+    assert seen["second"] in (5, 30), "EIO or EROFS"
+    assert seen["names"] == ["lost+found"]
+
+
+def test_a_flush_takes_its_time():
+    seen = ran("""
+        with Disk(size_mb=64, flush_ms=5) as disk:
+            fd = raw(disk.path / "file", b"a", 1)
+            before, began = disk.told()["flushes"], time.monotonic()
+            for _ in range(20):
+                os.pwrite(fd, mmap.mmap(-1, 4096), 0)
+                os.fsync(fd)
+            told(took_s=time.monotonic() - began, flushes=disk.told()["flushes"] - before)
+    """)
+    assert seen["flushes"] >= 20
+    assert seen["took_s"] >= 20 * 0.005
+
+
+def test_it_is_mounted_for_its_own_process_alone_and_leaves_nothing_behind_when_killed():
+    body = """
+        disk = Disk(size_mb=64).__enter__()
+        raw(disk.path / "file", b"a", 64)
+        told(path=str(disk.path), server=disk._server.pid, device=disk.path.stat().st_dev)
+        time.sleep(600)
+    """
+    running = subprocess.Popen(program(body), stdout=subprocess.PIPE, text=True)
+    try:
+        seen = json.loads(running.stdout.readline())
+        assert seen["path"] not in Path("/proc/self/mounts").read_text()
+        server, attached = os.pidfd_open(seen["server"]), generation(seen["device"])
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    assert select.select([server], [], [], 20)[0], "its server ends with it"
+    os.close(server)
+    assert not Path(seen["path"]).parent.exists()
+    end = time.monotonic() + 20
+    while generation(seen["device"]) == attached:  # nobody is told when a device is detached
+        assert time.monotonic() < end, "its loop device is detached"
+        time.sleep(0.02)
