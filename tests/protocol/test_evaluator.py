@@ -221,3 +221,40 @@ def test_an_evaluator_that_waits_takes_what_comes(world):
     finally:
         running.terminate()
         assert running.wait(10) == 0
+
+
+def chain(world, name="line"):
+    """What `repairlab verify-chain` answers: the exit code, the hashes from the bundle to its origin, what broke."""
+    argv = [sys.executable, str(PROGRAM.with_name("repairlab")), "--json", "verify-chain", name]
+    env = {**os.environ, "REPAIRLAB_ROOT": str(world.root)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+    answer = json.loads(done.stdout)
+    return done.returncode, [link["sha256"] for link in answer["data"]["links"]], answer["data"]["broken"]
+
+
+def test_a_champion_that_passed_as_it_came_has_its_pedigree_once_a_repair_has_made_the_same(world):
+    world.hand_in(RIGHT, before=RIGHT)
+    world.evaluate()
+    assert [len(part) for part in chain(world)[1:2]] == [1]
+    world.hand_in(RIGHT)
+    world.evaluate()
+    code, links, broken = chain(world)
+    assert (code, len(links), broken) == (0, 2, None)
+
+
+def test_a_change_in_any_copy_of_a_champions_patch_is_named(world):
+    first = world.hand_in(RIGHT.replace("def", "# \u00e9\ndef"))
+    world.evaluate()
+    assert chain(world) == chain(world, first)
+    code, links, broken = chain(world)
+    assert (code, len(links), broken) == (0, 2, None)
+    record, mail = world.root / f"champions/line/{first}/champion.json", world.root / f"patches/line/{first}.patch"
+    (document,) = (world.root / "sbom" / links[0]).glob("*.cdx.json")
+    for path in (record, record.with_name("patch.diff"), mail, document):
+        raw = path.read_bytes()
+        path.write_bytes(raw.replace(b"n = 0", b"n = 9"))
+        code, _, broken = chain(world)
+        assert (code, bool(broken)) == (1, True), path
+        path.write_bytes(raw)
+    document.unlink()
+    assert chain(world)[0] == 1

@@ -1,25 +1,29 @@
 """documents: write the links of a chain: CycloneDX by its own library, the attestation as in-toto's statement v1.
 
-The library takes a third of a second to import, so it is imported when a document is written and not before. What is
-written follows from the link alone: the same link has the same bytes, and writing it twice is harmless.
+A document's name is the hash of its bytes, and it never changes: two that write the same one at a time write one, two
+that know different things of a bundle write two. A link that is known already is not written again.
+
+The library takes a third of a second to import, so it is imported when a document is written and not before.
 """
 
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repairlab.chain.reading import ATTESTATION, DOCUMENT, PREFIX, documents, names, read
 from repairlab.spool.disk import Disk, trouble
 
 if TYPE_CHECKING:
+    from cyclonedx.model import AttachedText
     from cyclonedx.model.component import Component, Pedigree
 
 SPACE = uuid.UUID("6d4b9b0e-0d3c-5a63-9a0e-3f1b5a7c2d10")  # of the serial numbers, which are names of links
-PREFIX = "repairlab:"
 MAX_NAMES = 1000
 
 
@@ -31,32 +35,36 @@ class Link:
     lineage: str
     at: datetime | None = None
     parent_sha256: str | None = None
-    patch: str = ""
+    patch: bytes = b""
     failing: Sequence[str] = ()
     strategy: str = ""
 
 
-def path_of(directory: Path, sha256: str) -> Path:
-    """Return where the CycloneDX document of a bundle is."""
-    return directory / f"{sha256}.cdx.json"
-
-
 def record(directory: Path, link: Link) -> Path:
-    """Write the document of a link durably, and that of its parent; return its path.
+    """Write the document of a link durably, and that of its parent where that has none; return its path.
 
-    A document that is there stays as it is: its children name it by the hash of its bytes.
+    What is known of a bundle stays: as an origin it is recorded only where nothing is known, as the work of a repair
+    beside all else. Its children name a document by the hash of its bytes.
     """
-    if (known := path_of(directory, link.sha256)).exists():
-        return known
-    parent = None
+    known = list(documents(directory, link.sha256))
+    for one in known:
+        if link.parent_sha256 is None or (one.parent, one.patch) == (link.parent_sha256, link.patch):
+            return one.path
+    above = None
     if link.parent_sha256 is not None:
-        parent = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage))
-    above = hashlib.sha256(parent.read_bytes()).hexdigest() if parent else None
-    return _put(path_of(directory, link.sha256), _cyclonedx(link, above))
+        above = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage)).name.removesuffix(DOCUMENT)
+    return _put(directory / link.sha256, _cyclonedx(link, above), DOCUMENT)
 
 
 def attest(directory: Path, link: Link, *, passed: Sequence[str], runs: int, sandbox: str) -> Path:
-    """Write the attestation of a link's bundle (in-toto Statement v1, test-result v0.1); return its path."""
+    """Write the attestation of a link's bundle (in-toto Statement v1, test-result v0.1); return its path.
+
+    One that says as much is enough: nothing is written beside it, and nothing ever in its place.
+    """
+    passed = list(passed)[:MAX_NAMES]
+    for path, said in _attested(directory, link.sha256):
+        if set(passed) <= said[0] and runs <= said[1] and sandbox == said[2]:
+            return path
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": link.lineage, "digest": {"sha256": link.sha256}}],
@@ -64,21 +72,33 @@ def attest(directory: Path, link: Link, *, passed: Sequence[str], runs: int, san
         "predicate": {
             "result": "PASSED",
             "configuration": [{"name": "sandbox", "annotations": {"tier": sandbox, "runs": str(runs)}}],
-            "passedTests": list(passed)[:MAX_NAMES],
+            "passedTests": passed,
             "warnedTests": [],
             "failedTests": [],
         },
     }
     raw = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-    return _put(directory / f"{link.sha256}.intoto.json", raw)
+    return _put(directory / link.sha256, raw, ATTESTATION)
 
 
-def _put(path: Path, raw: bytes) -> Path:
+def _attested(directory: Path, sha256: str) -> Iterator[tuple[Path, tuple[set[str], int, str]]]:
+    """Yield what each attestation of a bundle says: the tests that passed, in how many runs, in which sandbox."""
+    for path in names(directory, sha256, ATTESTATION):
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            predicate = read(path, sha256)["predicate"]
+            told = predicate["configuration"][0]["annotations"]
+            yield path, (set(predicate["passedTests"]), int(told["runs"]), told["tier"])
+
+
+def _put(place: Path, raw: bytes, suffix: str) -> Path:
+    """Write a document under the name that its bytes have; who finds it there has nothing to do."""
+    path = place / f"{hashlib.sha256(raw).hexdigest()}{suffix}"
+    disk = Disk()
     with trouble("write the chain"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk = Disk()
-        disk.replace("chain", str(path), raw, sync=True)
-        disk.sync_directory("chain.directory", str(path.parent))
+        place.mkdir(parents=True, exist_ok=True)
+        disk.put_new("chain", str(path), raw)
+        disk.sync_directory("chain.directory", str(place))
+        disk.sync_directory("chain.top", str(place.parent))
     return path
 
 
@@ -121,12 +141,24 @@ def _component(link: Link, sha256: str, pedigree: "Pedigree | None" = None) -> "
 
 
 def _pedigree(link: Link) -> "Pedigree":
-    from cyclonedx.model import AttachedText
     from cyclonedx.model.component import Diff, Patch, PatchClassification, Pedigree
     from cyclonedx.model.issue import IssueClassification, IssueType
 
     assert link.parent_sha256 is not None  # an origin has no pedigree
     defects = [IssueType(type=IssueClassification.DEFECT, id=name, name=name) for name in link.failing[:MAX_NAMES]]
-    diff = Diff(text=AttachedText(content=link.patch, content_type="text/x-diff"))
+    diff = Diff(text=_attached(link.patch))
     patches = [Patch(type=PatchClassification.UNOFFICIAL, diff=diff, resolves=defects)] if link.patch else []
     return Pedigree(ancestors=[_component(link, link.parent_sha256)], patches=patches)
+
+
+def _attached(patch: bytes) -> "AttachedText":
+    """Return the patch as text where it is UTF-8, else as Base64: its bytes are what makes the bundle."""
+    import base64
+
+    from cyclonedx.model import AttachedText, Encoding
+
+    try:
+        return AttachedText(content=patch.decode(), content_type="text/x-diff")
+    except UnicodeDecodeError:
+        text = base64.b64encode(patch).decode()
+        return AttachedText(content=text, content_type="text/x-diff", encoding=Encoding.BASE_64)

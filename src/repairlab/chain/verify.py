@@ -1,26 +1,22 @@
 """verify: walk a chain from a bundle to its origin, and name the first link that does not hold.
 
-Documents are read as others' work: bounded, and believed in nothing that cannot be recomputed. What is kept of a bundle
-(its frozen directory) is hashed; a bundle that the cleanup has removed is told as `absent` and breaks nothing: its hash
-is what its child names.
+Every document of every bundle on the way must be what its name says. A document names that of its parent; where that
+one says that the parent is an origin, and the parent was made by a repair as well, the walk goes on by the older one.
+What is kept of a bundle (its frozen directory) is hashed, and a patch whose parent is kept is applied again; a bundle
+that the cleanup has removed is told as `absent` and breaks nothing: its hash is what its child names.
 """
 
-import hashlib
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from repairlab.chain.documents import PREFIX, path_of
+from repairlab.chain.reading import ATTESTATION, DOCUMENT, HASH, Damaged, Known, known, names, read
 from repairlab.errors import BadInput
 from repairlab.sandbox.bundle import content_digest, hash_manifest, manifest, tree_hash
 from repairlab.sandbox.patch import BadPatch, applied
-from repairlab.spool.disk import read_file
 
-MAX_DOCUMENT = 1 << 26
 MAX_LINKS = 10_000
-HEX = frozenset("0123456789abcdef")
 
 
 class Broken(Exception):
@@ -39,95 +35,91 @@ class Step:
     parent_sha256: str | None
     bundle: str
     lineage: str
+    document: str
 
 
-def verify(directory: Path, bundles: Path, sha256: str) -> Iterator[Step]:
-    """Yield the links from a bundle to its origin as they hold; raise `Broken` at the first that does not."""
-    expected: str | None = None
+def verify(directory: Path, bundles: Path, sha256: str, made: tuple[str, bytes] | None = None) -> Iterator[Step]:
+    """Yield the links from a bundle to its origin as they hold; raise `Broken` at the first that does not.
+
+    With `made`, a parent's hash and a patch, the walk begins with the document that says just that of the bundle.
+    """
+    if not HASH.fullmatch(sha256):
+        raise BadInput("is no SHA-256", field="id", fix="name a bundle's hash, or a champion's id")
+    store, seen = _Store(bundles), set[str]()
     wanted: str | None = sha256
+    named: str | None = None
     for _ in range(MAX_LINKS):
         if wanted is None:
             return
-        document = _document(directory, wanted, expected)
-        component = _member(document, wanted, "metadata", "component")
-        parent, patch = _parentage(component, wanted)
+        seen.add(wanted)
+        link = _chosen(wanted, _held(directory, wanted), named, seen, made)
         yield Step(
-            sha256=wanted,
-            parent_sha256=parent,
-            bundle=_bundle(bundles, wanted, parent, patch),
-            lineage=str(component.get("name", "")),
-        )
-        expected = _property(document, f"{PREFIX}parent-document-sha256")
-        if parent is not None and expected is None:
-            raise Broken(wanted, "it does not name its parent's document")
-        wanted = parent
+            sha256=wanted, parent_sha256=link.parent, bundle=store.proved(wanted, link), lineage=link.lineage,
+            document=link.name,
+        )  # fmt: skip
+        wanted, named, made = link.parent, link.above, None
     raise Broken(sha256, f"the chain has more than {MAX_LINKS} links")
 
 
-def _document(directory: Path, sha256: str, expected: str | None) -> dict[str, Any]:
-    if len(sha256) != 64 or not set(sha256) <= HEX:
-        raise BadInput("is no SHA-256", field="id", fix="name a bundle's hash, or a champion's id")
+def _held(directory: Path, sha256: str) -> dict[str, Known]:
+    """Return the documents of a bundle by name, the oldest first; all that is there must hold."""
     try:
-        raw = read_file(path_of(directory, sha256), MAX_DOCUMENT)
-        document = json.loads(raw)
-    except OSError as error:
-        raise Broken(sha256, f"its document cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise Broken(sha256, "its document is not JSON") from None
-    if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
-        raise Broken(sha256, "its document is not the one that its child names")
-    hashes = _member(document, sha256, "metadata", "component").get("hashes") or [{}]
-    if hashes[0].get("alg") != "SHA-256" or hashes[0].get("content") != sha256:
-        raise Broken(sha256, "its document is about another bundle")
-    return dict(document)
+        found = [known(path, sha256) for path in names(directory, sha256, DOCUMENT)]
+        for path in names(directory, sha256, ATTESTATION):
+            read(path, sha256)
+    except Damaged as error:
+        raise Broken(sha256, str(error)) from None
+    if not found:
+        raise Broken(sha256, "it has no document")
+    return {link.name: link for link in sorted(found, key=lambda link: (link.at, link.name))}
 
 
-def _member(document: Any, sha256: str, *path: str) -> dict[str, Any]:
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    if not isinstance(document, dict):
-        raise Broken(sha256, f"its document has no {'.'.join(path)}")
-    return document
+def _chosen(
+    sha256: str, held: dict[str, Known], named: str | None, seen: set[str], made: tuple[str, bytes] | None
+) -> Known:
+    """Return the document by which the walk goes on."""
+    if made is not None:
+        for link in held.values():
+            if (link.parent, link.patch) == made:
+                return link
+        raise Broken(sha256, "no document tells how it was made")
+    if named is not None and named not in held:
+        raise Broken(sha256, "the document that its child names is not there")
+    if named is not None and held[named].parent is not None:
+        return held[named]
+    made_since = [link for link in held.values() if link.parent is not None and link.parent not in seen]
+    origin = held[named] if named is not None else next(iter(held.values()))
+    return made_since[0] if made_since else origin
 
 
-def _parentage(component: dict[str, Any], sha256: str) -> tuple[str | None, str]:
-    """Return the parent's hash and the patch; (None, '') for an origin."""
-    pedigree = component.get("pedigree")
-    if pedigree is None:
-        return None, ""
-    try:
-        parent = str(pedigree["ancestors"][0]["hashes"][0]["content"])
-        patch = str(pedigree["patches"][0]["diff"]["text"]["content"]) if pedigree.get("patches") else ""
-    except (LookupError, TypeError):
-        raise Broken(sha256, "its pedigree names no ancestor and patch") from None
-    return parent, patch
+class _Store:
+    """The frozen bundles that are kept, by hash; a submitter's copy of one is called HASH.UID."""
 
+    def __init__(self, bundles: Path) -> None:
+        self._places: dict[str, list[Path]] = {}
+        for name in sorted(os.listdir(bundles)) if bundles.is_dir() else ():
+            if (bundles / name).is_dir() and not name.startswith("."):
+                self._places.setdefault(name.partition(".")[0], []).append(bundles / name)
 
-def _property(document: dict[str, Any], name: str) -> str | None:
-    for entry in document.get("metadata", {}).get("properties") or ():
-        if isinstance(entry, dict) and entry.get("name") == name:
-            return str(entry.get("value"))
-    return None
+    def proved(self, sha256: str, link: Known) -> str:
+        """Recompute a bundle from what is kept: its own frozen directories, its parent's and the patch."""
+        for place in (own := self._places.get(sha256, [])):
+            if tree_hash(place) != sha256:
+                raise Broken(sha256, "its frozen directory has been changed")
+        above = self._places.get(link.parent or "", [])
+        for place in above:
+            self._patched(sha256, link, place)
+        return "present" if own or above else "absent"
 
-
-def _bundle(bundles: Path, sha256: str, parent: str | None, patch: str) -> str:
-    """Recompute the bundle from what is kept: its own frozen directory, or its parent's and the patch."""
-    own = bundles / sha256
-    if own.is_dir():
-        if tree_hash(own) != sha256:
-            raise Broken(sha256, "its frozen directory has been changed")
-        return "present"
-    above = bundles / parent if parent is not None else None
-    if above is None or not above.is_dir():
-        return "absent"
-    found = manifest(above)
-    if hash_manifest(found) != parent:
-        raise Broken(str(parent), "its frozen directory has been changed")
-    try:
-        for name, content in (applied(patch.encode(), above) if patch else {}).items():
-            found[name] = (found[name][0], content_digest(content))
-    except (BadPatch, KeyError) as error:
-        raise Broken(sha256, f"its patch does not apply to its parent: {error}") from None
-    if hash_manifest(found) != sha256:
-        raise Broken(sha256, "its patch makes another bundle of its parent")
-    return "present"
+    @staticmethod
+    def _patched(sha256: str, link: Known, above: Path) -> None:
+        found = manifest(above)
+        if hash_manifest(found) != link.parent:
+            raise Broken(str(link.parent), "its frozen directory has been changed")
+        try:
+            for name, content in (applied(link.patch, above) if link.patch else {}).items():
+                found[name] = (found[name][0], content_digest(content))
+        except (BadPatch, KeyError) as error:
+            raise Broken(sha256, f"its patch does not apply to its parent: {error}") from None
+        if hash_manifest(found) != sha256:
+            raise Broken(sha256, "its patch makes another bundle of its parent")

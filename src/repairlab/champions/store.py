@@ -17,11 +17,12 @@ from pathlib import Path
 import orjson
 from filelock import FileLock, Timeout
 
-from repairlab.documents import Champion, decode, encode
+from repairlab.documents import Champion, decode, encode, patch_bytes
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.disk import Disk, read_file, remove_tree, trouble
 
 CURRENT, LOCK, HISTORY, RECORD = "current", ".lock", "history.jsonl", "champion.json"
+PATCH = "patch.diff"
 STAGED = ".new-"
 LOCK_S = 30.0
 MAX_RECORD = 1 << 25
@@ -125,8 +126,8 @@ class Champions:
             remove_tree(str(target))
         staged.mkdir()
         self._disk.write("champion.record", str(staged / RECORD), encode(champion), sync=True)
-        patch = champion.patch.encode(str(champion.unknown.get("patch_encoding", "utf-8")))
-        self._disk.write("champion.patch", str(staged / "patch.diff"), patch, sync=True)
+        patch = patch_bytes(champion.patch, champion.unknown)
+        self._disk.write("champion.patch", str(staged / PATCH), patch, sync=True)
         self._disk.sync_directory("champion.staged", str(staged))
         self._disk.do("champion.rename", os.rename, staged, target)
         self._disk.sync_directory("champion.directory", str(place))

@@ -1,11 +1,13 @@
 """jobs: what waits in a queue: the handoff that asks for a repair, the challenger that was made of it."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
 from repairlab.documents.repairs import Strategy
 from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text
+from repairlab.errors import BadInput
 
 
 class HandoffMetrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,3 +86,17 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
     schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"
+
+
+def patch_bytes(patch: str, unknown: Mapping[str, Any]) -> bytes:
+    """Return the patch of a challenger or champion as the bytes that apply; `BadInput` for an unknown encoding.
+
+    A patch of sources that are not UTF-8 has a character for each byte, and says so in `patch_encoding`.
+    """
+    encoding = unknown.get("patch_encoding", "utf-8")
+    if encoding not in ("utf-8", "latin-1"):
+        raise BadInput("is neither utf-8 nor latin-1", field="patch_encoding", fix="leave it out")
+    try:
+        return patch.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise BadInput(f"is not {encoding}: {error.reason}", field="patch", fix="see patch_encoding") from None

@@ -25,7 +25,7 @@ import msgspec
 from repairlab import chain, config, journal
 from repairlab.champions import Champions, Lost
 from repairlab.config import Settings
-from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode, encode
+from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode, encode, patch_bytes
 from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
 from repairlab.journal import Event, Priority
@@ -131,8 +131,9 @@ class Consumer:
         """Write down where the challenger comes from, and which tests of a correct one passed."""
         directory, outcome = config.sbom_dir(self._root), made.outcome
         link = chain.Link(
-            sha256=challenger.bundle_sha256, lineage=challenger.lineage, at=made.at, patch=challenger.patch,
-            parent_sha256=challenger.parent_sha256 if challenger.meta_repair else None, failing=challenger.failing,
+            sha256=challenger.bundle_sha256, lineage=challenger.lineage, at=made.at,
+            patch=patch_bytes(challenger.patch, challenger.unknown),
+            parent_sha256=challenger.parent_sha256 if challenger.patch else None, failing=challenger.failing,
             strategy=challenger.repair_strategy,
         )  # fmt: skip
         chain.record(directory, link)

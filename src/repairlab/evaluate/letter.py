@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from email.utils import format_datetime
 from pathlib import Path
 
-from repairlab.documents import Challenger, Champion
+from repairlab.documents import Challenger, Champion, patch_bytes
 from repairlab.evaluate.contest import Outcome
 from repairlab.spool.disk import Disk, trouble
 
@@ -53,9 +53,8 @@ def mail(champion: Champion, challenger: Challenger) -> bytes:
         "Content-Type: text/plain; charset=UTF-8",
         "Content-Transfer-Encoding: 8bit",
     ]
-    encoding = str(champion.unknown.get("patch_encoding", "utf-8"))
     text = "\n".join([*head, "", *body, "---", ""]).encode()
-    return text + champion.patch.encode(encoding) + b"-- \nRepairLab\n"
+    return text + patch_bytes(champion.patch, champion.unknown) + b"-- \nRepairLab\n"
 
 
 def page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from repairlab import config
 from repairlab.config import Settings
-from repairlab.documents import Challenger, Champion
+from repairlab.documents import Challenger, Champion, patch_bytes
 from repairlab.errors import BadInput
 from repairlab.sandbox.bundle import BundleLimits
 from repairlab.sandbox.patch import BadPatch, applied
@@ -55,12 +55,8 @@ class Sides:
             raise BadInput("the bundle is not the one that was repaired", field="parent_sha256", fix=fix)
         changed: dict[str, bytes] = {}
         if made.patch:
-            encoding = made.unknown.get("patch_encoding", "utf-8")
-            if encoding not in ("utf-8", "latin-1"):
-                raise BadInput("is neither utf-8 nor latin-1", field="patch_encoding", fix="leave it out")
-            patch = made.patch.encode(encoding)
             try:
-                changed = applied(patch, path)
+                changed = applied(patch_bytes(made.patch, made.unknown), path)
             except BadPatch as error:
                 raise BadInput(f"the patch does not apply: {error}", field="patch", fix="repair it again") from None
         if tests := sorted(set(changed) - set(bundle.sources)):

@@ -1,6 +1,7 @@
 """verifying: `repairlab verify-chain`: where a champion comes from, link by link, recomputed."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,6 +9,11 @@ from repairlab import config
 from repairlab.errors import BadInput, NegativeAnswer
 from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command
+
+if TYPE_CHECKING:
+    from repairlab.documents import Champion
+
+MAX_PATCH = 1 << 26
 
 
 @command("verify-chain")
@@ -20,11 +26,18 @@ def verify_chain_command(app: App, name: str) -> Answer:
     not hold.
     """
     from repairlab.chain import Broken, Step, verify
+    from repairlab.documents import patch_bytes
 
     rows: list[Step] = []
-    sha256, broken = _sha256(app, name), None
+    champion, broken = _champion(app, name), None
+    sha256 = name if champion is None else champion.bundle_sha256
+    made = None
+    if champion is not None and champion.patch:
+        made = (champion.parent_sha256, patch_bytes(champion.patch, champion.unknown))
     try:
-        rows.extend(verify(config.sbom_dir(app.root), config.bundles_dir(app.root), sha256))
+        if champion is not None:
+            _copies(app.root, champion)
+        rows.extend(verify(config.sbom_dir(app.root), config.bundles_dir(app.root), sha256, made))
     except Broken as error:
         broken = NegativeAnswer(f"{error.sha256}: {error}", field="chain", fix="do not trust what comes after it")
     data: list[dict[str, Any]] = [vars(step) for step in rows]
@@ -33,17 +46,35 @@ def verify_chain_command(app: App, name: str) -> Answer:
     return Answer(data={"links": data, "broken": None if broken is None else broken.message}, text=lines, error=broken)
 
 
-def _sha256(app: App, name: str) -> str:
-    """Return the hash of the bundle that a name stands for."""
+def _champion(app: App, name: str) -> "Champion | None":
+    """Return the champion that a name stands for; None for the hash of a bundle."""
     from repairlab.champions import Champions
 
     store = Champions(config.champions_dir(app.root))
     if len(name) == 64:
-        return name
+        return None
     for lineage in store.lineages():
         if lineage == name and (champion := store.current(lineage)) is not None:
-            return champion.bundle_sha256
+            return champion
         for champion in store.all(lineage):
             if champion.id == name:
-                return champion.bundle_sha256
+                return champion
     raise BadInput(f"{name!r} names no champion", field="id", fix="see `repairlab leaderboard`")
+
+
+def _copies(root: Path, champion: "Champion") -> None:
+    """Compare the copies of a champion's patch with its record: beside it, and as the mail that people apply."""
+    from repairlab.chain import Broken
+    from repairlab.documents import patch_bytes
+    from repairlab.spool import read_file
+
+    patch = patch_bytes(champion.patch, champion.unknown)
+    beside = config.champions_dir(root) / champion.lineage / champion.id / "patch.diff"
+    mail = config.patches_dir(root) / champion.lineage / f"{champion.id}.patch"
+    try:
+        if read_file(beside, MAX_PATCH) != patch:
+            raise Broken(champion.bundle_sha256, f"{beside} has been changed")
+    except FileNotFoundError:
+        raise Broken(champion.bundle_sha256, f"{beside} is missing") from None
+    if mail.exists() and b"\n---\n" + patch + b"-- \n" not in read_file(mail, MAX_PATCH):
+        raise Broken(champion.bundle_sha256, f"{mail} holds another patch")

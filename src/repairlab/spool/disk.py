@@ -102,6 +102,21 @@ class Disk:
                 os.unlink(staged, dir_fd=dir_fd)
             raise
 
+    def put_new(self, step: str, name: str, data: bytes) -> bool:
+        """Give durable bytes a name that nothing has; False where something has it. The name is not durable yet."""
+        staged = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}")
+        self.write(step, staged, data, sync=True)
+        try:
+            self.do(f"{step}.rename", rename_new, staged, name)
+        except FileExistsError:
+            os.unlink(staged)
+            return False
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+            raise
+        return True
+
     def sync_directory(self, step: str, path: str) -> None:
         """Make the names in the directory durable."""
         fd = os.open(path, DIRECTORY)
