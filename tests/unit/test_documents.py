@@ -1,9 +1,11 @@
 """documents: what is accepted, what is refused, and whether the reason names the field and the fix."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from repairlab import documents
 from repairlab.documents import Challenger, Handoff, Telemetry
 from repairlab.errors import BadInput
+from repairlab.trial.probes import Behaviour
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "documents"
 SHA = "0" * 64
@@ -172,3 +175,48 @@ def test_a_misspelled_field_is_named_beside_the_one_that_is_missing():
     with pytest.raises(BadInput) as caught:
         documents.decode(b'{"note": "y"}', Handoff)
     assert caught.value.message == "the field is missing"
+
+
+def pattern_fields():
+    """Every type with a pattern below the documents, by that pattern."""
+
+    def within(found):
+        if getattr(found, "pattern", None):
+            yield found.pattern
+        for name in ("type", "item_type", "key_type", "value_type"):
+            if hasattr(found, name):
+                yield from within(getattr(found, name))
+        for inner in getattr(found, "types", ()):
+            yield from within(inner)
+        for field in getattr(found, "fields", ()):
+            yield from within(field.type)
+
+    roots = [msgspec.inspect.type_info(kind) for kind in (*documents.KINDS, Behaviour)]
+    return sorted({pattern for root in roots for pattern in within(root)})
+
+
+@pytest.mark.parametrize("pattern", pattern_fields())
+@given(data=st.data())
+def test_no_pattern_lets_a_newline_at_the_end_through(pattern, data) -> None:
+    assert pattern.endswith(r"\Z")
+    kind = Annotated[str, msgspec.Meta(pattern=pattern)]
+    text = data.draw(st.from_regex(pattern))
+    assert msgspec.convert(text, kind) == text
+    if pattern != r"^[^\x00]*\Z":  # a path may end so
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(text + "\n", kind)
+
+
+def test_there_are_patterns_and_the_schemas_have_them_as_ecma_does() -> None:
+    assert len(pattern_fields()) >= 12
+    told = {match for text in documents.schemas().values() for match in re.findall(rb'"pattern": "(.*)"', text)}
+    assert {pattern.endswith(b"$") and rb"\Z" not in pattern for pattern in told} == {True}
+    assert {json.loads(b'"' + pattern + b'"') for pattern in told} <= {
+        pattern.removesuffix(r"\Z") + "$" for pattern in pattern_fields()
+    }
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\0", " "])
+def test_a_lineage_is_a_name_to_its_last_character(end) -> None:
+    document = json.dumps({"bundle_dir": "b", "lineage": f"line{end}"})
+    assert refusal(document.encode()).field == "lineage"

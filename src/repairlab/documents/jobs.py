@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from repairlab.documents.repairs import Strategy
-from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text
+from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
 from repairlab.errors import BadInput
 
 
@@ -33,7 +33,7 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     bundle_dir: PathText
-    schema: Annotated[str, msgspec.Meta(pattern=r"^handoff/1$")] = "handoff/1"
+    schema: Annotated[str, matching(r"handoff/1")] = "handoff/1"
     ts: float | None = None
     source: Text | None = None
     spec_path: PathText | None = None
@@ -85,7 +85,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
-    schema: Annotated[str, msgspec.Meta(pattern=r"^challenger/1$")] = "challenger/1"
+    schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 
 
 def patch_bytes(patch: str, unknown: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ import msgspec
 
 from repairlab.documents.patterns import PatternId
 from repairlab.documents.repairs import StrategyRun
-from repairlab.documents.wire import Count, Document, Seconds, Sha256
+from repairlab.documents.wire import Count, Document, Seconds, Sha256, matching
 
 MAX_DIFF = 256 << 10
 MAX_PATCHES = 10
@@ -41,7 +41,7 @@ class LlmRequest(Document, frozen=True, kw_only=True, omit_defaults=True):
     failing: Annotated[list[FailingTest], msgspec.Meta(max_length=20)]
     functions: Annotated[list[SuspectFunction], msgspec.Meta(max_length=20)]
     tried: Annotated[list[StrategyRun], msgspec.Meta(max_length=20)] = msgspec.field(default_factory=list)
-    schema: Annotated[str, msgspec.Meta(pattern=r"^llm-request/1$")] = "llm-request/1"
+    schema: Annotated[str, matching(r"llm-request/1")] = "llm-request/1"
 
 
 class LlmResponse(Document, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,4 +51,4 @@ class LlmResponse(Document, frozen=True, kw_only=True, omit_defaults=True):
     patches: Annotated[list[Annotated[str, msgspec.Meta(max_length=MAX_DIFF)]], msgspec.Meta(max_length=MAX_PATCHES)]
     model: Annotated[str, msgspec.Meta(max_length=200)] = ""
     cost_usd: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
-    schema: Annotated[str, msgspec.Meta(pattern=r"^llm-response/1$")] = "llm-response/1"
+    schema: Annotated[str, matching(r"llm-response/1")] = "llm-response/1"

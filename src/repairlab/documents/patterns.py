@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import orjson
 
-from repairlab.documents.wire import Count, Document, Name, Seconds, Sha256
+from repairlab.documents.wire import Count, Document, Name, Seconds, Sha256, matching
 
 MAX_TEMPLATE = 4000
 MAX_SOURCE = 20_000
@@ -16,9 +16,9 @@ MINHASHES = 32
 
 Template = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEMPLATE)]
 SourceText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SOURCE)]
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\W\d]\w*$")]
-Hole = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9]{0,15}$")]
-PatternId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+Identifier = Annotated[str, matching(r"[^\W\d]\w*", min_length=1, max_length=200)]
+Hole = Annotated[str, matching(r"[a-z][a-z0-9]{0,15}")]
+PatternId = Annotated[str, matching(r"[0-9a-f]{32}")]
 
 
 class PatternKind(StrEnum):
@@ -103,7 +103,7 @@ class Pattern(Document, frozen=True, kw_only=True, omit_defaults=True):
     id: PatternId
     origin: Name
     kind: PatternKind
-    schema: Annotated[str, msgspec.Meta(pattern=r"^pattern/1$")] = "pattern/1"
+    schema: Annotated[str, matching(r"pattern/1")] = "pattern/1"
     edit: EditPattern | None = None
     function: FunctionPattern | None = None
     quality: PatternQuality = PatternQuality()

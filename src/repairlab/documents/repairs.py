@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from repairlab.documents.wire import Count, Document, Seconds, Sha256, Share, Text
+from repairlab.documents.wire import Count, Document, Seconds, Sha256, Share, Text, matching
 
 
 class Strategy(StrEnum):
@@ -107,7 +107,7 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     details: Text
     bundle_sha256: Sha256
     parent_sha256: Sha256
-    schema: Annotated[str, msgspec.Meta(pattern=r"^telemetry/1$")] = "telemetry/1"
+    schema: Annotated[str, matching(r"telemetry/1")] = "telemetry/1"
     version: str = ""
     effort: Count = 1
     reason: str | None = None  # a named outcome where not ok: exhausted, deadline, no_tests, collection_error, ...

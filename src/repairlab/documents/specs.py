@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from repairlab.documents.wire import Count, Document, Name, Text
+from repairlab.documents.wire import Count, Document, Name, Text, matching
 
 MAX_EXAMPLES = 200
 Expression = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -34,7 +34,7 @@ class Spec(Document, frozen=True, kw_only=True, omit_defaults=True):
 
     id: Name
     task: Text
-    schema: Annotated[str, msgspec.Meta(pattern=r"^spec/1$")] = "spec/1"
+    schema: Annotated[str, matching(r"spec/1")] = "spec/1"
     signature: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     io: Io | None = None
     examples: Annotated[list[Example], msgspec.Meta(max_length=MAX_EXAMPLES)] = msgspec.field(default_factory=list)

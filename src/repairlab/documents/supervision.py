@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from repairlab.documents.wire import Count, Document, HexId, Instant, Text
+from repairlab.documents.wire import Count, Document, HexId, Instant, Text, matching
 
 
 class JournalLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,11 +26,11 @@ class Escalation(Document, frozen=True, kw_only=True, omit_defaults=False):
 
     at: Instant
     unit: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    manager: Annotated[str, msgspec.Meta(pattern=r"^(system|user)$")]
-    result: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,64}$")]
-    exit_code: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,16}$")] | None
+    manager: Annotated[str, matching(r"(system|user)")]
+    result: Annotated[str, matching(r"[a-z-]{1,64}")]
+    exit_code: Annotated[str, matching(r"[a-z]{1,16}")] | None
     exit_status: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
-    signal: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9+-]{1,16}$")] | None
+    signal: Annotated[str, matching(r"[A-Z0-9+-]{1,16}")] | None
     restarts: Count | None
     boot_id: HexId | None
     invocation_id: HexId | None
@@ -38,4 +38,4 @@ class Escalation(Document, frozen=True, kw_only=True, omit_defaults=False):
     journal_note: Text | None
     advice: Text
     commands: list[Text]
-    schema: Annotated[str, msgspec.Meta(pattern=r"^escalation/1$")] = "escalation/1"
+    schema: Annotated[str, matching(r"escalation/1")] = "escalation/1"

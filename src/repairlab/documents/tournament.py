@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from repairlab.documents.repairs import Strategy
-from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text
+from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
 
 
 class Decision(StrEnum):
@@ -66,7 +66,7 @@ class MetricsRow(Document, frozen=True, kw_only=True, omit_defaults=False):
     repair_strategy: Strategy | None = None
     repair_pattern_id: Text | None = None
     repair_attempts: Count | None = None
-    schema: Annotated[str, msgspec.Meta(pattern=r"^metrics/1$")] = "metrics/1"
+    schema: Annotated[str, matching(r"metrics/1")] = "metrics/1"
 
 
 class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
@@ -76,10 +76,10 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
     `parent_sha256`) becomes the champion (hash `bundle_sha256`) by `patch`, which is empty where it passed as it came.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}$")]
+    id: Annotated[str, matching(r"[0-9a-f]{24}")]
     at: Instant
     lineage: Name
-    parent: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}$")] | None
+    parent: Annotated[str, matching(r"[0-9a-f]{24}")] | None
     bundle_dir: PathText
     bundle_sha256: Sha256
     parent_sha256: Sha256
@@ -91,4 +91,4 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
     spec_path: PathText | None = None
     median_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
-    schema: Annotated[str, msgspec.Meta(pattern=r"^champion/1$")] = "champion/1"
+    schema: Annotated[str, matching(r"champion/1")] = "champion/1"

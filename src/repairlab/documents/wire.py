@@ -15,15 +15,21 @@ MAX_BYTES = 1 << 20  # a handoff is a page, not an archive; a larger one is a mi
 MAX_DEPTH = 32
 INSTANT_CHARS = 64  # msgspec takes a fraction of any length, and rounds it
 
+
+def matching(pattern: str, min_length: int | None = None, max_length: int | None = None) -> msgspec.Meta:
+    """Return what makes a text match as a whole, a newline at its end included, which Python's `$` lets through."""
+    return msgspec.Meta(pattern=rf"^{pattern}\Z", min_length=min_length, max_length=max_length)
+
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-HexId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]  # sd-id128(3)
+Sha256 = Annotated[str, matching(r"[0-9a-f]{64}")]
+HexId = Annotated[str, matching(r"[0-9a-f]{32}")]  # sd-id128(3)
 Instant = Annotated[datetime, msgspec.Meta(tz=True, extra_json_schema={"maxLength": INSTANT_CHARS})]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:@+-]*$")]
+Name = Annotated[str, matching(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]*", min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
-PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+PathText = Annotated[str, matching(r"[^\x00]*", min_length=1, max_length=4096)]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,8 +149,19 @@ def _fix(kind: type[Document], field: str) -> str:
     return f"see docs/documents/{kind.__name__.lower()}.schema.json"
 
 
+def schema_of(annotation: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type; its patterns are ECMA-262's, where the end is `$` and nothing else."""
+    found: dict[str, Any] = json.loads(json.dumps(msgspec.json.schema(annotation)), object_hook=_ecma)
+    return found
+
+
+def _ecma(schema: dict[str, Any]) -> dict[str, Any]:
+    pattern = schema.get("pattern")
+    return schema | {"pattern": pattern.removesuffix(r"\Z") + "$"} if isinstance(pattern, str) else schema
+
+
 def _describe(annotation: Any) -> str:
-    schema = msgspec.json.schema(annotation)
+    schema = schema_of(annotation)
     if "anyOf" in schema:
         schema = next((s for s in schema["anyOf"] if s.get("type") != "null"), schema)
     known = ("type", "format", "minimum", "maximum", "minLength", "maxLength", "maxItems", "pattern")

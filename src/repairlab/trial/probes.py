@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from repairlab.documents import matching
 from repairlab.trial.source import Edit
 from repairlab.trial.testrun import TestRun
 from repairlab.trial.validation import Server, ServerLost, by_path
@@ -22,7 +23,7 @@ PROBE_S = 6.0  # wall time for all
 
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
 Checksum = Annotated[str, msgspec.Meta(max_length=16)]
-Number = Annotated[str, msgspec.Meta(max_length=6, pattern=r"^\d+$")]
+Number = Annotated[str, matching(r"[0-9]+", max_length=6)]
 
 
 class Outcome(msgspec.Struct, array_like=True, frozen=True):
