@@ -4,7 +4,7 @@ PY = .venv/bin/python
 PREFIX = /usr/local
 DESTDIR =
 
-.PHONY: demo test check format install wheels deb man bench torture lock clean
+.PHONY: demo test check format install wheels deb man schemas bench torture lock clean
 
 demo test:
 	./setup.sh $@
@@ -28,6 +28,9 @@ deb:
 
 man:
 	$(PY) -m repairlab.operate.man docs/man
+
+schemas:
+	$(PY) -m repairlab.documents docs/documents
 
 bench:
 	$(PY) bench/latency.py

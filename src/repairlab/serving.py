@@ -12,13 +12,30 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from repairlab import journal
-from repairlab.errors import TemporaryFailure
+from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool import Claim, Spool
 from repairlab.spool.hints import Hints
 
 
 class Stopped(BaseException):
     """A signal came; not an Exception, so that a claim in hand is handed back."""
+
+
+@contextmanager
+def _telling(claim: Claim) -> Iterator[None]:
+    """Tell why a job is rejected or put off; the claim that files it keeps the error to itself."""
+    try:
+        yield
+    except BadInput as error:
+        _tell(claim, journal.Event.JOB_REJECTED, "rejected", error)
+        raise
+    except TemporaryFailure as error:
+        _tell(claim, journal.Event.JOB_DEFERRED, "deferred", error)
+        raise
+
+
+def _tell(claim: Claim, kind: journal.Event, outcome: str, error: Exception) -> None:
+    journal.event(kind, f"{outcome}: {error}", priority=journal.Priority.WARNING, JOB_ID=claim.id, OUTCOME=outcome)
 
 
 class Service:
@@ -81,7 +98,7 @@ class Service:
     def _one(claim: Claim, carry: Callable[[Claim], None]) -> None:
         """Carry one job; a bug that it meets is counted as its crash and told, and the others are served."""
         try:
-            with claim:
+            with claim, _telling(claim):
                 carry(claim)
         except TemporaryFailure:
             raise

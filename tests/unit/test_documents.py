@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repairlab import documents
-from repairlab.documents import Challenger, Handoff, Telemetry
+from repairlab.documents import Challenger, Handoff, Spec, Telemetry
 from repairlab.errors import BadInput
 from repairlab.trial.probes import Behaviour
 
@@ -220,3 +220,11 @@ def test_there_are_patterns_and_the_schemas_have_them_as_ecma_does() -> None:
 def test_a_lineage_is_a_name_to_its_last_character(end) -> None:
     document = json.dumps({"bundle_dir": "b", "lineage": f"line{end}"})
     assert refusal(document.encode()).field == "lineage"
+
+
+def test_a_field_that_is_missing_within_another_is_named_with_its_place():
+    raw = b'{"id": "x", "task": "t", "inputs": 1, "examples": [{"input": 1, "output": 2}, {"args": [2], "output": 4}]}'
+    with pytest.raises(BadInput) as caught:
+        documents.decode(raw, Spec)
+    assert (caught.value.field, caught.value.message) == ("examples[1].input", "the field is missing")
+    assert "see examples in docs/documents/spec.schema.json" in caught.value.fix

@@ -126,8 +126,9 @@ def convert(value: dict[str, Any], kind: type[D]) -> D:
         message, _, path = str(error).partition(" - at `")
         field = path.rstrip("`").removeprefix("$").lstrip(".")
         if "missing required field" in message:
-            field = message.split("`")[1]
-            message = "the field is missing" + _misspelled(field, unknown)
+            inner = message.split("`")[1]
+            message = "the field is missing" + ("" if field else _misspelled(inner, unknown))
+            field = f"{field}.{inner}" if field else inner
         raise BadInput(message, field=field, fix=_fix(kind, field)) from None
     return msgspec.structs.replace(document, unknown=unknown) if unknown else document
 
