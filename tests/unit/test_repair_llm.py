@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from repairlab.asking import content
 from repairlab.config import llm_responses_dir
 from repairlab.documents import Strategy, StrategyRun
 from repairlab.errors import BadInput
 from repairlab.repair.llm import BadAnswer, Exchange, edits_of_diff
-from repairlab.repair.llm.exchange import _content
 from repairlab.trial.source import Source
 from repairlab.trial.testrun import TestRun
 
@@ -80,8 +80,8 @@ def test_an_answer_is_a_regular_file_within_its_bound(odd, tmp_path):
         with path.open("wb") as stream:
             stream.truncate(5 << 20)
     with pytest.raises(BadInput, match="the answer"):
-        _content(path)
-    assert _content(tmp_path / "none.json") is None
+        content(path)
+    assert content(tmp_path / "none.json") is None
 
 
 def test_a_queue_that_cannot_be_made_is_told_and_ends_nothing(tmp_path):

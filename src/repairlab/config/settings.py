@@ -120,9 +120,9 @@ class Cleanup(Section, frozen=True, kw_only=True):
 class Llm(Section, frozen=True, kw_only=True):
     """A model that is asked when nothing else helps, through files that a program with a network carries."""
 
-    enabled: Annotated[bool, _told("ask; code of bundles then leaves this machine")] = False
+    enabled: Annotated[bool, _told("ask; code of bundles, and specs, then leave this machine")] = False
     wait_s: Annotated[
-        float, _told("how long an attempt waits for the answer, at most half its time", gt=0, le=3600)
+        float, _told("how long an answer is waited for; an attempt at a repair gives it half its time", gt=0, le=3600)
     ] = 60.0
 
 

@@ -6,5 +6,7 @@ retrieval    functions that won before, adapted
 enumeration  expressions, bottom up, the smallest first
 operations   what expressions are made of
 conditions   two expressions and what tells them apart
+model        a model is asked, where that is configured
+answers      its text, as the body of a function
 bundle       what is written, and where it goes
 """

@@ -3,8 +3,9 @@
     repairlab-toolgen [--once] [--root DIR]
 
 Files: <root>/spool/specs (the queue, spec*.json), <root>/patterns, <root>/bundles (the tools), <root>/spool/challengers
-and <root>/spool/repair. A tool is looked for among the functions that won before, then put together from expressions;
-its tests, made of the spec's examples and properties, run in the sandbox and decide.
+and <root>/spool/repair; where llm.enabled says so, <root>/llm/requests and <root>/llm/responses. A tool is looked for
+among the functions that won before, then put together from expressions, then asked for; its tests, made of the spec's
+examples and properties, run in the sandbox and decide.
 
 Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 69 no sandbox · 78 the configuration is wrong · 70 a bug.
 """

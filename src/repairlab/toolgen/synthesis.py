@@ -27,6 +27,7 @@ class Body:
     share: float
     how: str
     before: tuple[str, ...] = ()  # whole definitions that stand before it
+    style: str = "synthesis"
 
 
 def synthesised(wish: Wish, seconds: float) -> Body:

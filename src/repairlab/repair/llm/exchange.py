@@ -1,15 +1,12 @@
-"""exchange: one question in `<root>/llm/requests/`, one answer in `<root>/llm/responses/<id>.json`.
+"""exchange: the agent's question to a model (`repairlab.asking` says how it travels), and its answer as candidates.
 
 Only where `llm.enabled` says so. What is asked is bounded: messages of failing tests, the suspicious functions, what
 was tried. The id is made of the bundle, of what fails in it and of the effort, so an answer that came too late for one
-run serves the next of the same effort. The answer is read as what anybody could have written: a regular file, bounded,
-of this id; its patches are candidates like any other. While it is waited for, the agent does nothing else: at most
-`llm.wait_s`, and half its time.
+run serves the next of the same effort. Its patches are candidates like any other. While it is waited for, the agent
+does nothing else: at most `llm.wait_s`, and half its time.
 """
 
 import hashlib
-import os
-import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +15,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from repairlab.config import llm_requests_dir, llm_responses_dir
+from repairlab.asking import Question
 from repairlab.documents import (
     FailingTest,
     LlmRequest,
@@ -26,19 +23,14 @@ from repairlab.documents import (
     Strategy,
     StrategyRun,
     SuspectFunction,
-    decode,
-    encode,
 )
-from repairlab.errors import BadInput, RepairLabError
+from repairlab.errors import RepairLabError
 from repairlab.repair.candidates import Change
 from repairlab.repair.llm.answers import BadAnswer, edits_of_diff
-from repairlab.sandbox.tree import REGULAR
-from repairlab.spool import Spool
 from repairlab.trial.source import UNPARSABLE, Source
 from repairlab.trial.testrun import Line, TestRun
 
 LOOK_S = 0.05  # between two looks for the answer
-MAX_ANSWER = 4 << 20
 TESTS, FUNCTIONS = 10, 8
 MAX_SOURCE, MAX_MESSAGE = 8000, 1000  # characters of a function, of a message
 
@@ -125,22 +117,10 @@ class Exchange:
         return self.sources[path].text[start:end][:MAX_SOURCE]
 
     def _answer(self, request: LlmRequest, until: float) -> LlmResponse | None:
-        answers = llm_responses_dir(self.root)
-        answers.mkdir(parents=True, exist_ok=True)
-        path = answers / f"{request.id}.json"
-        if not path.exists():  # answered already, for a run that did not live to read it
-            spool = Spool(llm_requests_dir(self.root), pattern="request*.json")
-            spool.create()
-            name = f"request-{request.id}.json"
-            if not (spool.path / name).exists():  # asked already: what was tried then may read otherwise
-                spool.publish(encode(request), name)
-        while (raw := _content(path)) is None:
-            if time.monotonic() >= until:
-                return None
+        question = Question(self.root, request)
+        question.ask()
+        while (answer := question.answer(LlmResponse)) is None and time.monotonic() < until:
             time.sleep(LOOK_S)
-        answer = decode(raw, LlmResponse, max_bytes=MAX_ANSWER)
-        if answer.id != request.id:
-            raise BadInput("the answer is to another question", field="id")
         return answer
 
 
@@ -151,19 +131,3 @@ def _owners(source: Source) -> dict[int, tuple[int, int]]:
     except UNPARSABLE:
         return {}
     return {line: span for span in sorted(found) for line in range(span[0], span[1] + 1)}
-
-
-def _content(path: Path) -> bytes | None:
-    """Return the bytes of a regular file within the bound, None where there is no such file yet."""
-    try:
-        fd = os.open(path, REGULAR)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BadInput(f"the answer cannot be read: {error.strerror}") from None
-    known = os.fstat(fd)
-    if not stat.S_ISREG(known.st_mode) or known.st_size > MAX_ANSWER:
-        os.close(fd)
-        raise BadInput(f"the answer is no file of at most {MAX_ANSWER} bytes")
-    with open(fd, "rb") as stream:
-        return stream.read(MAX_ANSWER + 1)
