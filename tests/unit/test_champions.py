@@ -1,5 +1,6 @@
 """Champions: one switch a promotion, never over another's, undone by demoting."""
 
+import json
 import multiprocessing
 import os
 from datetime import UTC, datetime
@@ -33,15 +34,17 @@ def store(tmp_path):
     return Champions(tmp_path)
 
 
-def test_a_champion_is_promoted_once_and_its_ancestry_is_kept(store):
+def test_a_champion_is_promoted_once_and_its_ancestry_is_kept(store, tmp_path):
     assert store.current("line") is None
     assert store.promote(champion(1))
-    assert not store.promote(champion(1)), "a repetition finds it done"
+    assert store.promote(champion(1)), "a repetition finds it done"
     assert store.promote(champion(2, parent=1))
-    assert not store.promote(champion(1)), "also once another has beaten it"
+    assert store.promote(champion(1)), "also once another has beaten it"
     assert store.current("line") == champion(2, parent=1)
     assert [each.id for each in store.ancestry("line")] == [champion(2).id, champion(1).id]
     assert store.lineages() == ["line"]
+    told = (tmp_path / "line/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in told] == [champion(1).id, champion(2).id]
 
 
 def test_nobody_is_promoted_over_a_champion_that_he_has_not_beaten(store):
@@ -59,8 +62,11 @@ def test_demoting_puts_the_one_before_back_and_then_none(store):
     store.promote(champion(2, parent=1))
     assert [each and each.id for each in store.demote("line")] == [champion(2).id, champion(1).id]
     assert store.current("line").id == champion(1).id
-    store.promote(champion(2, parent=1))
-    assert store.current("line").id == champion(2).id, "what was demoted may win again"
+    assert not store.promote(champion(2, parent=1)), "whoever goes on with that evaluation finds it taken back"
+    assert store.current("line").id == champion(1).id
+    later = champion(2, parent=1, at=datetime(2026, 1, 2, tzinfo=UTC))
+    assert store.promote(later)
+    assert store.current("line") == later, "evaluated anew, what was demoted may win again"
     store.demote("line")
     assert store.demote("line")[1] is None
     assert store.current("line") is None
@@ -90,9 +96,47 @@ def test_a_death_at_any_step_leaves_the_old_champion_or_the_new_one(tmp_path):
             Champions(place, disk=Disk(die)).promote(champion(2, parent=1))
         switched = steps.index("after champion.switch") <= number
         assert Champions(place).current("line").id == champion(2 if switched else 1).id, step
-        assert Champions(place).promote(champion(2, parent=1)) is not switched
+        assert Champions(place).promote(champion(2, parent=1))
         assert Champions(place).current("line").id == champion(2).id
-        assert not [name for name in os.listdir(place / "line") if name.startswith(".new-")]
+        assert [name for name in os.listdir(place / "line") if name.startswith(".")] == [".lock"]
+        told = (place / "line/history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in told] == [champion(1).id, champion(2).id]
+
+
+def test_a_death_at_any_step_of_a_demotion_leaves_it_undone_or_done_for_good(tmp_path):
+    steps: list[str] = []
+    Champions(tmp_path / "dry").promote(champion(1))
+    Champions(tmp_path / "dry", disk=Disk(steps.append)).demote("line")
+    assert {"after champion.mark.rename", "after champion.none"} <= set(steps)
+    for number, step in enumerate(steps):
+        place, calls = tmp_path / str(number), iter(range(1000))
+        Champions(place).promote(champion(1))
+
+        def die(_step, calls=calls, number=number):
+            if next(calls) == number:
+                raise Died
+
+        with pytest.raises(Died):
+            Champions(place, disk=Disk(die)).demote("line")
+        demoted = steps.index("after champion.none") <= number
+        assert Champions(place).promote(champion(1)) is not demoted, step
+        assert (Champions(place).current("line") is None) is demoted
+        if not demoted:
+            Champions(place).demote("line")
+        assert not Champions(place).promote(champion(1))
+        assert Champions(place).current("line") is None
+        assert [name for name in os.listdir(place / "line") if name.startswith(".")] == [".lock"]
+
+
+def test_a_torn_line_of_the_history_is_ended_before_the_next_one(store, tmp_path):
+    store.promote(champion(1))
+    with (tmp_path / "line/history.jsonl").open("ab") as history:
+        history.write(b'{"at":"20')
+    store.promote(champion(2, parent=1))
+    store.promote(champion(2, parent=1))
+    lines = (tmp_path / "line/history.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[2])["id"] == champion(2).id
 
 
 def _contend(place, number, won):

@@ -40,11 +40,11 @@ class Link:
     strategy: str = ""
 
 
-def record(directory: Path, link: Link) -> Path:
+def record(directory: Path, link: Link, *, by: str = "") -> Path:
     """Write the document of a link durably, and that of its parent where that has none; return its path.
 
     What is known of a bundle stays: as an origin it is recorded only where nothing is known, as the work of a repair
-    beside all else. Its children name a document by the hash of its bytes.
+    beside all else. Its children name a document by the hash of its bytes. `by` is the job that is held, if one is.
     """
     known = list(documents(directory, link.sha256))
     for one in known:
@@ -52,11 +52,12 @@ def record(directory: Path, link: Link) -> Path:
             return one.path
     above = None
     if link.parent_sha256 is not None:
-        above = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage)).name.removesuffix(DOCUMENT)
-    return _put(directory / link.sha256, _cyclonedx(link, above), DOCUMENT)
+        parent = record(directory, Link(sha256=link.parent_sha256, lineage=link.lineage), by=by)
+        above = parent.name.removesuffix(DOCUMENT)
+    return _put(directory / link.sha256, _cyclonedx(link, above), DOCUMENT, by)
 
 
-def attest(directory: Path, link: Link, *, passed: Sequence[str], runs: int, sandbox: str) -> Path:
+def attest(directory: Path, link: Link, *, passed: Sequence[str], runs: int, sandbox: str, by: str = "") -> Path:
     """Write the attestation of a link's bundle (in-toto Statement v1, test-result v0.1); return its path.
 
     One that says as much is enough: nothing is written beside it, and nothing ever in its place.
@@ -78,7 +79,7 @@ def attest(directory: Path, link: Link, *, passed: Sequence[str], runs: int, san
         },
     }
     raw = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-    return _put(directory / link.sha256, raw, ATTESTATION)
+    return _put(directory / link.sha256, raw, ATTESTATION, by)
 
 
 def _attested(directory: Path, sha256: str) -> Iterator[tuple[Path, tuple[set[str], int, str]]]:
@@ -90,13 +91,13 @@ def _attested(directory: Path, sha256: str) -> Iterator[tuple[Path, tuple[set[st
             yield path, (set(predicate["passedTests"]), int(told["runs"]), told["tier"])
 
 
-def _put(place: Path, raw: bytes, suffix: str) -> Path:
+def _put(place: Path, raw: bytes, suffix: str, by: str) -> Path:
     """Write a document under the name that its bytes have; who finds it there has nothing to do."""
     path = place / f"{hashlib.sha256(raw).hexdigest()}{suffix}"
     disk = Disk()
     with trouble("write the chain"):
         place.mkdir(parents=True, exist_ok=True)
-        disk.put_new("chain", str(path), raw)
+        disk.put_new("chain", str(path), raw, by=by)
         disk.sync_directory("chain.directory", str(place))
         disk.sync_directory("chain.top", str(place.parent))
     return path

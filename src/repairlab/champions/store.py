@@ -4,7 +4,10 @@
 |---|---|---|
 | files of the new champion staged | a directory `.new-*` | the next promotion of the lineage |
 | renamed to ID | a directory that nobody names | promoting it again, or nobody: it harms nothing |
-| link switched | the new champion | nobody needs to; promoting it again finds it done |
+| link staged | a link `.current` | the next switch |
+| link switched | the new champion, of which the history does not tell yet | promoting it again tells it |
+| demotion marked | a champion that stands, with a mark | nobody needs to: who stands is not looked at for a mark |
+| link of a demotion switched | the champion before, or none | nobody needs to |
 """
 
 import os
@@ -22,8 +25,8 @@ from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.disk import Disk, read_file, remove_tree, trouble
 
 CURRENT, LOCK, HISTORY, RECORD = "current", ".lock", "history.jsonl", "champion.json"
-PATCH = "patch.diff"
-STAGED = ".new-"
+PATCH, MARK = "patch.diff", "demoted.json"
+STAGED, NEXT = ".new-", ".current"
 LOCK_S = 30.0
 MAX_RECORD = 1 << 25
 MAX_ANCESTRY = 100_000
@@ -75,30 +78,46 @@ class Champions:
             name = champion.parent
 
     def promote(self, champion: Champion) -> bool:
-        """Make `champion` the head of its lineage; False where it is that, or was since, already.
+        """Make `champion` the head of its lineage; False where it was that, and was demoted since it was evaluated.
 
-        Raises `Lost` where the present champion is another than `champion.parent`.
+        Where it is the head, or has been beaten since, there is nothing to do. Raises `Lost` where the present champion
+        is another than `champion.parent`.
         """
         lineage = champion.lineage
         with trouble("promote a champion"), self._locked(lineage):
-            if any(known.id == champion.id for known in self.ancestry(lineage)):
-                return False
-            if self._current_id(lineage) != champion.parent:
-                raise Lost
-            self._put(champion)
-            self._switch(lineage, champion.id)
+            if all(known.id != champion.id for known in self.ancestry(lineage)):
+                if self._demoted(champion):
+                    return False
+                if self._current_id(lineage) != champion.parent:
+                    raise Lost
+                self._put(champion)
+                self._switch(lineage, champion.id)
             self._tell(lineage, "promoted", champion.id, champion.at)
         return True
 
     def demote(self, lineage: str) -> tuple[Champion, Champion | None]:
-        """Put the champion before the present one back; return both. BadInput where there is none to demote."""
+        """Put the champion before the present one back; return both. BadInput where there is none to demote.
+
+        The mark is durable before the switch, so that whoever has promoted it and died does not do so again.
+        """
         with trouble("demote a champion"), self._locked(lineage):
             champion = self.current(lineage)
             if champion is None:
                 raise BadInput(f"{lineage} has no champion", field="lineage", fix="see `repairlab leaderboard`")
+            now, place = datetime.now(UTC), self._directory / lineage / champion.id
+            mark = orjson.dumps({"at": now, "uid": os.getuid()}) + b"\n"
+            self._disk.replace("champion.mark", str(place / MARK), mark, sync=True, by="demote")
+            self._disk.sync_directory("champion.marked", str(place))
             self._switch(lineage, champion.parent)
-            self._tell(lineage, "demoted", champion.id, datetime.now(UTC))
+            self._tell(lineage, "demoted", champion.id, now)
             return champion, self.current(lineage)
+
+    def _demoted(self, champion: Champion) -> bool:
+        """Whether it was demoted since this evaluation; who is evaluated anew has a record of another instant."""
+        with suppress(BadInput):
+            known = self.get(champion.lineage, champion.id)
+            return known.at == champion.at and (self._directory / champion.lineage / champion.id / MARK).exists()
+        return False
 
     def _current_id(self, lineage: str) -> str | None:
         try:
@@ -138,12 +157,18 @@ class Champions:
         if champion_id is None:
             self._disk.do("champion.none", os.unlink, place / CURRENT)
         else:
-            staged = place / f".{CURRENT}-{secrets.token_hex(4)}"
-            os.symlink(champion_id, staged)
+            staged = place / NEXT
+            with suppress(FileNotFoundError):  # of somebody who died; the lineage's lock is ours
+                os.unlink(staged)
+            self._disk.do("champion.link", os.symlink, champion_id, staged)
             self._disk.do("champion.switch", os.rename, staged, place / CURRENT)
         self._disk.sync_directory("champion.switched", str(place))
 
     def _tell(self, lineage: str, event: str, champion_id: str, at: datetime) -> None:
+        """Write down once what happened; a line that a death has torn is ended first."""
         line = orjson.dumps({"at": at, "event": event, "id": champion_id, "uid": os.getuid()}) + b"\n"
-        with suppress(OSError), (self._directory / lineage / HISTORY).open("ab") as stream:
-            stream.write(line)
+        with suppress(OSError), (self._directory / lineage / HISTORY).open("a+b") as stream:
+            stream.seek(0)
+            known = stream.read().splitlines(keepends=True)
+            if line not in known:
+                stream.write(b"\n" * bool(known and not known[-1].endswith(b"\n")) + line)

@@ -80,13 +80,12 @@ class Consumer:
             made = self._known(claim) or self._evaluated(claim, challenger)
             champion, row = self._champion(claim.id, challenger, made), _row(claim.id, challenger, made)
             encode(row)  # what cannot be written down is refused before anybody is promoted
-            if made.outcome.decision is Decision.PROMOTED:
-                try:
-                    self._champions.promote(champion)
-                except Lost:
-                    claim.put(KEPT, b"null")  # decided over a champion that stands no more
-                    continue
-            self._tell(claim, challenger, champion, made)
+            try:
+                stands = made.outcome.decision is Decision.PROMOTED and self._champions.promote(champion)
+            except Lost:
+                claim.put(KEPT, b"null")  # decided over a champion that stands no more
+                continue
+            self._tell(claim, challenger, champion, made, stands=stands)
             return
         claim.defer(self._settings.queue.backoff_base_s, "other promotions overtook each evaluation")
 
@@ -109,17 +108,19 @@ class Consumer:
         claim.put(KEPT, msgspec.json.encode(made))
         return made
 
-    def _tell(self, claim: Claim, challenger: Challenger, champion: Champion, made: Evaluation) -> None:
-        """Write down everywhere what was decided, and end the job."""
+    def _tell(
+        self, claim: Claim, challenger: Challenger, champion: Champion, made: Evaluation, *, stands: bool
+    ) -> None:
+        """Write down everywhere what was decided, and end the job; no letter where an operator has demoted it since."""
         outcome = made.outcome
-        self._chain(challenger, made)
+        self._chain(claim.id, challenger, made)
         self._log.append(_row(claim.id, challenger, made), since=made.since)
-        if outcome.decision is Decision.PROMOTED:
+        if stands:
             path = letter.write(config.patches_dir(self._root), champion, challenger, outcome)
             if path is not None and self._settings.evaluator.push:
                 push.pushed(self._settings.evaluator.push, path, champion)
-        kind = Event.CHALLENGER_PROMOTED if outcome.decision is Decision.PROMOTED else Event.CHALLENGER_EVALUATED
-        priority = Priority.NOTICE if outcome.decision is Decision.PROMOTED else Priority.INFO
+        kind = Event.CHALLENGER_PROMOTED if stands else Event.CHALLENGER_EVALUATED
+        priority = Priority.NOTICE if stands else Priority.INFO
         message = f"{challenger.lineage}: {outcome.decision}: {outcome.why}"
         fields = {"JOB_ID": claim.id, "LINEAGE": challenger.lineage, "OUTCOME": outcome.decision}
         claim.finish(
@@ -127,7 +128,7 @@ class Consumer:
         )
         journal.event(kind, message, priority=priority, **fields)
 
-    def _chain(self, challenger: Challenger, made: Evaluation) -> None:
+    def _chain(self, job_id: str, challenger: Challenger, made: Evaluation) -> None:
         """Write down where the challenger comes from, and which tests of a correct one passed."""
         directory, outcome = config.sbom_dir(self._root), made.outcome
         link = chain.Link(
@@ -136,9 +137,9 @@ class Consumer:
             parent_sha256=challenger.parent_sha256 if challenger.patch else None, failing=challenger.failing,
             strategy=challenger.repair_strategy,
         )  # fmt: skip
-        chain.record(directory, link)
+        chain.record(directory, link, by=job_id)
         if outcome.runs and outcome.fitness > 0 and outcome.components.stability == 1:
-            chain.attest(directory, link, passed=outcome.passed, runs=outcome.runs, sandbox=outcome.sandbox)
+            chain.attest(directory, link, passed=outcome.passed, runs=outcome.runs, sandbox=outcome.sandbox, by=job_id)
 
     @staticmethod
     def _champion(job_id: str, challenger: Challenger, made: Evaluation) -> Champion:

@@ -29,8 +29,9 @@ def write(directory: Path, champion: Champion, challenger: Challenger, outcome: 
     with trouble("write the patch"):
         place.mkdir(parents=True, exist_ok=True)
         disk, path = Disk(), place / f"{champion.id}.patch"
-        disk.replace("letter.page", str(path.with_suffix(".md")), page(path, champion, challenger, outcome), sync=True)
-        disk.replace("letter.patch", str(path), mail(champion, challenger), sync=True)
+        told, by = page(path, champion, challenger, outcome), champion.id
+        disk.replace("letter.page", str(path.with_suffix(".md")), told, sync=True, by=by)
+        disk.replace("letter.patch", str(path), mail(champion, challenger), sync=True, by=by)
         disk.sync_directory("letter.directory", str(place))
     return path
 

@@ -15,7 +15,6 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from repairlab.errors import TemporaryFailure
@@ -90,10 +89,15 @@ class Disk:
         finally:
             os.close(fd)
 
-    def replace(self, step: str, name: str, data: bytes, *, dir_fd: int | None = None, sync: bool) -> None:
-        """Give the file `name` new contents in one rename: readers see the old bytes or the new ones."""
-        staged = f".{Path(name).name}.{secrets.token_hex(4)}"
-        staged = os.path.join(os.path.dirname(name), staged)
+    def replace(
+        self, step: str, name: str, data: bytes, *, dir_fd: int | None = None, sync: bool, by: str = ""
+    ) -> None:
+        """Give the file `name` new contents in one rename: readers see the old bytes or the new ones.
+
+        `by` names who does so, if nobody else can be of that name meanwhile (a job that is claimed): what his death has
+        left beside the file goes when he comes back. Without it the directory's owner has to look for it.
+        """
+        staged = _staged(name, by, dir_fd)
         self.write(step, staged, data, dir_fd=dir_fd, sync=sync)
         try:
             self.do(f"{step}.rename", os.rename, staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -102,9 +106,12 @@ class Disk:
                 os.unlink(staged, dir_fd=dir_fd)
             raise
 
-    def put_new(self, step: str, name: str, data: bytes) -> bool:
-        """Give durable bytes a name that nothing has; False where something has it. The name is not durable yet."""
-        staged = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}")
+    def put_new(self, step: str, name: str, data: bytes, *, by: str = "") -> bool:
+        """Give durable bytes a name that nothing has; False where something has it. The name is not durable yet.
+
+        `by` as in `replace`.
+        """
+        staged = _staged(name, by, None)
         self.write(step, staged, data, sync=True)
         try:
             self.do(f"{step}.rename", rename_new, staged, name)
@@ -128,6 +135,16 @@ class Disk:
     def sync_file_system(self, step: str, fd: int) -> None:
         """Flush the whole file system of `fd` in one commit, errors since `fd` was opened included (Linux 5.8)."""
         self.do(step, _syncfs, fd)
+
+
+def _staged(name: str, by: str, dir_fd: int | None) -> str:
+    """Return where the bytes of a file lie until it gets its name; nothing is there."""
+    directory, last = os.path.split(name)
+    staged = os.path.join(directory, f".{last}.{by or secrets.token_hex(4)}")
+    if by:
+        with suppress(FileNotFoundError):
+            os.unlink(staged, dir_fd=dir_fd)
+    return staged
 
 
 def write_all(fd: int, data: bytes) -> None:
