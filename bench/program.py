@@ -41,11 +41,12 @@ def attempted(cases: Iterable, one: Callable[..., dict], line: Callable[[dict], 
 def concluded(
     rows: Sequence[dict], options: argparse.Namespace, shares: Sequence = figures.SHARES, by: Sequence[str] = ()
 ) -> int:
-    """Print the tables, keep the rows where --json says; return the exit status, 1 where a true fix was refused."""
+    """Keep the rows where --json says, print the tables; return the exit status, 1 where a true fix was refused."""
+    old = json.loads(options.against.read_text()) if options.against else None
+    if options.json:  # first: whoever reads the tables may go away
+        options.json.write_text(json.dumps(rows, indent=1))
     title = f"wall {options.wall:g} s, effort {options.effort}, seed {options.seed}"
     print(figures.report(rows, title, shares), *(figures.grouped(rows, key) for key in by), sep="\n")
-    if options.against:
-        print(figures.compared(json.loads(options.against.read_text()), rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    if old is not None:
+        print(figures.compared(old, rows))
     return 1 if any(row["cause"] == "false reject" for row in rows) else 0
