@@ -38,6 +38,7 @@ bench:
 
 torture:
 	$(PY) bench/torture.py --seconds 30
+	$(PY) bench/powercut.py
 
 lock:
 	deploy/lock/make

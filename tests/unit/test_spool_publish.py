@@ -40,6 +40,24 @@ def test_publishing_again_is_a_no_op(spool: Spool) -> None:
     assert list((spool.path / "tmp").iterdir()) == []
 
 
+def test_publishing_durably_what_a_relaxed_publisher_put_there_flushes_it(spool: Spool) -> None:
+    spool.publish(DOC, durable=False)
+    assert "publish.again" in steps_of(spool, lambda again: again.publish(DOC))
+    assert "publish.again" not in steps_of(spool, lambda again: again.publish(DOC, durable=False))
+
+
+def test_publishing_again_what_is_claimed_meanwhile_is_no_refusal(spool: Spool) -> None:
+    waiting = spool.publish(DOC)
+
+    def hook(step: str) -> None:
+        if step == "before publish.compare":
+            list(spool.claims())
+
+    again = Spool(spool.path, hook=hook).publish(DOC)
+    assert again.id == waiting.id
+    assert {job.state for job in spool.jobs()} == {State.ACTIVE, State.WAITING}
+
+
 def test_name_taken_by_other_bytes_is_refused_and_kept(spool: Spool) -> None:
     spool.publish(DOC, "handoff-x.json")
     with pytest.raises(BadInput, match="other contents"):

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.arrival import digest, envelope
-from repairlab.spool.disk import DIRECTORY, read_file, rename_new, trouble
+from repairlab.spool.disk import DIRECTORY, READ, read_file, rename_new, trouble
 from repairlab.spool.job import Job
 from repairlab.spool.policy import State
 from repairlab.spool.tree import TMP, Tree
@@ -54,7 +54,7 @@ def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: b
             staged.append((path, target, document))
         if grouped:
             tree.disk.sync_file_system("publish.syncfs", fd)
-        jobs = [_into_place(tree, *item) for item in staged]
+        jobs = [_into_place(tree, *item, durable=durable) for item in staged]
         if durable:
             tree.disk.sync_directory("publish.directory", tree.path)
         return jobs
@@ -65,26 +65,50 @@ def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: b
                 os.unlink(path)
 
 
-def _into_place(tree: Tree, staged: str, name: str, document: bytes) -> Job:
+def _into_place(tree: Tree, staged: str, name: str, document: bytes, *, durable: bool) -> Job:
     target = f"{tree.path}/{name}"
-    try:
-        tree.disk.do("publish.rename", rename_new, staged, target)
-    except FileExistsError:
-        if not _holds(target, document):
-            raise BadInput(f"{name} exists with other contents", field="name", fix="choose another name") from None
-    except FileNotFoundError:
-        raise TemporaryFailure("the staged file was swept away; was the clock set?", fix="publish again") from None
+    while not _moved(tree, staged, target):
+        held = _held(tree, target, document, durable=durable)
+        if held is False:
+            raise BadInput(f"{name} exists with other contents", field="name", fix="choose another name")
+        if held:
+            break
     uid = os.geteuid()
     env = envelope(document, uid)
     job_id = digest("key", str(uid), env.key.encode()) if env.key else digest("bytes", str(uid), document)
     return Job(tree, job_id, State.WAITING, target, {"name": name, "submitter": uid, "lineage": env.lineage})
 
 
-def _holds(path: str, document: bytes) -> bool:
+def _moved(tree: Tree, staged: str, target: str) -> bool:
     try:
-        return read_file(path, len(document) + 1) == document
+        tree.disk.do("publish.rename", rename_new, staged, target)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise TemporaryFailure("the staged file was swept away; was the clock set?", fix="publish again") from None
+    return True
+
+
+def _held(tree: Tree, path: str, document: bytes, *, durable: bool) -> bool | None:
+    """Tell whether the file is the document, None where it has been claimed meanwhile.
+
+    A relaxed publisher may have put it there: what is promised is flushed.
+    """
+    try:
+        with trouble("publish"):
+            if tree.disk.do("publish.compare", read_file, path, len(document) + 1) != document:
+                return False
+            fd = os.open(path, READ)
+    except FileNotFoundError:
+        return None
     except OSError:
         return False
+    try:
+        if durable:
+            tree.disk.do("publish.again", os.fsync, fd)
+    finally:
+        os.close(fd)
+    return True
 
 
 def default_name(tree: Tree, document: bytes) -> str:

@@ -1,0 +1,142 @@
+"""bench/powercut: cut the power between any two acknowledgements, and look for what had been promised.
+
+    python bench/powercut.py [--acknowledged 100000] [--roles single,batch,… …] [--share 0.5] [--flush-ms 1] [--seed N]
+    python bench/powercut.py --roles no_file_fsync --acknowledged 2000       # a producer that must lose: exit 1
+
+Each life of the disk (bench/disk.py: ext4 on a cache that forgets) has producers, consumers, an appender to the metrics
+log or a promoter of champions at work (bench/powercut_roles.py). Half of the cuts come at a random moment, the others
+right after an acknowledgement; in half of them nothing that was not flushed survives, in the others a random part of
+it, some of that torn. Then the processes are killed, the journal is replayed, fsck.ext4 must find nothing; the queue is
+reaped and swept, and `fsck --mend` of ours must find nothing but torn lines of histories, which lose nothing that was
+promised; and then all that was ever acknowledged must be there:
+
+    a published document, whole, in exactly one place          a row of the metrics log, once
+    a finished job in ok, its result whole, its effect once    a champion, in its lineage's ancestry
+    each failure that was counted
+
+Exit 0 when all of that holds, 1 with what does not, 69 where there can be no such disk.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from disk import Disk, impossible
+from powercut_roles import ROLES, World, lost, promises, started
+
+EVERY_ONE = ("single,batch,again,metrics", "consumer,consumer,single", "batch,batch", "consumer,again,promotion")
+FULL = 8_000  # acknowledged documents on one disk: then a fresh one
+LONGEST_S = 0.6
+CHECKED = 10  # one cut of so many is checked by fsck.ext4
+
+
+class Lives:
+    """The lives of one disk, and what was promised in all of them."""
+
+    def __init__(self, disk: Disk, scratch: Path, roles: list[list[str]], dice: random.Random) -> None:
+        self.disk, self.roles, self.dice = disk, roles, dice
+        self.ledgers = scratch
+        self.world = World(disk.path)
+        self.world.create()
+        self.cuts = 0
+
+    def live(self, share: float) -> list[str]:
+        """One life, from the start of the roles to the look after the cut; return what is wrong."""
+        roles = self.roles[self.cuts % len(self.roles)]
+        pids = [
+            started(role, self.world, self.ledgers, f"{role}-{self.cuts}-{number}", self.dice.randrange(1 << 30))
+            for number, role in enumerate(roles)
+        ]
+        try:
+            self._await(self.dice.uniform(0.02, LONGEST_S), upon_acknowledgement=self.dice.random() < 0.5)
+            early = self._troubles()
+            self.disk.cut(share if self.dice.random() < 0.5 else 0.0)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        self.cuts += 1
+        self.disk.boot(check=self.cuts % CHECKED == 0)
+        self.world = World(self.disk.path)
+        return early + self._found()
+
+    def _await(self, seconds: float, *, upon_acknowledgement: bool) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.005)
+        before = self._size()
+        end = time.monotonic() + LONGEST_S
+        while upon_acknowledgement and self._size() == before and time.monotonic() < end:
+            pass  # the cut shall follow an acknowledgement as closely as it can
+
+    def _size(self) -> int:
+        return sum(path.stat().st_size for path in self.ledgers.iterdir())
+
+    def _troubles(self) -> list[str]:
+        return [f"{path.stem}: {path.read_text()}" for path in self.ledgers.glob(f"*-{self.cuts}-*.trouble")]
+
+    def _found(self) -> list[str]:
+        wrong = []
+        for spool in (self.world.queue, self.world.results):
+            spool.reap()
+            spool.sweep()
+            # An event that nobody promised may have lost its end: such a line is skipped, and ended by the next one.
+            wrong += [finding for finding in spool.fsck(mend=True) if finding.kind != "torn"]
+            wrong += spool.fsck()
+        return [f"fsck: {finding}" for finding in wrong] + list(lost(self.world, promises(self.ledgers)))
+
+
+def tortured(
+    roles: list[list[str]], wanted: int, share: float, flush_ms: float, seed: int
+) -> tuple[Counter[str], list[str]]:
+    """Cut until so much was acknowledged; return how much of what, and what is wrong."""
+    dice = random.Random(seed)
+    told: Counter[str] = Counter()
+    wrong: list[str] = []
+    while (left := wanted - told["published"] - told["careless"]) > 0 and not wrong:
+        with (
+            tempfile.TemporaryDirectory(prefix="repairlab-ledgers-") as scratch,
+            Disk(size_mb=1024, flush_ms=flush_ms, seed=dice.randrange(1 << 30)) as disk,
+        ):
+            lives = Lives(disk, Path(scratch), roles, dice)
+            of_this: Counter[str] = Counter()
+            while of_this["published"] + of_this["careless"] < min(left, FULL) and not wrong:
+                wrong = lives.live(share)
+                of_this = Counter({what: names.total() for what, names in promises(lives.ledgers).items()})
+            told += of_this
+            told["cuts"] += lives.cuts
+        print(f"{told['published'] + told['careless']:,} acknowledged, {told['cuts']} cuts", file=sys.stderr)
+    return told, wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--acknowledged", type=int, default=100_000)
+    parser.add_argument("--roles", action="append", help=f"one life's, of {', '.join(ROLES)}; lives take turns")
+    parser.add_argument("--share", type=float, default=0.5, help="of what was not flushed, where not nothing survives")
+    parser.add_argument("--flush-ms", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    options = parser.parse_args()
+    if reason := impossible():
+        print(reason, file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    began = time.monotonic()
+    roles = [words.split(",") for words in options.roles or EVERY_ONE]
+    told, wrong = tortured(roles, options.acknowledged, options.share, options.flush_ms, options.seed)
+    print(f"seed {options.seed}: {told.pop('cuts')} power cuts in {time.monotonic() - began:.0f} s; acknowledged:")
+    print(", ".join(f"{count:,} {what}" for what, count in sorted(told.items())))
+    print(f"{len(wrong)} findings")
+    print("\n".join(wrong[:20]))
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The bounded form of bench/powercut.py: what was acknowledged outlives every cut; a careless producer loses some."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import disk
+import pytest
+
+PROGRAM = Path(disk.__file__).with_name("powercut.py")
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    if reason := disk.impossible():
+        pytest.skip(reason)
+
+
+def powercut(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.timeout(120)
+def test_nothing_acknowledged_is_lost_torn_or_there_twice_after_power_cuts():
+    ended = powercut("--acknowledged", "2000")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 findings" in ended.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("careless", ["no_file_fsync", "no_directory_fsync"])
+def test_the_disk_takes_what_a_careless_producer_did_not_flush(careless):
+    ended = powercut("--roles", careless, "--acknowledged", "20000")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert " is gone" in ended.stdout
