@@ -3,7 +3,9 @@
     <root>/patches/LINEAGE/ID.patch   for `git am` and `git apply`; made of the champion alone, so always the same bytes
     <root>/patches/LINEAGE/ID.md      what failed, why this mends it, what was tried, what it risks, what to type
 
-Both are made durable before the evaluation ends. What strangers wrote (test names, details) stands in them as text.
+Both are made durable before the evaluation ends. What strangers wrote (test names, details) stands in the page as code
+and nowhere as Markdown, and what is not printable stands in both as an escape. The patch itself is there byte for byte;
+where it adds characters that do not show, the page says so.
 """
 
 import re
@@ -18,7 +20,8 @@ from repairlab.spool.disk import Disk, trouble
 
 SHOWN = 20
 WIDTH = 72
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+SHOWN_CHARS = 300
+SCISSORS = re.compile("[8%][<>]|[<>][8%]")  # git-mailinfo(1) cuts off what is above a line with scissors
 
 
 def write(directory: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> Path | None:
@@ -38,12 +41,14 @@ def write(directory: Path, champion: Champion, challenger: Challenger, outcome: 
 
 def mail(champion: Champion, challenger: Challenger) -> bytes:
     """Return the patch as one mail of git's format."""
-    subject = f"[PATCH] {champion.lineage}: {_line(challenger.repair_details)}"[: WIDTH + len("[PATCH] ")]
-    failing = [f"- {_line(name)}" for name in challenger.failing[:SHOWN]]
+    patch = patch_bytes(champion.patch, champion.unknown)
+    subject = f"[PATCH] {champion.lineage}: {_words(challenger.repair_details)}"[: WIDTH + len("[PATCH] ")]
+    failing = [f"- {_words(name)}" for name in challenger.failing[:SHOWN]]
     body = ["These tests failed and pass now:" if failing else "All tests pass.", "", *failing, ""]
     body += [
         f"Found by {champion.strategy}; verified in a fresh sandbox, then evaluated as {champion.id}.",
         f"Bundle before {champion.parent_sha256}, after {champion.bundle_sha256}.",
+        f"To apply: git am {_options(patch)}FILE",
     ]
     head = [
         f"From {champion.bundle_sha256[:40]} Mon Sep 17 00:00:00 2001",
@@ -54,23 +59,23 @@ def mail(champion: Champion, challenger: Challenger) -> bytes:
         "Content-Type: text/plain; charset=UTF-8",
         "Content-Transfer-Encoding: 8bit",
     ]
-    text = "\n".join([*head, "", *body, "---", ""]).encode()
-    return text + patch_bytes(champion.patch, champion.unknown) + b"-- \nRepairLab\n"
+    return "\n".join([*head, "", *body, "---", ""]).encode() + patch + b"-- \nRepairLab\n"
 
 
 def page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> bytes:
     """Return what a person reads before applying it."""
-    return "\n".join(_page(path, champion, challenger, outcome)).encode("utf-8", "backslashreplace") + b"\n"
+    return "\n".join(_page(path, champion, challenger, outcome)).encode("utf-8") + b"\n"
 
 
 def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> Iterator[str]:
     where = shlex.quote(str(path))
-    yield from (f"# {champion.lineage}: {_line(challenger.repair_details)}", "", "## What failed", "")
-    yield from ([f"- `{_line(name)}`" for name in challenger.failing[:SHOWN]] or ["Nothing that is known by name."])
+    patch = patch_bytes(champion.patch, champion.unknown)
+    yield from (f"# {_code(champion.lineage)}: {_code(challenger.repair_details)}", "", "## What failed", "")
+    yield from ([f"- {_code(name)}" for name in challenger.failing[:SHOWN]] or ["Nothing that is known by name."])
     if len(challenger.failing) > SHOWN:
         yield f"- and {len(challenger.failing) - SHOWN} more"
     yield from ("", "## Why this mends it", "")
-    yield f"{_line(challenger.repair_details)} (strategy `{champion.strategy}`)."
+    yield f"{_code(challenger.repair_details)} (strategy `{champion.strategy}`)."
     yield from ("", "## Evidence", "")
     yield f"- {outcome.tests} tests pass in {outcome.runs} runs, each in a fresh sandbox, shuffled."
     before = "" if outcome.rival is None else f"; the champion before: {outcome.rival:.3f}"
@@ -81,9 +86,9 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
         yield "- Time beside the champion before: {:.2f} ({:.2f} to {:.2f}); memory {:.2f} ({:.2f} to {:.2f}).".format(
             *outcome.time_ratio, *outcome.memory_ratio
         )
-    yield from ("", "## Risk", "", _risk(challenger, outcome), "")
+    yield from ("", "## Risk", "", _risk(challenger, outcome) + _hidden(patch), "")
     yield from ("## What to type", "", "In the project's repository, to apply it:", "")
-    yield f"    git am {where}"
+    yield f"    git am {_options(patch)}{where}"
     yield from ("", "To refuse it, so that the champion before it stands again:", "")
     yield f"    repairlab demote {shlex.quote(champion.lineage)}"
 
@@ -97,6 +102,36 @@ def _risk(challenger: Challenger, outcome: Outcome) -> str:
     return told
 
 
+def _options(patch: bytes) -> str:
+    """Return what git am needs for this patch: it drops the CR at the ends of lines unless it is told."""
+    return "--keep-cr " if b"\r" in patch else ""
+
+
+def _hidden(patch: bytes) -> str:
+    """Tell of characters in added lines that a person who reads the patch does not see, or sees elsewhere."""
+    added = b"".join(line for line in patch.split(b"\n") if line.startswith(b"+"))
+    found = {char for char in added.decode("utf-8", "replace") if not char.isprintable()} - set("\t\r\f")
+    names = ", ".join(f"U+{ord(char):04X}" for char in sorted(found)[:SHOWN])
+    return f" It adds characters that do not show: {names}." if names else ""
+
+
 def _line(text: str) -> str:
-    """Return text on one line, without anything that a terminal or a mail reader would obey."""
-    return _CONTROL.sub(" ", text).strip() or "(no words)"
+    """Return text on one line, without anything that a terminal, a mail reader or the eye would obey."""
+    shown = "".join(char if char.isprintable() else _escaped(char) for char in text[:SHOWN_CHARS].strip())
+    return shown + ("…" if len(text) > SHOWN_CHARS else "") or "(no words)"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _words(text: str) -> str:
+    """Return text for a mail: neither an encoded word (RFC 2047), which is decoded again, nor scissors."""
+    return SCISSORS.sub("><", _line(text)).replace("=?", "= ?")
+
+
+def _code(text: str) -> str:
+    """Return text as a code span of Markdown, in which nothing is markup: fenced by more backticks than it has."""
+    shown = _line(text)
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
