@@ -12,7 +12,7 @@ import pytest
 from repairlab.documents import Components, Course, Decision, Handoff, MetricsRow, Spec, Strategy, decode, encode
 from repairlab.documents.specs import Example
 from repairlab.metrics import MetricsLog
-from repairlab.spool import Policy, Spool
+from repairlab.spool import Clock, Policy, Spool
 
 PROGRAM = Path(__file__).resolve().parents[2] / "bin" / "repairlab-auto-specder"
 ONES = Components(correctness=1, safety=1, performance=1, robustness=1, documentation=1, stability=1)
@@ -44,6 +44,17 @@ class World:
         done = subprocess.run([sys.executable, PROGRAM, *argv], env=env, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
+
+    def peak_kb(self):
+        """Run it; return the largest resident set."""
+        argv = [sys.executable, PROGRAM, "--dry-run"]
+        running = subprocess.Popen(
+            argv, env={**os.environ, "REPAIRLAB_ROOT": str(self.root)}, stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+        assert running.returncode == 0
+        return usage.ru_maxrss
 
     def written(self):
         return [decode(path.read_bytes(), Spec) for path in sorted((self.root / "spool/specs").glob("spec*.json"))]
@@ -111,6 +122,23 @@ def test_handoffs_that_keep_being_given_up_are_a_sign(world):
     assert world.written()[0].reason == "failing: narrowed from slug"
 
 
+class LongAgo(Clock):
+    def wall(self):
+        return super().wall() - 8 * 86400
+
+
+def test_what_was_given_up_before_the_window_is_no_sign(world):
+    path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
+    for number, clock in enumerate((LongAgo(), Clock(), Clock(), Clock())):
+        queue = Spool(world.root / "spool/repair", policy=Policy(settle_s=0, failures=1), clock=clock)
+        queue.create()
+        queue.publish(encode(Handoff(bundle_dir="/srv/x", lineage="slug", spec_path=path, reason=str(number))))
+        for claim in queue.claims(limit=1):
+            with claim:
+                claim.fail("exhausted")
+        assert len(world.run()) == (number == 3), "three of them lie in the window"
+
+
 def test_a_collapse_of_diversity_is_a_sign_with_two_bounds(world):
     path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
     kinds = {"meta_repair": True, "decision": Decision.PROMOTED, "path": path}
@@ -119,11 +147,92 @@ def test_a_collapse_of_diversity_is_a_sign_with_two_bounds(world):
     assert [line.partition(": ")[2] for line in world.run()] == ["collapse: narrowed from slug"]
     state = json.loads((world.root / "specder/state.json").read_bytes())
     assert state["told"] == ["collapse"]
-    for number in range(9):
-        world.evaluated("slug", repair_strategy=Strategy.MULTI_EDIT if number % 9 else Strategy.LLM_PATCH, **kinds)
-    world.run()
-    assert json.loads((world.root / "specder/state.json").read_bytes())["told"] == ["collapse"], "between the bounds"
-    for _ in range(9):
-        world.evaluated("slug", repair_strategy=Strategy.LLM_PATCH, **kinds)
-    world.run()
-    assert json.loads((world.root / "specder/state.json").read_bytes())["told"] == []
+    told = []
+    for count in (6, 5, 3):  # of 20, alike are 14 (between the bounds), 11 (below), and 14 again (of the other kind)
+        for _ in range(count):
+            world.evaluated("slug", repair_strategy=Strategy.LLM_PATCH, **kinds)
+        assert world.run() == []
+        told.append(json.loads((world.root / "specder/state.json").read_bytes())["told"])
+    assert told == [["collapse"], [], []]
+
+
+@pytest.mark.parametrize("how", ["outside", "dots", "link", "linked directory", "fifo", "inside"])
+def test_a_spec_is_read_from_the_roots_of_bundles_alone(world, tmp_path, how):
+    path = Path(world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x")))
+    secret = tmp_path / "elsewhere" / "slug.json"
+    secret.parent.mkdir()
+    named = {"dots": f"{path.parent}/../../elsewhere/slug.json", "linked directory": f"{path.parent}/deep/slug.json"}
+    if how != "inside":
+        path.rename(secret)
+    if how == "link":
+        path.symlink_to(secret)
+    elif how == "linked directory":
+        (path.parent / "deep").symlink_to(secret.parent)
+    elif how == "fifo":
+        os.mkfifo(path)
+    for _ in range(8):
+        world.evaluated("slug", path=str(secret) if how == "outside" else named.get(how, str(path)))
+    assert len(world.run()) == (how == "inside"), "the last one is the control"
+
+
+def test_a_death_before_the_state_is_kept_writes_no_spec_twice(world):
+    path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
+    for _ in range(8):
+        world.evaluated("slug", path=path)
+    assert len(world.run()) == 1
+    (world.root / "specder/state.json").unlink()
+    assert len(world.run()) == 1, "it does not know that it wrote it"
+    assert len(world.written()) == 1
+
+
+def test_one_sign_brings_few_specs_and_one_run_not_many_more(world):
+    path = {}
+    for number in range(12):
+        path[number] = world.spec(f"slug{number}", "slug(text: str) -> str", (f"A {number}", "a"), ("x", "x"))
+    for number in range(12):
+        world.evaluated(f"slug{number}", path=path[number])
+    for _ in range(7):
+        world.evaluated("slug0", path=path[0])
+    assert len(world.run()) == 5
+    assert world.run() == []
+    for number in range(1, 12):
+        for _ in range(7):
+            world.evaluated(f"slug{number}", path=path[number])
+    written = [*world.run(), *world.run(), *world.run()]
+    assert [len(written[at : at + 20]) for at in (0, 20, 40)] == [20, 20, 15], "what had no room came the next time"
+    assert len({spec.id for spec in world.written()}) == 60
+
+
+def test_two_specs_that_have_no_room_together_are_not_widened(world):
+    for name in ("slug", "snug"):
+        path = world.spec(name, "slug(text: str) -> str", ("A" * 600_000, name), ("x", "x"))
+        for _ in range(8):
+            world.evaluated(name, path=path)
+    assert {line.split()[2] for line in world.run()} == {"narrowed", "composed"}
+    assert all(path.stat().st_size <= 1 << 20 for path in (world.root / "spool/specs").glob("spec*.json"))
+
+
+def test_memory_does_not_grow_with_the_rows(world):
+    world.evaluated("slug")
+    small_kb = world.peak_kb()
+    line = world.log.path.read_bytes()
+    with (world.log.path.with_name("metrics-000001.jsonl")).open("wb") as stream:
+        for number in range(60_000):
+            stream.write(line.replace(b"slug", b"slug-%d" % (number % 50)))
+    assert world.peak_kb() - small_kb < 20_000
+
+
+def test_the_end_of_the_log_is_enough_and_its_beginning_is_not_read(world, tmp_path):
+    log = MetricsLog(world.root / "metrics", rotate_bytes=4000)
+    world.log = log
+    for number in range(30):
+        world.evaluated(f"line-{number}")
+    assert len(list((world.root / "metrics").glob("metrics-*.jsonl"))) > 2
+    whole = [row.lineage for row in log.rows()]
+    assert [row.lineage for row in log.tail(1 << 30)] == whole
+    size = len(log.path.read_bytes())
+    for max_bytes in (1, 700, size, size + 1, size + 3000, size + 9000):
+        found = [row.lineage for row in log.tail(max_bytes)]
+        assert found == whole[len(whole) - len(found) :]
+        assert len(found) * 400 <= max_bytes
+    assert found

@@ -13,7 +13,7 @@ import os
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,9 +153,20 @@ class MetricsLog:
     def rows(self) -> Iterator[MetricsRow]:
         """Yield all rows, oldest first; damaged lines are left out."""
         for path in [*map(self._segment, self._segments()), str(self.path)]:
-            for line in _lines(path):
-                with suppress(msgspec.ValidationError, msgspec.DecodeError):
-                    yield msgspec.json.decode(line, type=MetricsRow)
+            yield from _typed(_lines(path))
+
+    def tail(self, max_bytes: int) -> Iterator[MetricsRow]:
+        """Yield the rows of the log's last bytes, oldest first; a line that begins before them is left out."""
+        places: list[tuple[str, int]] = []
+        for path in [str(self.path), *map(self._segment, reversed(self._segments()))]:
+            with suppress(FileNotFoundError):
+                size = os.stat(path).st_size
+                places.append((path, max(0, size - max_bytes)))
+                max_bytes -= size
+            if max_bytes <= 0:
+                break
+        for path, at in reversed(places):
+            yield from _typed(_lines(path, at))  # the rest of a line is no row, so it is skipped as a damaged one
 
     def by_pattern(self) -> dict[str, Uses]:
         """Return what became of the repairs that used a pattern, by its id, whatever origin it was told by."""
@@ -204,6 +215,12 @@ class MetricsLog:
 
     def _sums_path(self, number: int) -> str:
         return f"{self._directory}/metrics-{number:06}.sums"
+
+
+def _typed(lines: Iterable[bytes]) -> Iterator[MetricsRow]:
+    for line in lines:
+        with suppress(msgspec.ValidationError, msgspec.DecodeError):
+            yield msgspec.json.decode(line, type=MetricsRow)
 
 
 def _lines(path: str, offset: int = 0) -> Iterator[bytes]:

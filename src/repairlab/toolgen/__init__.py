@@ -9,4 +9,7 @@ conditions   two expressions and what tells them apart
 model        a model is asked, where that is configured
 answers      its text, as the body of a function
 bundle       what is written, and where it goes
+specder      the program `repairlab-auto-specder`
+signs        that the tournament stands still
+variations   new specs of one that is stuck
 """
