@@ -126,6 +126,29 @@ def test_killed_at_any_moment_an_evaluator_leaves_one_row_and_one_decision(world
     assert len(list((world.root / "patches/line").glob("*.patch"))) == 1
 
 
+SOON = {"REPAIRLAB_QUEUE_BACKOFF_BASE_S": "0.001", "REPAIRLAB_QUEUE_BACKOFF_CAP_S": "0.001"}
+
+
+@pytest.mark.parametrize("lost", ["bundle", "record"])
+def test_a_champion_that_cannot_be_read_puts_its_challengers_off_and_rejects_none(world, lost):
+    champion = world.hand_in(SLOW)
+    world.evaluate()
+    what = {"bundle": world.root / "bundles/1/m.py", "record": world.root / f"champions/line/{champion}/champion.json"}
+    aside = what[lost].with_name("aside")
+    what[lost].rename(aside)
+    job, other = world.hand_in(RIGHT), world.hand_in(RIGHT, lineage="other")
+    world.evaluate(**SOON)
+    assert world.queue.find(job).state is State.DEFERRED
+    assert world.queue.find(other).state is State.OK, "other lineages go on"
+    (reason,) = {event["reason"] for event in world.queue.find(job).attempts() if event["event"] == "deferred"}
+    assert "line cannot be read" in reason
+    assert ("repairlab demote line" if lost == "bundle" else "champions/line/current") in reason
+    aside.rename(what[lost])
+    world.evaluate(**SOON)
+    assert world.rows()[job] == "promoted"
+    assert world.champion() == job
+
+
 def test_sigterm_hands_back_what_is_being_evaluated(world):
     job = world.hand_in(RIGHT, tests=TESTS + "\n\ndef test_long():\n    import time\n    time.sleep(20)\n")
     argv, env = world.program()

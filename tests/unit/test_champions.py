@@ -75,7 +75,7 @@ def test_demoting_puts_the_one_before_back_and_then_none(store):
 
 
 def test_a_patch_that_is_not_utf_8_is_kept_as_its_bytes(store, tmp_path):
-    store.promote(champion(1, patch="+\xe9\n", unknown={"patch_encoding": "latin-1"}))
+    store.promote(champion(1, patch="+\xe9\n", patch_encoding="latin-1"))
     assert (tmp_path / "line" / champion(1).id / "patch.diff").read_bytes() == b"+\xe9\n"
 
 

@@ -16,10 +16,10 @@ PARTS = Components(correctness=1, safety=1, performance=1, robustness=1, documen
 OUTCOME = Outcome(decision=Decision.PROMOTED, fitness=1.0, components=PARTS, tests=2, runs=5)
 
 
-def pair(patch, failing=("t.py::test_a",), details="initial value", lineage="line", **unknown):
+def pair(patch, failing=("t.py::test_a",), details="initial value", lineage="line", encoding="utf-8"):
     common = {
         "lineage": lineage, "bundle_dir": "/b", "bundle_sha256": "b" * 64, "parent_sha256": "a" * 64,
-        "patch": patch, "spec_path": None, "unknown": unknown,
+        "patch": patch, "spec_path": None, "patch_encoding": encoding,
     }  # fmt: skip
     champion = Champion(
         id="c" * 24, at=datetime(2026, 1, 1, tzinfo=UTC), parent=None, fitness=1.0, components=PARTS,
@@ -89,7 +89,7 @@ def git(place, *argv, check=True):
     return subprocess.run(["git", "-C", str(place), *who, *argv], check=check, capture_output=True, env=env)
 
 
-def applied_by_git(place, files, failing=("t::a",), details="initial value", **unknown):
+def applied_by_git(place, files, failing=("t::a",), details="initial value", encoding="utf-8"):
     """Write, commit and patch files (name → (before, after)); return the commit's message."""
     place.mkdir()
     git(place, "init", "-q")
@@ -100,8 +100,8 @@ def applied_by_git(place, files, failing=("t::a",), details="initial value", **u
     git(place, "add", ".")
     git(place, "commit", "-qm", "begin")
     raw = unified(files)
-    patch = raw.decode(unknown.get("patch_encoding", "utf-8"))
-    champion, challenger = pair(patch, failing=failing, details=details, **unknown)
+    patch = raw.decode(encoding)
+    champion, challenger = pair(patch, failing=failing, details=details, encoding=encoding)
     path = letter.write(place.parent / "patches", champion, challenger, OUTCOME)
     (line,) = re.findall("^    git am (.*)$", path.with_suffix(".md").read_text(), re.MULTILINE)
     git(place, "apply", "--check", str(path))
@@ -139,7 +139,7 @@ def test_git_takes_the_patch_to_the_byte(before, after, tmp_path):
 
 def test_git_takes_a_patch_that_is_not_utf8(tmp_path):
     files = {"m.py": (b"x = '\xe9'\n", b"x = '\xe8\xff'\n")}
-    applied_by_git(tmp_path / "r", files, patch_encoding="latin-1")
+    applied_by_git(tmp_path / "r", files, encoding="latin-1")
 
 
 @pytest.mark.parametrize(

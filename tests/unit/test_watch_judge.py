@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from repairlab import documents
-from repairlab.documents import Challenger, Telemetry
+from repairlab.documents import Challenger, Telemetry, patch_bytes
 from repairlab.errors import BadInput
 from repairlab.sandbox.bundle import hash_files, tree_hash
 from repairlab.spool import Claim, Spool, State
@@ -277,7 +277,16 @@ def test_a_patch_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     new = hash_files({"calc.py": head + MENDED, "test_calc.py": TEST})
     assert bench.says(patch=patch, bundle_sha256=new)["verdict"] == "repaired"
     (challenger,) = bench.published()
-    assert challenger.patch.encode(challenger.unknown["patch_encoding"]) == patch
+    assert patch_bytes(challenger.patch, challenger.patch_encoding) == patch
+
+
+def test_what_a_producer_says_of_the_encoding_is_not_handed_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, patch_encoding="latin-1", other="kept")
+    bench.prepare()
+    bench.says()
+    (challenger,) = bench.published()
+    assert challenger.patch_encoding == "utf-8"
+    assert challenger.unknown == {"other": "kept"}
 
 
 def test_an_owner_that_died_before_the_end_is_resumed_with_the_same_challenger(bench: Bench) -> None:

@@ -85,7 +85,7 @@ class Champions:
         """
         lineage = champion.lineage
         with trouble("promote a champion"), self._locked(lineage):
-            if all(known.id != champion.id for known in self.ancestry(lineage)):
+            if not self._stood(champion):
                 if self._demoted(champion):
                     return False
                 if self._current_id(lineage) != champion.parent:
@@ -111,6 +111,12 @@ class Champions:
             self._switch(lineage, champion.parent)
             self._tell(lineage, "demoted", champion.id, now)
             return champion, self.current(lineage)
+
+    def _stood(self, champion: Champion) -> bool:
+        """Whether it is the head or one of those before it, as far back as records can be read."""
+        with suppress(BadInput):
+            return any(known.id == champion.id for known in self.ancestry(champion.lineage))
+        return False
 
     def _demoted(self, champion: Champion) -> bool:
         """Whether it was demoted since this evaluation; who is evaluated anew has a record of another instant."""
@@ -145,7 +151,7 @@ class Champions:
             remove_tree(str(target))
         staged.mkdir()
         self._disk.write("champion.record", str(staged / RECORD), encode(champion), sync=True)
-        patch = patch_bytes(champion.patch, champion.unknown)
+        patch = patch_bytes(champion.patch, champion.patch_encoding)
         self._disk.write("champion.patch", str(staged / PATCH), patch, sync=True)
         self._disk.sync_directory("champion.staged", str(staged))
         self._disk.do("champion.rename", os.rename, staged, target)

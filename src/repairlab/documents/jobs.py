@@ -1,7 +1,7 @@
 """jobs: what waits in a queue: the handoff that asks for a repair, the challenger that was made of it."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -53,6 +53,13 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
 
 
+class PatchEncoding(StrEnum):
+    """How the characters of a patch become its bytes."""
+
+    UTF_8 = "utf-8"
+    LATIN_1 = "latin-1"  # of sources that are not UTF-8: a character for each byte
+
+
 class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     """A verified repair on its way into the tournament.
 
@@ -85,17 +92,12 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
+    patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 
 
-def patch_bytes(patch: str, unknown: Mapping[str, Any]) -> bytes:
-    """Return the patch of a challenger or champion as the bytes that apply; `BadInput` for an unknown encoding.
-
-    A patch of sources that are not UTF-8 has a character for each byte, and says so in `patch_encoding`.
-    """
-    encoding = unknown.get("patch_encoding", "utf-8")
-    if encoding not in ("utf-8", "latin-1"):
-        raise BadInput("is neither utf-8 nor latin-1", field="patch_encoding", fix="leave it out")
+def patch_bytes(patch: str, encoding: PatchEncoding) -> bytes:
+    """Return the patch of a challenger or champion as the bytes that apply; `BadInput` where it cannot be so."""
     try:
         return patch.encode(encoding)
     except UnicodeEncodeError as error:

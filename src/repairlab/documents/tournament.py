@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from repairlab.documents.jobs import PatchEncoding
 from repairlab.documents.repairs import Strategy
 from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
 
@@ -91,4 +92,5 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
     spec_path: PathText | None = None
     median_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     schema: Annotated[str, matching(r"champion/1")] = "champion/1"

@@ -26,6 +26,7 @@ from repairlab import chain, config, journal
 from repairlab.champions import Champions, Lost
 from repairlab.config import Settings
 from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode, encode, patch_bytes
+from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
 from repairlab.journal import Event, Priority
@@ -99,7 +100,7 @@ class Consumer:
         return None
 
     def _evaluated(self, claim: Claim, challenger: Challenger) -> Evaluation:
-        rival = self._champions.current(challenger.lineage)
+        rival = self._champion_of(challenger.lineage)
         with self._at_once():
             outcome = self._contest.evaluate(challenger, rival)
         made = Evaluation(
@@ -107,6 +108,13 @@ class Consumer:
         )
         claim.put(KEPT, msgspec.json.encode(made))
         return made
+
+    def _champion_of(self, lineage: str) -> Champion | None:
+        try:
+            return self._champions.current(lineage)
+        except BadInput as error:  # its record is gone or damaged, for which no challenger is to blame
+            fix = f"put the record back, or remove the link champions/{lineage}/current"
+            raise TemporaryFailure(f"the champion of {lineage} cannot be read: {error.message}", fix=fix) from None
 
     def _tell(
         self, claim: Claim, challenger: Challenger, champion: Champion, made: Evaluation, *, stands: bool
@@ -133,7 +141,7 @@ class Consumer:
         directory, outcome = config.sbom_dir(self._root), made.outcome
         link = chain.Link(
             sha256=challenger.bundle_sha256, lineage=challenger.lineage, at=made.at,
-            patch=patch_bytes(challenger.patch, challenger.unknown),
+            patch=patch_bytes(challenger.patch, challenger.patch_encoding),
             parent_sha256=challenger.parent_sha256 if challenger.patch else None, failing=challenger.failing,
             strategy=challenger.repair_strategy,
         )  # fmt: skip
@@ -143,13 +151,13 @@ class Consumer:
 
     @staticmethod
     def _champion(job_id: str, challenger: Challenger, made: Evaluation) -> Champion:
-        outcome, encoding = made.outcome, challenger.unknown.get("patch_encoding")
+        outcome = made.outcome
         return Champion(
             id=job_id, at=made.at, lineage=challenger.lineage, parent=made.champion, bundle_dir=challenger.bundle_dir,
             bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, patch=challenger.patch,
             fitness=outcome.fitness, components=outcome.components, strategy=challenger.repair_strategy,
             pattern_id=challenger.repair_pattern_id, spec_path=challenger.spec_path, median_ms=outcome.median_ms,
-            tests=challenger.tests, unknown={"patch_encoding": encoding} if encoding else {},
+            tests=challenger.tests, patch_encoding=challenger.patch_encoding,
         )  # fmt: skip
 
 

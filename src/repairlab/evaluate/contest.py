@@ -18,6 +18,7 @@ import msgspec
 
 from repairlab.config import Settings
 from repairlab.documents import Challenger, Champion, Components, Decision
+from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.evaluate import comparison, documentation, fitness, safety
 from repairlab.evaluate.comparison import EQUAL, Ratio
 from repairlab.evaluate.robustness import edits_of, robustness
@@ -103,12 +104,12 @@ class Contest:
     def evaluate(self, challenger: Challenger, champion: Champion | None) -> Outcome:
         """Measure a challenger; TemporaryFailure where no sandbox can be had."""
         ours = self._sides.side(challenger)
-        theirs = None if champion is None else self._sides.side(champion)
         if champion is not None and champion.bundle_sha256 == challenger.bundle_sha256:
             return Outcome(
                 decision=Decision.NOT_BETTER, fitness=champion.fitness, components=champion.components,
                 rival=champion.fitness, median_ms=champion.median_ms, why="it is the champion",
             )  # fmt: skip
+        theirs = None if champion is None else self._standing(champion)
         left_out = {} if theirs is None else {p: t for p, t in theirs.tests.items() if p not in ours.files}
         trial = self._trial(ours, {**left_out, **ours.files}, challenger, left_out)
         seen = Evidence(self._runs(trial, self._settings.evaluator.runs), safety.added(ours.code_before, ours.code))
@@ -116,7 +117,7 @@ class Contest:
             return self._failed(ours, seen)
         edits = [edit for path, source in ours.bundle.sources.items() for edit in edits_of(source, ours.files[path])]
         if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
-            return self._refused(ours, seen, why)
+            return self._worthless(ours, seen, Decision.OVERFITTED, 1.0, why)  # it answers its tests, not the question
         if theirs is not None and champion is not None:
             seen.runs.append(self._trial(ours, {**theirs.tests, **ours.code}, challenger, (), champion.tests).run())
             if not seen.runs[-1].passed:
@@ -125,6 +126,15 @@ class Contest:
             seen.duel = self._duel(trial, rival)
         seen.robustness, seen.inputs = self._robust(ours, edits, challenger)
         return self._ranked(ours, theirs, champion, seen)
+
+    def _standing(self, champion: Champion) -> Side:
+        """Return the champion's side; TemporaryFailure where it cannot be read: no challenger is to blame for that."""
+        try:
+            return self._sides.side(champion)
+        except BadInput as error:
+            message = f"the champion {champion.id} of {champion.lineage} cannot be read: {error.message}"
+            fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage}`"
+            raise TemporaryFailure(message, field="champion", fix=fix) from None
 
     def _trial(
         self,
@@ -192,10 +202,6 @@ class Contest:
         why = f"{len(names)} tests fail: {', '.join(names[:3])}" if names else worst.output.strip()[-300:] or worst.why
         decision = Decision.UNSTABLE if any(run.passed for run in seen.runs) else Decision.INCORRECT
         return self._worthless(side, seen, decision, good / total if total else 0.0, why)
-
-    def _refused(self, side: Side, seen: Evidence, why: str) -> Outcome:
-        """Return the outcome of one that answers its tests and not the question."""
-        return self._worthless(side, seen, Decision.OVERFITTED, 1.0, why)
 
     def _worthless(self, side: Side, seen: Evidence, decision: Decision, correctness: float, why: str) -> Outcome:
         parts = _components(side, seen, correctness=correctness)

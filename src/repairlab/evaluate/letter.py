@@ -41,7 +41,7 @@ def write(directory: Path, champion: Champion, challenger: Challenger, outcome: 
 
 def mail(champion: Champion, challenger: Challenger) -> bytes:
     """Return the patch as one mail of git's format."""
-    patch = patch_bytes(champion.patch, champion.unknown)
+    patch = patch_bytes(champion.patch, champion.patch_encoding)
     subject = f"[PATCH] {champion.lineage}: {_words(challenger.repair_details)}"[: WIDTH + len("[PATCH] ")]
     failing = [f"- {_words(name)}" for name in challenger.failing[:SHOWN]]
     body = ["These tests failed and pass now:" if failing else "All tests pass.", "", *failing, ""]
@@ -69,7 +69,7 @@ def page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcom
 
 def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outcome) -> Iterator[str]:
     where = shlex.quote(str(path))
-    patch = patch_bytes(champion.patch, champion.unknown)
+    patch = patch_bytes(champion.patch, champion.patch_encoding)
     yield from (f"# {_code(champion.lineage)}: {_code(challenger.repair_details)}", "", "## What failed", "")
     yield from ([f"- {_code(name)}" for name in challenger.failing[:SHOWN]] or ["Nothing that is known by name."])
     if len(challenger.failing) > SHOWN:

@@ -56,7 +56,7 @@ class Sides:
         changed: dict[str, bytes] = {}
         if made.patch:
             try:
-                changed = applied(patch_bytes(made.patch, made.unknown), path)
+                changed = applied(patch_bytes(made.patch, made.patch_encoding), path)
             except BadPatch as error:
                 raise BadInput(f"the patch does not apply: {error}", field="patch", fix="repair it again") from None
         if tests := sorted(set(changed) - set(bundle.sources)):

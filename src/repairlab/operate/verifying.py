@@ -33,7 +33,7 @@ def verify_chain_command(app: App, name: str) -> Answer:
     sha256 = name if champion is None else champion.bundle_sha256
     made = None
     if champion is not None and champion.patch:
-        made = (champion.parent_sha256, patch_bytes(champion.patch, champion.unknown))
+        made = (champion.parent_sha256, patch_bytes(champion.patch, champion.patch_encoding))
     try:
         if champion is not None:
             _copies(app.root, champion)
@@ -68,7 +68,7 @@ def _copies(root: Path, champion: "Champion") -> None:
     from repairlab.documents import patch_bytes
     from repairlab.spool import read_file
 
-    patch = patch_bytes(champion.patch, champion.unknown)
+    patch = patch_bytes(champion.patch, champion.patch_encoding)
     beside = config.champions_dir(root) / champion.lineage / champion.id / "patch.diff"
     mail = config.patches_dir(root) / champion.lineage / f"{champion.id}.patch"
     try:

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import msgspec
 
 from repairlab import documents
-from repairlab.documents import Challenger, Handoff, Strategy, Telemetry
+from repairlab.documents import Challenger, Handoff, PatchEncoding, Strategy, Telemetry
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.sandbox.bundle import content_digest, hash_manifest, make_durable, manifest
 from repairlab.sandbox.patch import BadPatch, applied
@@ -225,16 +224,17 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         python=handoff.python,
         env=handoff.env,
         failing=[name[:1000] for name in told.failing[:KEPT]],
-        unknown={**handoff.unknown, **encoding},
+        unknown=handoff.unknown,
+        patch_encoding=encoding,
     )
 
 
-def _as_text(patch: bytes) -> tuple[str, dict[str, Any]]:
-    """Return the patch as JSON text. One of a source that is not UTF-8 maps byte to character, and says so."""
+def _as_text(patch: bytes) -> tuple[str, PatchEncoding]:
+    """Return the patch as JSON text, and how that becomes its bytes again."""
     try:
-        return patch.decode("utf-8"), {}
+        return patch.decode("utf-8"), PatchEncoding.UTF_8
     except UnicodeDecodeError:
-        return patch.decode("latin-1"), {"patch_encoding": "latin-1"}
+        return patch.decode("latin-1"), PatchEncoding.LATIN_1
 
 
 def keep(job: str, name: str, data: bytes) -> None:
