@@ -302,3 +302,17 @@ def test_failures_with_endless_reasons_are_all_remembered(tmp_path: Path) -> Non
         claim.fail("x" * 50_000)
     [job] = spool.jobs()
     assert sum(event["event"] == "failed" for event in job.attempts()) == 30
+
+
+def test_ending_a_job_flushes_the_decision_and_then_only_moves(spool: Spool) -> None:
+    spool.publish(b"{}")
+    steps: list[str] = []
+    watched = Spool(spool.path, hook=steps.append)
+    (claim,) = watched.claims(limit=1)
+    del steps[:]
+    claim.finish()
+    done = [step.removeprefix("after ") for step in steps if step.startswith("after ")]
+    flushes = [step for step in done if step.endswith("fsync") and not step.startswith("bucket")]
+    assert flushes == ["history.fsync", "leave.fsync"]
+    assert done.index("history.write") < done.index("history.fsync") < done.index("leave.fsync")
+    assert done[-1] == "leave.rename"

@@ -6,7 +6,8 @@ appended to the history, what it promises is written, the directory is renamed. 
 intent that the reaper carries out; one that dies before the intent leaves an orphan that is tried again.
 
 Durability: `fail`, `crashed`, `finish`, `reject` and `quarantine` fsync the intent and the job's directory before the
-rename and the target directory after. Deferrals of our own making are not fsynced: losing one means trying sooner.
+rename. The rename itself is not flushed: where a power cut undoes it the intent is there, and is carried out again.
+Deferrals of our own making are not fsynced: losing one means trying sooner.
 
 A failed leave (full disk) raises TemporaryFailure and keeps the claim; leaving again carries the first intent on.
 """
@@ -195,7 +196,9 @@ class Claim(Submitted):
                 if self._decided is None:
                     day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
                     self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
-                    if durable:
+                    if (
+                        durable and to is not State.OK
+                    ):  # nothing is written between this and the fsync before the rename
                         self._tree.disk.do("leave.fsync", os.fsync, self.fd)
                 return self.settle(self._decided)
         except FileNotFoundError as error:
@@ -239,9 +242,6 @@ class Claim(Submitted):
             message = f"job {self.id} is in two places: {self.path} and {target}"
             raise RepairLabError(message, fix="run fsck and remove the one that is wrong") from None
         self.close()
-        if to in TERMINAL:
-            with suppress(OSError):  # the intent is durable: if the rename is lost, the reaper repeats it
-                disk.sync_directory("leave.directory", parent)
         return Job(self._tree, self.id, to, target, self.facts)
 
     def close(self) -> None:
