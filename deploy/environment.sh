@@ -41,11 +41,11 @@ create_venv() {
 }
 
 # fetch PYTHON ARG…: `pip install ARG…` into its environment. uv does not read pip's settings, so where uv cannot fetch,
-# pip may.
+# pip may. Both leave byte code: in a sandbox nothing is written, so that pytest without it is compiled at every start.
 fetch() {
     into=$1
     shift
-    if use_uv && uv pip install --quiet --python "$into" "$@"; then return; fi
+    if use_uv && uv pip install --quiet --compile-bytecode --python "$into" "$@"; then return; fi
     "$into" -m pip --version >/dev/null 2>&1 || "$into" -m ensurepip >/dev/null 2>&1 || return 1
     "$into" -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }

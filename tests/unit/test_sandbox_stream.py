@@ -3,6 +3,9 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repairlab import sandbox as box
-from repairlab.sandbox import inside
+from repairlab.sandbox import api, inside
 
 
 @pytest.fixture
@@ -96,3 +99,32 @@ def test_the_inside_runs_on_an_old_interpreter():
 
     ast.parse(Path(inside.__file__).read_text(), feature_version=(3, 8))
     ast.parse(inside.LOADER, feature_version=(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("python", "code"), [(sys.version, True), (sys.version + "+", False), ("3.8.0", False), ("", False)]
+)
+def test_byte_code_is_sent_to_the_very_same_python_and_to_no_other(python, code):
+    ours, theirs = api.socket_pair()
+    api.send_program(ours, inside.READY + python.encode(), "x = 1\n", "<told>")
+    sent = inside.Stream(theirs.fileno()).recv()
+    assert (sent[:1] == inside.COMPILED) is code
+    assert code or sent == b"x = 1\n"
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_inside_becomes_source_and_byte_code_alike(compiled):
+    program = "stream.send(repr((__name__, sys.argv, (lambda: 0).__code__.co_filename, __debug__)).encode())"
+    ours, theirs = api.socket_pair()
+    with (
+        subprocess.Popen(api.boot_argv(sys.executable, theirs.fileno()), pass_fds=[theirs.fileno()]) as process,
+        closing(ours),  # first, so that a failure here leaves nobody waiting for us
+    ):
+        theirs.close()
+        told = api.boot(ours, {"parent": 0, "limits": {}, "env": {}, "name": "<told>"}, 20)
+        assert told == inside.READY + sys.version.encode()
+        api.send_program(ours, told if compiled else b"ready", program, "<told>")
+        assert ours.recv(20) == b"('__main__', ['<told>'], '<told>', True)"
+    assert process.returncode == 0

@@ -76,10 +76,14 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the wall time of one attempt went, in seconds of the monotonic clock.
 
-    `first_s` is when, after the attempt began, a patch first passed all tests in the search; 0 where none did.
+    `sandbox_s` is the start of all sandboxes until the bundle is in them (what a search had to start again counts in
+    `search_s`, too), `collect_s` the import of pytest and the collection of the tests, `verify_s` what comes after the
+    search but for its sandboxes: the plain runs of pytest. `first_s` is when, after the attempt began, a patch first
+    passed all tests in the search; 0 where none did.
     """
 
     sandbox_s: Seconds = 0.0
+    collect_s: Seconds = 0.0
     baseline_s: Seconds = 0.0
     localize_s: Seconds = 0.0
     search_s: Seconds = 0.0

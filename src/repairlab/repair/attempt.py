@@ -165,10 +165,10 @@ class Attempt:
 
     def _begun(self) -> Base | None:
         """Repair in one server what can be loaded; return texts that load where the bundle's own do not."""
-        began = time.monotonic()
         with Server(self.setup, self._left()) as server:
+            began = time.monotonic()
             found = collected(server, self.bundle, self._left())
-            self._timed("sandbox_s", began)
+            self._timed("collect_s", began)
             if not found.errors:
                 self._repair(server, found.ids)
                 return None
@@ -307,7 +307,7 @@ class Attempt:
         project = project_of(self.bundle.files, self.bundle.sources, types, self.effort)
         project.raised = raised(self.tests)
         known = self.timings  # with collection, the whole protocol, and whatever else the machine does
-        usual = known.get("sandbox_s", 0.0) + known.get("baseline_s", 0.0)
+        usual = sum(self.setup.started_s) + known.get("collect_s", 0.0) + known.get("baseline_s", 0.0)
         until = self.deadline - min(VERIFY_SHARE * self.wall_s, VERIFY_S + 2 * usual)
         self.search = Search(self.setup, ground, project, self.effort, until, restart, self.ledger)
         failed = [test for test in self.tests if test.failing]
@@ -346,7 +346,7 @@ class Attempt:
     def _confirm_noop(self) -> None:
         confirmation = self._confirmation()
         verification = confirmation.plain({})
-        self._timed("verify_s", confirmation.began)
+        self._verified(confirmation)
         if not verification.ok:
             raise Stop("tests_flaky", f"all tests pass here, but: {verification.why}")
         if self.bundle.held_out:
@@ -363,7 +363,7 @@ class Attempt:
             leader = confirmation.first(self.clusters)
         finally:
             weigh(self.clusters, self.seen)
-            self._timed("verify_s", confirmation.began)
+            self._verified(confirmation)
         if leader is None and confirmation.out_of_time:
             raise Stop("deadline", "no time was left to verify the patch in a fresh sandbox")
         if leader is None:
@@ -378,6 +378,10 @@ class Attempt:
             raise Stop("held_out_failed", f"held-out tests fail with each of the patches shown; first: {self.details}")
         self._judged()
         self.chosen, self.reason, self.ok = patch, None, True  # last: SIGTERM may come between two lines
+
+    def _verified(self, confirmation: Confirmation) -> None:
+        """Note what the verification took, without its sandboxes, which are counted with the others."""
+        self._timed("verify_s", confirmation.began + sum(self.setup.started_s[confirmation.sandboxes :]))
 
     def _judged(self) -> None:
         """Raise `Stop` where held-out tests are named and have said nothing."""

@@ -32,8 +32,12 @@ class Confirmation:
     left: Callable[[], float]
     why: str = ""
     began: float = field(default_factory=time.monotonic)
+    sandboxes: int = 0  # that the attempt had started before
     out_of_time: bool = False
     failed: list[Plausible] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sandboxes = len(self.setup.started_s)
 
     def plain(self, files: Mapping[str, bytes]) -> Verification:
         """Run the tests that the search saw, as a person would."""

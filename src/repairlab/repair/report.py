@@ -84,6 +84,7 @@ class Report:
         ]
 
     def _timings(self) -> Timings:
+        self.attempt.timings["sandbox_s"] = sum(self.attempt.setup.started_s)
         known = {name: round(seconds, 4) for name, seconds in self.attempt.timings.items()}
         return Timings(**known, total_s=round(time.monotonic() - self.attempt.began, 4))
 

@@ -12,11 +12,14 @@ Errors: `Unavailable` when the tier cannot start here at all, `TemporaryFailure`
 `StreamClosed`, `StreamTimeout` and `FrameTooLarge` for what the confined side did.
 """
 
+import functools
 import json
+import marshal
 import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -318,12 +321,26 @@ def boot_argv(python: str, fd: int) -> list[str]:
     return [python, "-s", "-S", "-c", inside.LOADER, str(fd)]
 
 
-def boot(stream: Stream, order: Mapping[str, object], timeout: float) -> None:
-    """Return when the boot stands inside, with its limits on, and waits for the program."""
+def boot(stream: Stream, order: Mapping[str, object], timeout: float) -> bytes:
+    """Return what the boot inside says once it stands, with its limits on, and waits for the program."""
     deadline = time.monotonic() + timeout
     for frame in (Path(inside.__file__).read_bytes(), json.dumps({"landlock": None, **order}).encode()):
         stream.send(frame, timeout=deadline - time.monotonic())
-    stream.recv(deadline - time.monotonic(), max_bytes=64)
+    return stream.recv(deadline - time.monotonic(), max_bytes=1024)
+
+
+def send_program(stream: Stream, told: bytes, program: bytes | str, name: object) -> None:
+    """Send the program to a boot that stands and has said `told`: compiled where it is the very Python that we are."""
+    if told == inside.READY + sys.version.encode():
+        stream.send(compiled(program, str(name)))
+    else:
+        stream.send(program.encode() if isinstance(program, str) else program)
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(program: bytes | str, name: str) -> bytes:
+    """Return byte code of the program as `inside` takes it; a warm parent compiles once for all of its workers."""
+    return inside.COMPILED + marshal.dumps(compile(program, name, "exec", dont_inherit=True, optimize=0))
 
 
 def rlimits(limits: SandboxLimits) -> dict[str, int]:

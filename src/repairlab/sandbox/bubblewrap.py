@@ -49,6 +49,7 @@ from repairlab.sandbox.api import (
     boot,
     boot_argv,
     rlimits,
+    send_program,
     socket_pair,
 )
 from repairlab.sandbox.keeper import SandboxKeeper, ended
@@ -152,10 +153,10 @@ class _Started:
         """Boot the inside and return it kept; on any error nothing is left of it."""
         members: _PidNamespace | None = None
         try:
-            boot(stream, order, START_S)
+            told = boot(stream, order, START_S)
             members = _PidNamespace(self._first_pid(), self.process)
             members.look(self._work)
-            stream.send(program.encode() if isinstance(program, str) else program)
+            send_program(stream, told, program, order["name"])
         except BaseException as error:
             self._abandon(members)
             stream.close()

@@ -3,10 +3,10 @@
     python -s -S -c LOADER FD
 
 FD is one end of a stream socket, over which the loader has taken this file. It takes away what the kernel gives every
-process (resources, a place in the queue of the OOM killer, files by landlock), says "ready", takes the program from the
-stream and becomes it: the program runs in this very namespace, as `__main__`, with `stream` connected, the work
-directory as its current one, and the functions below. Nothing but the stream leads out, so the same boot serves a tier
-that shares no file.
+process (resources, a place in the queue of the OOM killer, files by landlock), says "ready" and which Python it is,
+takes the program (source, or byte code where that is the host's own Python) from the stream and becomes it: the program
+runs in this very namespace, as `__main__`, with `stream` connected, the work directory as its current one, and the
+functions below. Nothing but the stream leads out, so the same boot serves a tier that shares no file.
 
 Stdlib only, Python 3.8 at the oldest. The host uses the same functions for its side of the wire:
 
@@ -17,6 +17,7 @@ A program that forks for untrusted code calls `seal()` before, and `stream.close
 neither write to the stream nor take it from its parent.
 """
 
+import marshal
 import os
 import struct
 import sys
@@ -29,6 +30,8 @@ def exactly(n, s=b""):
     while len(s) < n: s += os.read(int(sys.argv[1]), n - len(s)) or sys.exit("closed before the boot")
     return s
 exec(compile(exactly(int.from_bytes(exactly(4), "big")), "<inside>", "exec", dont_inherit=True))"""
+READY = b"ready "  # then sys.version: what is the same there has the same byte code
+COMPILED = b"\0"  # no source text begins so
 MAX_FRAME = 1 << 26
 # landlock(7): system calls (the same on every architecture), rights, the ABI from which on there is …
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -275,10 +278,14 @@ def _boot() -> Tuple[Stream, bytes, str]:
     import site
 
     site.main()  # `-S` kept the interpreter's own packages out until the limits stood
-    stream.send(b"ready")
+    stream.send(READY + sys.version.encode())
     return stream, stream.recv(), order["name"]
 
 
 if __name__ == "__main__":
     stream, _program, _name = _boot()
-    exec(compile(_program, _name, "exec", dont_inherit=True), globals())  # noqa: S102  running what the host sent is its purpose
+    if _program[:1] == COMPILED:
+        _code = marshal.loads(_program[1:])  # noqa: S302  from the host, for the very same Python
+    else:
+        _code = compile(_program, _name, "exec", dont_inherit=True)
+    exec(_code, globals())  # noqa: S102  running what the host sent is its purpose

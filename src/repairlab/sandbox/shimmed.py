@@ -37,6 +37,7 @@ from repairlab.sandbox.api import (
     boot,
     boot_argv,
     rlimits,
+    send_program,
     socket_pair,
 )
 from repairlab.sandbox.bundle import remove_tree
@@ -96,7 +97,7 @@ class Shimmed:
         }
         try:
             service, places = self._begin(shown)
-            return service.hand_over({**order, **places}, inside, _bytes(program), limits)
+            return service.hand_over({**order, **places}, inside, program, limits)
         except OSError as error:  # of descriptors, memory, processes or the disk there are none left
             raise _busy(error.strerror or str(error)) from error
 
@@ -198,7 +199,7 @@ class _Service:
         self._work = work
 
     def hand_over(
-        self, order: Mapping[str, Any], inside: Mapping[str, object], program: bytes, limits: SandboxLimits
+        self, order: Mapping[str, Any], inside: Mapping[str, object], program: bytes | str, limits: SandboxLimits
     ) -> Confined:
         """Give the order, boot the inside and return it kept; on any error nothing is left of it."""
         with contextlib.ExitStack() as undo:
@@ -212,8 +213,8 @@ class _Service:
             self._send(order, theirs, writer)
             try:
                 self._started()
-                boot(stream, inside, START_S)
-                stream.send(program)
+                told = boot(stream, inside, START_S)
+                send_program(stream, told, program, inside["name"])
             except StreamError as error:
                 self.end()
                 raise _failure(self._tier, output, error) from None
@@ -306,10 +307,6 @@ def _unseen(path: str, *, named: bool) -> RepairLabError:
     if named:
         return BadInput(message, field="python", fix="name an interpreter below /usr or /opt")
     return Unavailable(message, field="sandbox.tier", fix='install below /usr or /opt, or set it to "bubblewrap"')
-
-
-def _bytes(program: bytes | str) -> bytes:
-    return program.encode() if isinstance(program, str) else program
 
 
 def _failure(tier: str, output: int, error: StreamError) -> TemporaryFailure:

@@ -25,6 +25,7 @@ from repairlab.sandbox.api import (
     boot,
     boot_argv,
     rlimits,
+    send_program,
     socket_pair,
 )
 from repairlab.sandbox.bundle import remove_tree
@@ -72,8 +73,7 @@ class Unconfined:
         members = _Descendants(process, work)
         try:
             order = {"parent": os.getpid(), "limits": rlimits(limits), "env": dict(env or {}), "name": name}
-            boot(stream, order, START_S)
-            stream.send(program.encode() if isinstance(program, str) else program)
+            send_program(stream, boot(stream, order, START_S), program, name)
         except StreamError:
             stream.close()
             members.end()

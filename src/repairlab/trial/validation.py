@@ -25,6 +25,7 @@ ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdis
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
 PROMISING = 8  # times its allowance, for a candidate that has repaired a test (server/lanes.py)
+PROGRAM = "<repairlab server>"  # what tracebacks from inside call it
 LOST_S = 1.0  # how long after its stream a sandbox that was ended from outside may take to be gone
 MAX_TESTS = 20_000
 MAX_NAMES = 1 << 23  # characters in the names of all tests
@@ -153,9 +154,13 @@ class Setup:
     bundle: Bundle
     python: str | None
     env: Mapping[str, str]
+    started_s: list[float] = dataclasses.field(
+        default_factory=list
+    )  # what each sandbox took until the bundle was in it
 
     def start(self, files: Mapping[str, bytes] | None, wall_s: float) -> tuple[Confined, str]:
         """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
+        began = time.monotonic()
         limits = dataclasses.replace(self.limits, wall_s=wall_s, cpu_s=int(wall_s) + 10)
         confined = self._sandbox(limits)
         try:
@@ -164,12 +169,13 @@ class Setup:
         except BaseException:
             confined.__exit__(None, None, None)
             raise
+        self.started_s.append(time.monotonic() - began)
         return confined, root
 
     def _sandbox(self, limits: SandboxLimits) -> Confined:
         """Start the server; an interpreter that was named and starts nothing, where ours does, is a bad one."""
         try:
-            return self.sandbox.start(server.program(), python=self.python, limits=limits, name="<repairlab server>")
+            return self.sandbox.start(server.program(), python=self.python, limits=limits, name=PROGRAM)
         except (TemporaryFailure, Unavailable) as error:
             if self.python is None:
                 raise

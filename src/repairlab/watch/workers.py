@@ -23,7 +23,7 @@ from repairlab.process import Event as Happened
 from repairlab.process import Exited, Lost, NotStarted, Zygote
 
 PRELOAD = ("repairlab.watch.prepare", "repairlab.watch.judge")
-AGENT = ("repairlab.repair.agent",)
+AGENT = ("repairlab.repair.warm",)  # by name: program packages do not import each other
 UPKEEP = "repairlab.watch.upkeep:main"
 RESTART_S = 1.0
 PATIENCE = 15  # unanswered questions, a second apart, after which the parent of the workers hangs
