@@ -39,6 +39,7 @@ bench:
 torture:
 	$(PY) bench/torture.py --seconds 30
 	$(PY) bench/powercut.py
+	$(PY) bench/faults.py --faults 10000
 
 lock:
 	deploy/lock/make

@@ -98,11 +98,11 @@ class Disk:
         left beside the file goes when he comes back. Without it the directory's owner has to look for it.
         """
         staged = _staged(name, by, dir_fd)
-        self.write(step, staged, data, dir_fd=dir_fd, sync=sync)
         try:
+            self.write(step, staged, data, dir_fd=dir_fd, sync=sync)
             self.do(f"{step}.rename", os.rename, staged, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except BaseException:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # it may be there even where creating it failed
                 os.unlink(staged, dir_fd=dir_fd)
             raise
 

@@ -1,0 +1,128 @@
+"""bench/stage: a state directory for one fault, and the healthy programs that carry on after it."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from invariants import Ledger
+from room import QUICK, peer
+
+from repairlab.operate import cleanup
+from repairlab.spool import Policy, Spool, State
+
+DOCUMENTS = [b'{"bundle_dir":"/b","ts":%d}' % n for n in range(8)]
+LATER_S = 2.5 * 86_400  # after the age at which staging files are swept
+SETTINGS = {**QUICK, "QUEUE_SETTLE_S": "0", "CLEANUP_WORK_DAYS": "1", "WATCHER_CONCURRENCY": "1"}
+SETTINGS |= {f"CLEANUP_{what}_DAYS": "9000" for what in ("PROCESSED", "CHALLENGERS", "BUNDLES", "ESCALATIONS")}
+ROUNDS = 12
+
+
+class Unharmed:
+    """The layer of a healthy program."""
+
+    tells = -1
+
+    def plays(self, role):
+        pass
+
+
+class Stage:
+    """One state directory, its ledger, and the spool that works on it."""
+
+    def __init__(self, base: Path) -> None:
+        self.base, self.root = base, base / "state"
+        self.ledger = Ledger(base / "ledger")
+        Path(self.ledger.path).touch()
+        self.root.mkdir()
+        self.layer = Unharmed()
+
+    def spool(self) -> Spool:
+        policy = Policy(failures=2, settle_s=0.0, backoff_base_s=0.01, backoff_cap_s=0.02, recovery_base_s=0.01)
+        return Spool(self.root / "spool" / "repair", policy=policy, random=lambda: 0.5)
+
+    def hand_in(self, number=0, name=None):
+        self.publish([(DOCUMENTS[number], name)])
+
+    def publish(self, pairs):
+        for document, _ in pairs:
+            self.ledger.offer(document)
+        jobs = self.spool().publish_many(pairs)
+        for document, _ in pairs:
+            self.ledger.accepted(document)
+        return jobs
+
+    def take(self):
+        with closing(self.spool().backlog()) as backlog:
+            backlog.scan(1.0)
+            return backlog.take()
+
+    def only(self):
+        return next(self.spool().jobs()).id
+
+    def run(self, main, *argv) -> int:
+        """Run a program in this process, which is a fork made for it; errors end it as they end the program."""
+        os.environ |= {f"REPAIRLAB_{key}": value for key, value in SETTINGS.items()} | {
+            "REPAIRLAB_ROOT": str(self.root)
+        }
+        os.environ["REPAIRLAB_WATCHER_AGENT"] = json.dumps(self.agent())
+        return main(list(argv))
+
+    def agent(self):
+        words = (self.base / "agent").read_text().split() if (self.base / "agent").exists() else ["noop"]
+        return peer(*words)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One thing that is done to a queue: what must be there, what is done, and who carries on after a fault."""
+
+    ready: Callable[[Stage], object]
+    act: Callable[[Stage], object]
+    served: Callable[[Stage], object]
+    role: str = ""
+
+
+def ahead(seconds):
+    """Let this process live later: what waits is due, and what is old goes."""
+    wall, clock = time.time, time.clock_gettime
+    time.time = lambda: wall() + seconds
+    time.clock_gettime = lambda which: clock(which) + (seconds if which == time.CLOCK_BOOTTIME else 0.0)
+
+
+def serve(stage):
+    """Consume what is ready, as a healthy worker would."""
+    spool = stage.spool()
+    for claim in spool.claims():
+        with claim:
+            claim.put("telemetry.log", b"done\n")
+            claim.finish()
+
+
+def serve_to_the_end(stage):
+    """Reap, release and consume until nothing is left; then sweep."""
+    ahead(LATER_S)
+    spool = stage.spool()
+    spool.create()
+    for _ in range(ROUNDS):
+        for job in list(spool.jobs(State.HOLD)):
+            spool.release(job.id)
+        serve(stage)
+        if not any(spool.jobs(State.WAITING, State.DEFERRED, State.HOLD)) and not os.listdir(spool.path / "active"):
+            break
+        time.sleep(0.02)  # the spool itself puts a busy id off for 50 ms
+    spool.sweep()
+
+
+def served_and_cleaned(stage):
+    serve_to_the_end(stage)
+    cleans(stage)
+
+
+def cleans(stage):
+    """Run the weekly cleanup, as of the time that this process lives in."""
+    return stage.run(cleanup.main, "--now", datetime.fromtimestamp(time.time(), UTC).isoformat())

@@ -1,0 +1,203 @@
+"""The independent judge of bench/invariants.py: it finds each planted violation, and else nothing."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import invariants
+import pytest
+
+from repairlab.spool import Spool
+
+JUDGE = Path(invariants.__file__)
+DOCUMENT = b'{"bundle_dir":"/b","ts":1}'
+REJECTED = b"no JSON"
+
+
+class Place:
+    """A state directory with an ended job, a rejected one, a challenger, a row, a champion and a patch."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "state"
+        self.ledger = invariants.Ledger(base / "ledger")
+        self.queue = Spool(self.root / "spool" / "repair")
+        self.queue.create()
+        self.challengers = Spool(self.root / "spool" / "challengers", pattern="challenger_*.json")
+        self.challengers.create()
+        self.job, self.rejected = self._jobs()
+        self._tournament()
+
+    def _jobs(self) -> tuple[Path, Path]:
+        for document in (DOCUMENT, REJECTED):
+            self.queue.publish(document)
+            self.ledger.accepted(document)
+        ended = []
+        for claim in self.queue.claims():
+            if claim.read() == REJECTED:
+                ended.append(claim.reject("not JSON").path)
+            else:
+                made = json.dumps({"idempotency_key": claim.id, "bundle_dir": "/b"}).encode()
+                claim.put("challenger.json", made)
+                self.challengers.publish(made, f"challenger_{claim.id}.json")
+                ended.insert(0, claim.finish().path)
+        return Path(ended[0]), Path(ended[1])
+
+    def _tournament(self) -> None:
+        (claim,) = self.challengers.claims(limit=1)
+        claim.put("evaluation.json", b"{}")
+        self.challenger = Path(claim.finish().path)
+        row = {"id": claim.id, "lineage": "line", "decision": "promoted"}
+        self.log = self.put("metrics/metrics.jsonl", json.dumps(row).encode() + b"\n")
+        self.champion = self.put(
+            f"champions/line/{claim.id}/champion.json", json.dumps({"id": claim.id, "patch": "x"}).encode()
+        )
+        (self.root / "champions" / "line" / "current").symlink_to(claim.id)
+        self.patch = self.put(f"patches/line/{claim.id}.patch", b"x")
+
+    def put(self, name: str, data: bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def found(self, **how: Any) -> set[str]:
+        return {kind for kind, _ in invariants.check(self.root, self.ledger, **how)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_nothing_is_found_where_all_is_well(place: Place) -> None:
+    assert invariants.check(place.root, place.ledger, machine=True) == []
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as stream:
+        stream.write(data)
+
+
+def _cut_intent(place: Place) -> None:
+    (place.job / "attempts.jsonl").write_bytes(b'{"event":"started"}\n')
+
+
+def _park(place: Place) -> None:
+    place.rejected.rename(place.queue.path / "deferred" / place.rejected.name)
+
+
+def _promote_nobody(place: Place) -> None:
+    link = place.root / "champions" / "line" / "current"
+    link.unlink()
+    link.symlink_to("nobody")
+
+
+VIOLATIONS: dict[str, tuple[str, Callable[[Place], object]]] = {
+    "a job is removed": ("lost", lambda place: shutil.rmtree(place.job)),
+    "a job is copied": (
+        "doubled",
+        lambda place: shutil.copytree(place.job, place.queue.path / "hold" / place.job.name),
+    ),
+    "a job comes from nowhere": ("nowhere", lambda place: place.queue.publish(b'{"bundle_dir":"/other"}')),
+    "an arrival waits for ever": ("unended", lambda place: place.queue.publish(DOCUMENT, "handoff-again.json")),
+    "a job is stranded": ("unended", _park),
+    "an end without its decision": ("history", _cut_intent),
+    "an end that is said twice": (
+        "history",
+        lambda place: _append(place.job / "attempts.jsonl", b'{"event":"finished","to":"ok"}\n'),
+    ),
+    "a rejection without its reason": ("history", lambda place: (place.rejected / "reason.json").unlink()),
+    "rejected bytes are changed": ("bytes", lambda place: (place.rejected / "job.json").write_bytes(b"other")),
+    "a challenger is missing": ("effect", lambda place: shutil.rmtree(place.challenger)),
+    "a challenger is published twice": (
+        "effect",
+        lambda place: place.challengers.publish((place.job / "challenger.json").read_bytes(), "challenger_again.json"),
+    ),
+    "a challenger comes from nowhere": (
+        "effect",
+        lambda place: place.challengers.publish(b'{"idempotency_key":"x"}', "challenger_x.json"),
+    ),
+    "another challenger is published": ("effect", lambda place: _append(place.challenger / "job.json", b"\n")),
+    "a row is missing": ("effect", lambda place: place.log.write_bytes(b"")),
+    "a row is written twice": ("effect", lambda place: _append(place.log, place.log.read_bytes())),
+    "a champion is missing": ("effect", lambda place: place.champion.unlink()),
+    "a patch is missing": ("effect", lambda place: place.patch.unlink()),
+    "nobody is champion": ("effect", _promote_nobody),
+    "a document is cut": ("torn", lambda place: (place.job / "challenger.json").write_bytes(b'{"id')),
+    "a claim is cut": ("torn", lambda place: (place.job / "claim").write_bytes(b'{"pid":')),
+    "a log ends in a line's middle": ("torn", lambda place: _append(place.log, b'{"id')),
+    "a staging file": ("temporary", lambda place: (place.queue.path / "tmp" / "publish-1-a").touch()),
+    "a staged replacement": ("temporary", lambda place: (place.job / ".reason.json.0a1b2c3d").touch()),
+    "a half-frozen bundle": ("temporary", lambda place: (place.root / "bundles" / ".tmp-1-a").mkdir(parents=True)),
+    "a gate": ("gate", lambda place: (place.queue.path / "active" / ("a" * 24)).mkdir()),
+    "something else in a queue": ("stray", lambda place: (place.queue.path / "notes.txt").touch()),
+    "something else among jobs": ("stray", lambda place: (place.queue.path / "hold" / "notes").touch()),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_planted_violation_is_found(place: Place, name: str) -> None:
+    kind, plant = VIOLATIONS[name]
+    plant(place)
+    assert kind in place.found()
+
+
+@pytest.fixture
+def holder(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that works in the state directory and holds the lock of a job."""
+    code = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-IS", "-c", code, str(place.job)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+def test_a_lock_and_a_process_that_are_left_are_found(place: Place, holder: subprocess.Popen[bytes]) -> None:
+    assert place.found(machine=True) == {"lock", "process"}
+    holder.communicate()
+    assert place.found(machine=True) == set()
+
+
+def test_what_moves_has_not_to_have_ended(place: Place) -> None:
+    place.queue.publish(DOCUMENT, "handoff-again.json")
+    (place.queue.path / "tmp" / "publish-1-a").touch()
+    assert place.found(moving=True) == set()
+
+
+def test_a_cut_copy_may_be_there_and_what_was_dropped_need_not(place: Place) -> None:
+    whole = b'{"bundle_dir":"/elsewhere"}'
+    place.ledger.offer(whole, cut=True)
+    place.queue.publish(whole[:9])
+    place.ledger.dropping(place.job.name)
+    shutil.rmtree(place.job)
+    assert place.found() == {"unended"}
+
+
+def test_the_ids_are_those_of_the_queue(place: Place) -> None:
+    documents = [b"{}", b'{"idempotency_key":"k"}', b'{"idempotency_key":3}', b"\xff"]
+    jobs = place.queue.publish_many(documents)
+    assert [invariants.identify(document) for document in documents] == [job.id for job in jobs]
+
+
+def test_the_program_says_what_it_found_and_fails(place: Place) -> None:
+    (place.queue.path / "notes.txt").touch()
+    run = subprocess.run(
+        [sys.executable, "-IS", str(JUDGE), str(place.root), place.ledger.path], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (1, f"stray\t{place.queue.path}/notes.txt\n")
+
+
+def test_it_reads_without_the_project(place: Place) -> None:
+    """-IS leaves our packages out of its reach; and a lock that it tries is given back."""
+    subprocess.run([sys.executable, "-IS", str(JUDGE), str(place.root), place.ledger.path], check=True)
+    fd = os.open(place.job, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(fd)
