@@ -145,6 +145,41 @@ def test_a_handoff_can_be_read_by_the_watchers_user_whatever_the_umask_hides(roo
     assert os.stat(json.loads(job.document())["bundle_dir"]).st_mode & 0o055 == 0o055
 
 
+SPEC = {"id": "twice", "task": "Double it.", "signature": "twice(n: int) -> int",
+        "examples": [{"input": 1, "output": 2}, {"input": 4, "output": 8}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["its schema", "its task", "stdin"])
+def test_a_spec_is_handed_in_to_its_own_queue_byte_for_byte(root, tmp_path, how):
+    text = json.dumps(SPEC | ({"schema": "spec/1"} if how == "its schema" else {}))
+    (tmp_path / "any-name.json").write_text(text)
+    done = run(root, "submit", "-" if how == "stdin" else str(tmp_path / "any-name.json"), stdin=text)
+    assert done.returncode == 0
+    assert f"no repairlab-toolgen serves {root}" in done.stderr
+    (path,) = (root / "spool/specs").glob("spec*.json")
+    assert path.read_text() == text
+    shown = told(run(root, "show", "--queue", "specs", done.stdout.strip(), "--json"))
+    assert [job["state"] for job in shown["data"]] == ["waiting"]
+    assert not list((root / "spool/repair").glob("handoff*.json"))
+    argv = ("submit", "--wait", "--timeout", "0.1", "-")
+    assert told(run(root, *argv, "--json", stdin=text))["data"]["id"] == done.stdout.strip(), "the same one again"
+
+
+@pytest.mark.parametrize(
+    ("change", "argv", "said"),
+    [
+        ({"examples": [{"input": 1}]}, (), "examples[0]"),
+        ({"id": "no/name"}, (), "id"),
+        ({}, ("--priority", "3"), "a spec has no priority"),
+    ],
+)
+def test_a_bad_spec_is_refused_and_leaves_nothing(root, change, argv, said):
+    done = run(root, "submit", *argv, "-", stdin=json.dumps(SPEC | change))
+    assert done.returncode in (64, 65)
+    assert said in done.stderr
+    assert not (root / "spool/specs").exists() or not list((root / "spool/specs").glob("*.json"))
+
+
 def test_the_same_key_twice_is_one_job(root, project_dir):
     first = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout
     second = run(root, "submit", str(project_dir), "--key", "nightly-7").stdout

@@ -86,7 +86,7 @@ def test_what_a_service_writes_later_is_readable_for_readers_alone(machine):
 def test_only_the_service_writes_state(machine, jobs):
     """access(2) for each directory and file below the root, as each person."""
     machine.until(lambda: not list(machine.at(f"{QUEUE}/active").iterdir()))
-    shared = {f"{STATE}/bundles", QUEUE, f"{QUEUE}/tmp"}
+    shared = {f"{STATE}/bundles", QUEUE, f"{QUEUE}/tmp", f"{STATE}/spool/specs", f"{STATE}/spool/specs/tmp"}
     for user, expected in (("alice", shared), ("bob", shared), ("rita", set()), ("mallory", set())):
         told = machine.run("find", STATE, "-writable", "!", "-user", user, "!", "-type", "l", user=user, check=False)
         assert set(told.stdout.split()) == expected, user

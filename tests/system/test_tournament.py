@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab
-from people import QUEUE, STATE, drop, end, give, outcome
+from people import QUEUE, STATE, drop, end, give, inside, may, outcome
 
 pytestmark = pytest.mark.usefixtures("_prompt", "_counted_anew")
 UNITS = ("repairlab-evaluator.service", "repairlab-toolgen.service")
@@ -62,10 +62,12 @@ def test_the_manager_knows_how_much_each_program_may_take(loop):
 
 
 def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(loop, record_property):
-    loop.run("tee", "/root/spec-rest.json", stdin=json.dumps(SPEC))
-    spool = f"{STATE}/spool/specs"
-    loop.run("install", "-o", "repairlab", "-m", "0640", "/root/spec-rest.json", f"{spool}/.rest")
-    loop.run("mv", f"{spool}/.rest", f"{spool}/spec-rest.json")
+    loop.run("tee", "/home/alice/spec-rest.json", stdin=json.dumps(SPEC), user="alice")
+    loop.run("cp", "/home/alice/spec-rest.json", f"{STATE}/spool/specs", user="alice")
+    specs = loop.until(lambda: list(loop.at(f"{STATE}/spool/specs/processed/ok").glob("*/*")), 60)
+    for name in ("job.json", "attempts.jsonl"):
+        path = inside(loop, specs[0] / name)
+        assert [may(loop, user, "cat", path) for user in ("alice", "rita", "bob")] == [True, True, False]
     job = loop.until(lambda: [path for path in loop.at(QUEUE).glob("processed/*/*/*") if path.is_dir()], 60)[0]
     assert outcome(job) == "ok"
     first = telemetry(job)

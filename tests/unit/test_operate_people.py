@@ -12,21 +12,25 @@ from repairlab.operate.checks.people import sharing
 from repairlab.spool import Spool
 
 SERVICE = 54399
-PLACES = ["spool/repair", "spool/repair/tmp", "spool/repair/active", "bundles"]
+QUEUES = ("spool/repair", "spool/specs")
+PLACES = [*(f"{queue}{below}" for queue in QUEUES for below in ("", "/tmp", "/active")), "bundles"]
+ENTRIES = ["spool/repair/handoff-1.json", "spool/specs/spec-1.json", "spool/repair/tmp/staged", "bundles/one"]
 
 
 @pytest.fixture
 def root(tmp_path):
     """A state directory that several people share, with a waiting file, a staged one and a bundle."""
-    Spool(tmp_path / "spool/repair").create()
+    for queue in QUEUES:
+        Spool(tmp_path / queue).create()
     (tmp_path / "bundles").mkdir()
     if not access.supported(tmp_path):
         pytest.skip("no ACLs on the file system of the tests")
     listed = [Entry(USER_OBJ, 7), Entry(USER, 7, SERVICE), Entry(GROUP_OBJ, 0), Entry(MASK, 7), Entry(OTHER, 0)]
     for place in PLACES:
         os.setxattr(tmp_path / place, access.DEFAULT, access.pack(listed))
-    (tmp_path / "spool/repair").chmod(0o3770)
-    for path in ("spool/repair/handoff-1.json", "spool/repair/tmp/staged", "bundles/one"):
+    for queue in QUEUES:
+        (tmp_path / queue).chmod(0o3770)
+    for path in ENTRIES:
         (tmp_path / path).touch(mode=0o644)
     (tmp_path / "bundles/link").symlink_to("/etc/passwd")
     return tmp_path
@@ -48,7 +52,7 @@ def test_each_directory_that_has_lost_its_list_is_named(root, place):
     assert f"{root / place} is shared without ACLs" in why
 
 
-@pytest.mark.parametrize("path", ["spool/repair/handoff-1.json", "spool/repair/tmp/staged", "bundles/one"])
+@pytest.mark.parametrize("path", ENTRIES)
 @pytest.mark.parametrize("how", ["others may read", "its list is lost"])
 def test_an_entry_that_is_wider_open_than_its_directory_says_is_named(root, path, how):
     if how == "its list is lost":
@@ -61,5 +65,6 @@ def test_an_entry_that_is_wider_open_than_its_directory_says_is_named(root, path
 
 
 def test_a_tree_of_one_person_is_not_asked_for_lists(root):
-    (root / "spool/repair").chmod(0o700)
+    for queue in QUEUES:
+        (root / queue).chmod(0o700)
     assert list(sharing(App(root))) == []

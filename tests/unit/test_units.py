@@ -151,8 +151,9 @@ def test_a_persons_watcher_is_not_confined_in_a_way_that_breaks_bubblewrap(setti
     assert f"Service.{setting}" not in unit(WATCHERS[1])
 
 
-def test_the_watcher_of_the_machine_sees_who_owns_a_file_and_reaches_nobody():
-    found = unit(WATCHERS[0])
+@pytest.mark.parametrize("name", [WATCHERS[0], "repairlab-toolgen.service"])
+def test_who_serves_submitters_sees_who_owns_a_file_and_reaches_nobody(name):
+    found = unit(name)
     assert "Service.PrivateUsers" not in found  # every owner would be nobody, and everybody one submitter
     assert found["Service.RestrictAddressFamilies"] == ["AF_UNIX"]
     assert found["Service.PrivateNetwork"] == ["yes"]
@@ -237,10 +238,14 @@ def table(name: str) -> list[list[str]]:
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 
-def test_every_directory_of_the_queue_gets_its_mode(tmp_path):
+SHARED = ("spool/repair", "spool/specs")  # queues that submitters hand in to
+
+
+def test_every_directory_of_the_queues_gets_its_mode(tmp_path):
     from repairlab.spool import Spool
 
-    Spool(tmp_path / "spool/repair").create()
+    for name in SHARED:
+        Spool(tmp_path / name).create()
     made = {str(path.relative_to(tmp_path)) for path in (tmp_path / "spool").rglob("*")} | {"spool"}
     given = {row[1].removeprefix("/var/lib/repairlab").strip("/") for row in table("tmpfiles")}
     assert made <= given
@@ -250,10 +255,19 @@ def test_producers_write_where_they_hand_in_and_nowhere_else():
     rows = [row for row in table("tmpfiles") if row[0] == "d"]
     modes = {row[1].removeprefix("/var/lib/repairlab/"): row[2:5] for row in rows}
     shared = {name for name, (mode, _, _) in modes.items() if int(mode, 8) & 0o020}
-    assert shared == {"bundles", "spool/repair", "spool/repair/tmp"}
+    assert shared == {"bundles", *SHARED, *(f"{name}/tmp" for name in SHARED)}
     for name in shared:  # sticky: a producer may not rename another's file; owned by the service: the watcher may
-        assert modes[name] == ["3770" if name == "spool/repair" else "3730", "repairlab", "repairlab-submit"]
+        assert modes[name] == ["3770" if name in SHARED else "3730", "repairlab", "repairlab-submit"]
     assert all(int(mode, 8) & 0o002 == 0 for mode, _, _ in modes.values())
+
+
+def test_the_queues_of_submitters_keep_them_apart_in_the_same_way():
+    rows = [row for row in table("tmpfiles") if row[0] in "da"]
+    mine, other = (
+        [[*row[:1], row[1].replace(name, "Q"), *row[2:]] for row in rows if name in row[1]] for name in SHARED
+    )
+    assert mine == other
+    assert len(mine) == 20
 
 
 def test_calendar_expression_is_understood_by_systemd():

@@ -1,9 +1,12 @@
-"""submit: `repairlab submit DIR|FILE`: hand in failing code to be repaired.
+"""submit: `repairlab submit DIR|FILE`: hand in failing code to be repaired, or the spec of a tool to be made.
 
 A directory is frozen into the bundle store (your copy may change afterwards, and is never edited) and a handoff that
 names the frozen copy is published, durably, before the id is printed. A FILE is a handoff: one whose bundle_dir lies in
 a configured root is published byte for byte; any other bundle_dir (a relative one is relative to the file) is frozen
 first. A `handoff.json` in DIR serves as a template: all its fields are taken but bundle_dir, which is DIR.
+
+A FILE that is a spec (its schema says so, or it has a task and no bundle_dir) goes to the queue of specs, byte for
+byte.
 
 Options win over the file's fields. The handoff also says `source_dir`, so that a report knows where the patch belongs.
 """
@@ -41,10 +44,10 @@ TEMPLATE = "handoff.json"
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end: exit 0 if repaired, 1 if not.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up, exit 75.")
 def submit_command(app: App, what: str, waits: bool, timeout: float | None, **options: Any) -> Answer:
-    """Hand in failing code to be repaired.
+    """Hand in failing code to be repaired, or the spec of a tool.
 
-    Prints the id of the job. WHAT is a directory with the code and its tests, a handoff file, or - for a handoff on
-    stdin.
+    Prints the id of the job. WHAT is a directory with the code and its tests, a handoff file, a spec file, or - for
+    either on stdin. A spec's job is in the queue `specs`.
     """
     if timeout is not None and not waits:
         raise UsageError("--timeout goes with --wait", fix="add --wait")
@@ -52,14 +55,15 @@ def submit_command(app: App, what: str, waits: bool, timeout: float | None, **op
         output.say(f"repairlab: for the machine's service at {app.root}; REPAIRLAB_ROOT=DIR is for one of your own")
     job = submit(app, what, _fields(options))
     record(app, "JOB_SUBMITTED", f"submitted {what}", JOB_ID=job.id, LINEAGE=job.lineage)
-    _warn_if_nobody_serves(app)
+    queue = Path(job.path).parent.name
+    _warn_if_nobody_serves(app, queue)
     if not waits:
         return Answer(data={"id": job.id, "name": job.name, "path": job.path}, text=[job.id])
     from repairlab.operate.waiting import wait
 
     output.say(f"repairlab: waiting for {job.id}")
-    answer = wait(app, app.queue(), [job.id], timeout)
-    row = answer.data[0] if answer.data else views.steadily(app.queue(), job.id, views.row)  # after --timeout
+    answer = wait(app, app.queue(queue), [job.id], timeout)
+    row = answer.data[0] if answer.data else views.steadily(app.queue(queue), job.id, views.row)  # after --timeout
     return Answer(data=row, text=answer.text, error=answer.error)
 
 
@@ -67,6 +71,8 @@ def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:
     """Publish the handoff of a directory or file with these fields on top; return the waiting job."""
     raw, base = _read(what)
     value = documents.parse(raw, what="handoff") if raw is not None else {}
+    if raw is not None and not Path(what).is_dir() and _is_spec(value):
+        return _submit_spec(app, raw, fields or {})
     bundle = base if Path(what).is_dir() else _bundle(value, base)
     value |= fields or {}
     if raw is not None and not fields and str(bundle) == value.get("bundle_dir") and _in_roots(app, bundle):
@@ -80,6 +86,19 @@ def submit(app: App, what: str, fields: dict[str, Any] | None = None) -> Any:
     handoff |= value | {"bundle_dir": str(frozen.path)}
     output.say(f"repairlab: froze {output.plural(frozen.files, 'file')}, {output.size(frozen.bytes)}, from {bundle}")
     return _publish(app, documents.encode(documents.convert(handoff, documents.Handoff)))
+
+
+def _is_spec(value: dict[str, Any]) -> bool:
+    return str(value.get("schema", "")).startswith("spec/") or ("task" in value and "bundle_dir" not in value)
+
+
+def _submit_spec(app: App, raw: bytes, fields: dict[str, Any]) -> Any:
+    """Publish a spec as it stands; what options change is a handoff's."""
+    if fields:
+        name = next(iter(fields))
+        raise UsageError(f"a spec has no {name}", fix="leave that option out: it is for code to be repaired")
+    documents.decode(raw, documents.Spec)
+    return _publish(app, raw, "specs")
 
 
 def _fields(options: dict[str, Any]) -> dict[str, Any]:
@@ -114,11 +133,13 @@ def _bytes(path: Path) -> bytes:
         return file.read(documents.MAX_BYTES + 1)
 
 
-def _warn_if_nobody_serves(app: App) -> None:
+def _warn_if_nobody_serves(app: App, queue: str) -> None:
     """Say so when the job would wait for ever, most often because this is not the state directory that was meant."""
-    from repairlab.operate.checks.machine import watchers
+    from repairlab.operate.checks.machine import TOOLGEN, serving, watchers
 
-    if not watchers(app.root):
+    if queue == "specs" and not serving(app.root, TOOLGEN):
+        output.say(f"repairlab: no {TOOLGEN} serves {app.root} now: the spec waits until one does")
+    elif queue != "specs" and not watchers(app.root):
         output.say(
             f"repairlab: no watcher serves {app.root} now; `repairlab doctor --only watcher` says how to start one"
         )
@@ -150,9 +171,9 @@ def _freeze(app: App, bundle: Path) -> Any:
     return frozen
 
 
-def _publish(app: App, raw: bytes) -> Any:
-    """Publish so that the watcher can read it, who may be another user, whatever this person's umask hides."""
-    spool = app.spool()
+def _publish(app: App, raw: bytes, queue: str = "repair") -> Any:
+    """Publish so that the service can read it, who may be another user, whatever this person's umask hides."""
+    spool = app.spool(queue)
     before = os.umask(0o022)
     os.umask(before & 0o022)
     try:

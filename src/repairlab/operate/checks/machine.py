@@ -13,6 +13,7 @@ from repairlab.operate import output
 from repairlab.operate.app import App
 from repairlab.operate.checks import Check, Status
 
+TOOLGEN = "repairlab-toolgen"
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronized
 INOTIFY = Path("/proc/sys/fs/inotify")
 
@@ -110,6 +111,11 @@ def linger() -> Iterator[Check]:
 
 def watchers(root: Path) -> list[int]:
     """Return the pids of the queue watchers that serve `root`, or of which we may not see what they serve."""
+    return serving(root, "repairlab-queue-watcher")
+
+
+def serving(root: Path, program: str) -> list[int]:
+    """Return the pids of a program's processes that serve `root`, or of which we may not see what they serve."""
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -118,7 +124,7 @@ def watchers(root: Path) -> list[int]:
             words = [os.fsdecode(word) for word in Path(entry.path, "cmdline").read_bytes().split(b"\0")]
         except OSError:  # it ended, or hidepid
             continue
-        ours = any(os.path.basename(word) == "repairlab-queue-watcher" for word in words[:3])
+        ours = any(os.path.basename(word) == program for word in words[:3])
         if ours and _serves(entry.path, words) in (None, root):
             found.append(int(entry.name))
     return sorted(found)

@@ -13,33 +13,42 @@ from repairlab.operate.app import QUEUES, App
 from repairlab.operate.checks import Check, Status
 from repairlab.spool.disk import EXPIRED
 
+SHARED = {"repair": config.queue_dir, "specs": config.specs_dir}  # what submitters hand in to
 LOOKED_AT = 1000  # entries of one directory
 HARD_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 
 def sharing(app: App) -> Iterator[Check]:
     """Whether submitters are kept apart by access control lists; says nothing of a tree of one person."""
-    queue = config.queue_dir(app.root)
-    try:
-        shared = stat.S_IMODE(queue.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
-    except OSError:
-        return
+    shared = [name for name, place in SHARED.items() if _shared(place(app.root))]
     if not shared:
         return
-    yield from _lists(app.root, queue)
+    yield from _lists(app.root, shared)
     if HARD_LINKS.exists() and HARD_LINKS.read_text().strip() == "0":
         why = "anyone may link another's handoff into the queue, where it counts as the other's"
         yield Check("people", Status.WARN, why, "sysctl fs.protected_hardlinks=1")
 
 
-def _lists(root: Path, queue: Path) -> Iterator[Check]:
+def _shared(queue: Path) -> bool:
+    with suppress(OSError):
+        return bool(stat.S_IMODE(queue.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH))
+    return False
+
+
+def _lists(root: Path, names: list[str]) -> Iterator[Check]:
     without = "nobody sees a job once it is claimed, and submitters may read what others have waiting"
-    if not access.supported(queue):
+    queues = {name: SHARED[name](root) for name in names}
+    if not access.supported(queues[names[0]]):
         yield Check("people", Status.WARN, f"no ACLs on the file system of {root}: {without}", "mount it with acl")
         return
     bundles = config.bundles_dir(root)
     amiss = []
-    for place, pattern in ((queue, QUEUES["repair"]), (queue / "tmp", "*"), (queue / "active", ""), (bundles, "*")):
+    places = [
+        (queue / below, pattern)
+        for name, queue in queues.items()
+        for below, pattern in ((".", QUEUES[name]), ("tmp", "*"), ("active", ""))
+    ]
+    for place, pattern in [*places, (bundles, "*")]:
         try:
             handed_down = access.entries(place, access.DEFAULT)
         except FileNotFoundError:  # a first job makes it
