@@ -24,8 +24,8 @@ MOVES_ELSEWHERE = {
     "repairlab.evaluate.extract": "patterns that sank, out of their library",
     "repairlab.metrics.log": "the full segments of its log",
     "repairlab.sandbox.meter": "what a sandbox has left in its own work directory",
+    "repairlab.operate.aged": "what is old, out of stores and rooms, under cleanup's own lock",
     "repairlab.operate.configuring": "the configuration file that it writes",
-    "repairlab.operate.pruning": "bundles out of their store, under cleanup's own lock",
     "repairlab.repair.agent": "the result files in the directory that --out names",
     "repairlab.trial.server": "inside the sandbox, in its empty work directory",
 }

@@ -114,6 +114,10 @@ class Cleanup(Section, frozen=True, kw_only=True):
     )
     bundles_days: Annotated[float, _told("bundles, counted from their last use", ge=0, le=36500)] = 7.0
     escalations_days: Annotated[float, _told("what is told of units that failed", ge=0, le=36500)] = 30.0
+    sbom_days: Annotated[float, _told("documents of the chain that no kept bundle comes from", ge=0, le=36500)] = 90.0
+    patches_days: Annotated[float, _told("patches for people of what is no champion any more", ge=0, le=36500)] = 90.0
+    specs_days: Annotated[float, _told("specs that have been served, from their end", ge=0, le=36500)] = 90.0
+    llm_days: Annotated[float, _told("questions to a model, and answers", ge=0, le=36500)] = 7.0
     work_days: Annotated[float, _told("work directories and staging files left behind", ge=0, le=36500)] = 7.0
 
 

@@ -20,7 +20,7 @@ from repairlab.errors import TemporaryFailure, UsageError
 from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command, run, version_option
 
-KINDS = ("processed", "challengers", "bundles", "work", "escalations")
+KINDS = ("processed", "challengers", "bundles", "work", "escalations", "specs", "llm", "sbom", "patches")
 LOCK_MODE = 0o600
 
 
@@ -30,9 +30,10 @@ LOCK_MODE = 0o600
 @click.option("--now", metavar="INSTANT", help="Judge ages as of this instant (RFC 3339 with offset).")
 @version_option()
 def cleanup_command(_app: App, root: Path | None, dry_run: bool, now: str | None) -> Answer:
-    """Remove ended jobs, challengers, bundles and work directories that have been kept for long enough.
+    """Remove ended jobs, challengers, bundles, documents and leftovers that have been kept for long enough.
 
-    Never anything that is active, deferred, held, promoted or named by what may still run. Columns: KIND, BYTES, PATH.
+    Never anything that is active, deferred, held, promoted, named by what may still run, or in the chain of such a
+    bundle. Columns: KIND, BYTES, PATH.
     The limits are the days in [cleanup] of the configuration.
     """
     app, instant = App(root), _instant(now)
@@ -52,9 +53,16 @@ def cleanup_command(_app: App, root: Path | None, dry_run: bool, now: str | None
 
 
 def _run(app: App, now: datetime, dry_run: bool) -> list[Any]:
-    from repairlab.operate.pruning import Place, carry_out, plan
+    from repairlab import config
+    from repairlab.operate.aged import Place
+    from repairlab.operate.pruning import carry_out, plan
+    from repairlab.spool import Policy, Spool
 
-    place = Place(app.root, app.spool("repair"), app.spool("challengers"), app.settings.cleanup, now)
+    policy = Policy.from_settings(app.settings.queue)
+    specs = Spool(config.specs_dir(app.root), pattern="spec*.json", policy=policy)
+    questions = Spool(config.llm_requests_dir(app.root), pattern="request*.json", policy=policy)
+    queues = (app.spool("repair"), app.spool("challengers"))
+    place = Place(app.root, *queues, app.settings.cleanup, now, specs, questions)
     for spool in place.queues:  # a producer may have made the queue's directory and nothing below it
         with suppress(OSError):
             spool.create()

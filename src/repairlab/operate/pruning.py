@@ -1,15 +1,18 @@
 """pruning: what a cleanup removes, and what it must not.
 
 `plan` finds, `carry_out` removes; a dry run is the plan alone, so that it lists exactly what a run at that instant
-would remove. Five kinds, each with its own age limit (an age of exactly the limit is old enough):
+would remove. Kinds, each with its own age limit (an age of exactly the limit is old enough):
 
     processed    ended repair jobs, from the instant of their end as their history dates it; directories of other users
                  that were put where handoffs belong
     challengers  challengers that wait or have ended, from their arrival or end; never one that a champion names
+    specs, llm   specs and questions to a model that have ended, questions that nobody took, answers
+    sbom         documents of the chain of bundles that nothing names and that no such bundle comes from
+    patches      patches for people of what is no champion, and was none before the present one
     bundles      entries of the bundle store that nothing names, from their last use (a frozen bundle's own time; of
                  anything else that somebody put there, the newest in it; a time in the future counts for nothing)
     escalations  what is told of units that failed, from when it was written
-    work         work directories of jobs at rest, and staging that a crash left in the bundle store
+    work         work directories of jobs at rest, and staging that a crash left behind
 
 Never: an active, deferred or held job; a bundle that is named by a job that may still run (waiting, active, deferred,
 held) or be retried (hard_fail, rejected), by a challenger that is kept or by a champion. "Named" is meant widely: its
@@ -22,76 +25,59 @@ removed is one `Removal` with its `error`, and keeps nothing else.
 
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repairlab import config
 from repairlab.errors import RepairLabError
-from repairlab.operate import views
+from repairlab.operate import rooms, views
+from repairlab.operate.aged import (
+    IN_USE,
+    STAGING,
+    Place,
+    Removal,
+    entries_of,
+    judged,
+    remove_file,
+    set_aside,
+    told,
+    written,
+)
 from repairlab.spool import State, leftovers
 from repairlab.spool.disk import EXPIRED, remove_or_hand_over
-from repairlab.spool.measure import changed, statuses, usage
+from repairlab.spool.measure import changed, statuses
 
 if TYPE_CHECKING:
     from repairlab.spool import Job, Spool
 
 DIGEST = re.compile(rb"[0-9a-f]{24,64}")
 FROZEN = re.compile(r"[0-9a-f]{64}")
-STAGING = ".tmp-"
 MAX_DOCUMENT = 16 << 20
 # A job that moves while its queue is read may be missed where it left and where it came to. Two rounds, each with the
 # unfinished states in the order in which jobs pass through them, meet every job at least once.
 ROUNDS = (State.WAITING, State.DEFERRED, State.HOLD, State.ACTIVE, State.HARD_FAIL, State.REJECTED) * 2
 
 
-@dataclass(frozen=True)
-class Removal:
-    """One path that is too old and that nothing needs; `error` says why it is still there after all."""
-
-    kind: str
-    path: Path
-    bytes: int
-    inodes: int
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a cleanup works on, and the instant that it works for."""
-
-    root: Path
-    repair: "Spool"
-    challengers: "Spool"
-    ttl: config.Cleanup
-    now: datetime
-
-    def limit(self, days: float) -> datetime:
-        """Return the instant that divides old from young; the instant itself is old."""
-        return self.now - timedelta(days=days)
-
-    @property
-    def queues(self) -> list["Spool"]:
-        """The queues that exist."""
-        return [spool for spool in (self.repair, self.challengers) if spool.path.is_dir()]
-
-
 def plan(place: Place) -> Iterator[Removal]:
     """Yield what a cleanup would remove, kind by kind."""
     doomed = set()
-    for removal in (*_processed(place), *_challengers(place)):
+    for removal in (*_processed(place), *_challengers(place), *rooms.ended(place)):
         if not removal.error:
             doomed.add(str(removal.path))
         yield removal
+    needed = cache(lambda: _Needed(place, doomed))
     yield from _escalations(place)
+    yield from rooms.responses(place)
     yield from _work(place, doomed)
-    yield from _bundles(place, doomed)
+    yield from rooms.staged(place)
+    yield from _bundles(place, needed)
+    yield from rooms.documents(place, lambda: needed().digests)
+    yield from rooms.letters(place)
 
 
 def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
@@ -103,24 +89,9 @@ def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
             try:
                 error = _remove(place, removal, needed)
             except (OSError, RepairLabError) as trouble:
-                error = _told(trouble)
+                error = told(trouble)
         used = (removal.bytes, removal.inodes) if error is None else (0, 0)
         yield Removal(removal.kind, removal.path, *used, error or "")
-
-
-def _judged(kind: str, path: str, limit: datetime, last: Callable[[], float]) -> Iterator[Removal]:
-    """Yield the entry if `last` happened at the limit or before, with its error if that cannot be told."""
-    try:
-        found = [Removal(kind, Path(path), *usage(path))] if last() <= limit.timestamp() else []
-    except (FileNotFoundError, NotADirectoryError):  # somebody removed it, or it moved while it was read
-        return
-    except (OSError, RepairLabError) as error:
-        found = [Removal(kind, Path(path), 0, 0, _told(error))]
-    yield from found
-
-
-def _told(error: OSError | RepairLabError) -> str:
-    return f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
 
 
 def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
@@ -128,8 +99,12 @@ def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | No
     if removal.path.parent == config.bundles_dir(place.root):
         return _remove_bundle(place, removal, needed)
     if removal.kind == "escalations":
-        return _remove_file(removal.path)
-    spool = place.repair if removal.path.is_relative_to(place.repair.path) else place.challengers
+        return remove_file(removal.path)
+    if removal.kind in rooms.KINDS:
+        return rooms.remove(place, removal, lambda: _fresh(place, needed).digests)
+    spool = next((queue for queue in place.queues if removal.path.is_relative_to(queue.path)), None)
+    if spool is None:
+        return rooms.remove_staged(removal.path)
     if removal.kind == "work":
         return leftovers.remove_work(spool, path)
     if removal.path.parent == spool.path:
@@ -143,7 +118,7 @@ def _processed(place: Place) -> Iterator[Removal]:
             yield Removal("processed", old.path, old.bytes, old.inodes, old.error)
         limit = place.limit(place.ttl.processed_days)
         for path in leftovers.directories(place.repair):
-            yield from _judged("processed", path, limit, partial(_put_there, path))
+            yield from judged("processed", path, limit, partial(_put_there, path))
 
 
 def _challengers(place: Place) -> Iterator[Removal]:
@@ -152,7 +127,7 @@ def _challengers(place: Place) -> Iterator[Removal]:
         return
     promoted, limit = _champions(place.root), place.limit(place.ttl.challengers_days)
     for job in place.challengers.jobs(State.WAITING, *views.ENDED):
-        yield from _judged("challengers", job.path, limit, partial(_arrived, job, promoted))
+        yield from judged("challengers", job.path, limit, partial(_arrived, job, promoted))
 
 
 def _champions(root: Path) -> set[str]:
@@ -189,18 +164,10 @@ def _remove_arrival(spool: "Spool", name: str) -> str | None:
 def _escalations(place: Place) -> Iterator[Removal]:
     limit, entries = place.limit(place.ttl.escalations_days), []
     with suppress(PermissionError):  # a dry run of a person who may not look there
-        entries = _entries(config.escalations_dir(place.root))
+        entries = entries_of(config.escalations_dir(place.root))
     for entry in entries:
         if not entry.is_dir(follow_symlinks=False):
-            yield from _judged("escalations", entry.path, limit, partial(_written, entry.path))
-
-
-def _remove_file(path: Path) -> str | None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        return f"{error.strerror}: {error.filename}"
-    return None
+            yield from judged("escalations", entry.path, limit, partial(written, entry.path))
 
 
 def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
@@ -208,12 +175,12 @@ def _work(place: Place, doomed: set[str]) -> Iterator[Removal]:
     for spool in place.queues:
         for job, path in leftovers.work_directories(spool):
             if job.path not in doomed:
-                yield from _judged("work", path, limit, partial(_rests, job))
-    for entry in _entries(config.bundles_dir(place.root)):
+                yield from judged("work", path, limit, partial(_rests, job))
+    for entry in entries_of(config.bundles_dir(place.root)):
         if entry.name.startswith(EXPIRED) and (os.geteuid() == 0 or _is_empty(entry)):
-            yield from _judged("work", entry.path, limit, lambda: 0.0)
+            yield from judged("work", entry.path, limit, lambda: 0.0)
         if entry.name.startswith(STAGING):
-            yield from _judged("work", entry.path, limit, partial(_last_use, entry.path))
+            yield from judged("work", entry.path, limit, partial(_last_use, entry.path))
 
 
 def _is_empty(entry: "os.DirEntry[str]") -> bool:
@@ -224,32 +191,18 @@ def _is_empty(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _bundles(place: Place, doomed: set[str]) -> Iterator[Removal]:
+def _bundles(place: Place, needed: "Callable[[], _Needed]") -> Iterator[Removal]:
     limit = place.limit(place.ttl.bundles_days)
-    needed: _Needed | None = None
-    for entry in _entries(config.bundles_dir(place.root)):
+    for entry in entries_of(config.bundles_dir(place.root)):
         if entry.name.startswith("."):
             continue
-        for removal in _judged("bundles", entry.path, limit, partial(_last_use, entry.path)):
-            needed = needed or _Needed(place, doomed)
-            if not needed.names(entry.name):
+        for removal in judged("bundles", entry.path, limit, partial(_last_use, entry.path)):
+            if not needed().names(entry.name):
                 yield removal
-
-
-def _entries(directory: Path) -> list["os.DirEntry[str]"]:
-    try:
-        with os.scandir(directory) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
 
 
 def _put_there(path: str) -> float:
     return os.lstat(path).st_ctime
-
-
-def _written(path: str) -> float:
-    return os.lstat(path).st_mtime
 
 
 def _rests(job: "Job") -> float:
@@ -269,35 +222,15 @@ def _last_use(path: str) -> float:
 
 
 def _remove_bundle(place: Place, removal: Removal, needed: "list[_Needed]") -> str | None:
-    """Move the entry aside, look again whether it has come into use, and only then remove it.
-
-    Another user's directories are left to root (`.expired-*`): gone for everybody here, but not yet from the disk.
-    """
+    """Remove an entry of the store, unless it has come into use."""
     path = removal.path
     if path.name.startswith(EXPIRED):
         return None if remove_or_hand_over(str(path)) else "not all of it could be removed"
     days = place.ttl.work_days if removal.kind == "work" else place.ttl.bundles_days
     limit = place.limit(days).timestamp()
     if removal.kind == "bundles" and _fresh(place, needed).names(path.name):
-        return "it has come into use"
-    aside = path.parent / f"{STAGING}cleanup-{secrets.token_hex(8)}"
-    try:
-        before = os.lstat(path)
-        if _last_use(str(path)) > limit:
-            return "it has come into use"
-        os.rename(path, aside)
-        # Not by its age: a time in the future, which is its owner's to set, would bring it back for ever.
-        if (now := os.lstat(aside)).st_mtime_ns != before.st_mtime_ns or not os.path.samestat(now, before):
-            # Frozen again between our two looks. Where a new copy has the name already, the old one goes.
-            with suppress(OSError):
-                os.rename(aside, path)
-                return "it has come into use"
-        remove_or_hand_over(str(aside))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"{error.strerror}: {error.filename}"
-    return None
+        return IN_USE
+    return set_aside(path, lambda: _last_use(str(path)) <= limit)
 
 
 class _Needed:
@@ -305,7 +238,7 @@ class _Needed:
 
     def __init__(self, place: Place, doomed: Iterable[str] = ()) -> None:
         self._place, self._doomed = place, set(doomed)
-        self._digests, self._tops = _champions(place.root), set[str]()
+        self.digests, self._tops = _champions(place.root), set[str]()
         self._store = config.bundles_dir(place.root)
         self.read_at = time.monotonic()
         for job in self._jobs():
@@ -320,9 +253,9 @@ class _Needed:
             yield from self._place.challengers.jobs(State.OK)
 
     def _read(self, job: "Job") -> None:
-        self._digests |= _digests(_raw(job))
+        self.digests |= _digests(_raw(job))
         if job.state is not State.WAITING:
-            self._digests |= _digests(views.contents(job.path, "attempts.jsonl", MAX_DOCUMENT) or b"")
+            self.digests |= _digests(views.contents(job.path, "attempts.jsonl", MAX_DOCUMENT) or b"")
         named = _document(job).get("bundle_dir")
         if isinstance(named, str) and "\0" not in named:
             for path, store in ((named, self._store), (_really(named), os.path.realpath(self._store))):
@@ -331,7 +264,7 @@ class _Needed:
 
     def names(self, entry: str) -> bool:
         """Whether anything needs this entry of the bundle store."""
-        return entry in self._digests or entry in self._tops
+        return entry in self.digests or entry in self._tops
 
 
 def _fresh(place: Place, needed: list[_Needed]) -> _Needed:
