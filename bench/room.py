@@ -46,6 +46,8 @@ class Room:
         self.queue.create()
         self.challengers.create()
         self.watchers: list[subprocess.Popen[bytes]] = []
+        self.under: list[str] = []  # a command that the next watchers are started by
+        self.program = WATCHER
         self.settings = {**QUICK, **settings, "WATCHER_AGENT": json.dumps(list(agent))}
 
     @property
@@ -77,7 +79,7 @@ class Room:
         """Start a watcher; what it says is in said()."""
         with (self.root / "watchers.log").open("ab") as log:
             watcher = subprocess.Popen(
-                [sys.executable, str(WATCHER), *argv],
+                [*self.under, sys.executable, str(self.program), *argv],
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stderr=log,

@@ -1,5 +1,6 @@
 """Which job is next, what it costs to know, and when to look again."""
 
+import errno
 import fcntl
 import os
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from repairlab.errors import Unavailable
-from repairlab.spool import Backlog, Clock, Entry, Policy, Spool
+from repairlab.spool import Backlog, Clock, Entry, Policy, Spool, State
 from repairlab.spool.order import Order
 
 
@@ -327,3 +328,31 @@ def test_a_hint_ends_the_pause_of_what_was_in_somebodys_hands(spool: Spool) -> N
         backlog.hint(path.name)
         with backlog.take() as claim:
             claim.finish()
+
+
+def test_a_parked_job_that_cannot_be_moved_is_told_once_and_stops_nobody(spool: Spool) -> None:
+    """As in the lower layer of an overlay, whose directories cannot be renamed."""
+    parked = spool.publish(b'{"bundle_dir":"/parked"}')
+    spool.hold(parked.id)
+    spool.release(parked.id)
+
+    def hook(step: str) -> None:
+        if step == "before parked.rename":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    hooked = Spool(spool.path, hook=hook)
+    with closing(hooked.backlog()) as backlog:
+        assert backlog.scan(1.0) is False
+        assert backlog.take() is None
+        [incident] = backlog.events
+        assert (incident.kind, incident.name) == ("stuck", parked.id)
+        assert "cross-device" in incident.reason
+        other = hooked.publish(b'{"bundle_dir":"/other"}')
+        for name in (parked.id, other.name):
+            backlog.hint(name)
+        with backlog.take() as claim:
+            assert claim.id == other.id
+            claim.finish()
+        assert backlog.take() is None
+        assert len(backlog.events) == 1
+    assert spool.find(parked.id).state is State.DEFERRED

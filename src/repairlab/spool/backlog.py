@@ -219,7 +219,8 @@ class Backlog:
 
     def _ingest_deferred(self, job_id: str) -> None:
         path = self._tree.at(State.DEFERRED, job_id)
-        if not stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
+        status = os.stat(path, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode) or identity(status) in self._stuck:
             return
         events = history.read(f"{path}/{history.NAME}")
         facts = read_facts(self._tree, job_id, path)

@@ -356,6 +356,12 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
     except FileExistsError:
         os.close(fd)
         return BUSY  # a duplicate's claimer holds the gate for the moment
+    except OSError as error:
+        if error.errno not in _IMMOVABLE:
+            raise
+        inode = identity(os.fstat(fd))
+        os.close(fd)
+        return Taken(stuck=f"cannot be moved: {error.strerror}", inode=inode)  # in the lower layer of an overlay
     facts = read_facts(tree, job_id, ".", dir_fd=fd) | _owner(tree)
     try:
         foreign = facts["submitter"] != os.geteuid()

@@ -1,0 +1,287 @@
+"""Real watchers in worlds that nobody would set up on purpose: no events, stepped clocks, two versions, hostile drops.
+
+Each world is of the test alone: limits and clocks of a namespace or a preloaded library, never of the machine.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import disk
+import pytest
+import room
+import torture
+
+from repairlab.spool import State
+
+PROJECT = room.PROJECT
+CORPUS = PROJECT / "tests" / "documents"
+DAY_S = 86_400
+SKEW = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(id, now);
+    if (id == CLOCK_REALTIME && getenv("SKEW_S")) now->tv_sec += atol(getenv("SKEW_S"));
+    return result;
+}
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make a room whose agents do what their bundles say; its watchers end with the test."""
+    rooms = []
+
+    def make(**settings: str) -> room.Room:
+        state = tmp_path / f"state-{len(rooms)}"
+        rooms.append(room.Room(state, room.peer("by_bundle", log=state / "runs.log"), **settings))
+        return rooms[-1]
+
+    yield make
+    for made in rooms:
+        made.__exit__()
+
+
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+
+def test_where_the_user_has_no_inotify_instance_left_the_rescan_finds_what_is_dropped(make):
+    needs_root()
+    here = make()
+    limit = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"'
+    here.under = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh"]
+    watcher = here.start()
+    here.wait(lambda: "only the rescan finds arrivals" in here.said())
+    here.wait_state(here.drop(here.behaving("noop")), State.OK, within_s=10)
+    assert here.stop(watcher) == 0
+
+
+def test_an_overflow_of_the_kernels_queue_of_events_hides_no_arrival(make):
+    """It stands still while more happens than the kernel keeps events of; the rescan finds what was dropped."""
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    here = make()
+    watcher = here.start()
+    here.wait_state(here.drop(here.behaving("noop")), State.OK)
+    watcher.send_signal(signal.SIGSTOP)
+    one, two = here.queue.path / "one.part", here.queue.path / "two.part"
+    one.touch()
+    for _ in range(most // 2 + 1000):  # two arrivals each; the kernel takes equal neighbours for one
+        one.rename(two)
+        two.rename(one)
+    hidden = [here.drop(here.behaving("noop", number)) for number in range(1, 6)]
+    watcher.send_signal(signal.SIGCONT)
+    for job_id in hidden:
+        here.wait_state(job_id, State.OK, within_s=20)
+    assert "overflow" in here.said(), "else this test shows nothing"
+    assert here.stop(watcher) == 0
+
+
+# --- file systems ----------------------------------------------------------------------------------------------------
+
+
+def world(name: str, place: Path) -> dict:
+    """What came of worlds.py."""
+    if reason := disk.impossible():
+        pytest.skip(reason)
+    command = [sys.executable, str(Path(__file__).with_name("worlds.py")), name, str(place)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("full", ["full", "inodes"])
+def test_without_room_or_inodes_nothing_is_lost_counted_or_left_and_with_them_it_goes_on(tmp_path, full):
+    told = world(full, tmp_path / "top")
+    assert "disk is full" in told["refused"], "a producer is told why, and that nothing was lost"
+    assert "disk is full" in told["said"]
+    assert (told["status"], told["fsck"], told["left"]) == (0, [], [])
+    assert told["ids"]
+    assert set(told["ended"]) == {1}
+    assert told["ok"] == told["challengers"] == len(told["ended"]) - 1
+    assert [events.count("failed") for events in told["hard_fail"]] == [3]
+    assert told["waiting"] > 1, "else nothing was ever too full to be claimed"
+
+
+@pytest.mark.timeout(120)
+def test_over_an_overlay_the_rescan_finds_what_lies_beneath_and_what_cannot_be_moved_is_told_once(tmp_path):
+    """Directories of a lower layer cannot be renamed: a job that was parked when the image was made stays there."""
+    told = world("overlay", tmp_path / "top")
+    assert (told["status"], told["fsck"], told["beneath"], told["ended"]) == (0, [], 1, [1, 1])
+    assert told["said"].count("cannot be moved") == 1
+    assert told["parked"] == "deferred"
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def skew(tmp_path):
+    """A library that moves the wall clock of the programs it is preloaded into."""
+    library = tmp_path / "skew.so"
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, "-xc", "-", "-ldl"], input=SKEW, text=True, check=True)
+    return library
+
+
+def test_a_wall_clock_that_jumps_back_and_forth_forgives_no_failure_and_delays_nothing(make, skew):
+    here = make()
+    hopeless, honest = here.drop(here.behaving("hopeless")), here.drop(here.behaving("noop"))
+    for number, seconds in enumerate((0, -DAY_S, DAY_S, -DAY_S)):
+        watcher = here.start(LD_PRELOAD=str(skew), SKEW_S=str(seconds))
+        here.wait(lambda least=number + 1: here.events(hopeless).count("failed") >= min(least, 3), within_s=20)
+        here.stop(watcher)
+    assert here.wait_state(hopeless, State.HARD_FAIL).attempts()[-1]["event"] == "failed"
+    assert here.events(hopeless).count("failed") == 3
+    assert here.job(honest).state is State.OK
+    days = {event["at"][:10] for event in here.job(hopeless).attempts()}
+    assert len(days) > 1, "the clock that the programs saw did jump"
+
+
+def test_the_time_of_a_suspend_counts_into_a_pause(make):
+    needs_root()
+    here = make(QUEUE_BACKOFF_BASE_S="5000", QUEUE_BACKOFF_CAP_S="5000")
+    job_id = here.drop(here.behaving("hopeless"))
+    first = here.start()
+    here.wait(lambda: here.jobs(State.DEFERRED) and here.events(job_id).count("failed") == 1)
+    assert here.stop(first) == 0
+    here.once()
+    if here.events(job_id).count("failed") > 1:
+        return  # one time in thousands the pause is drawn to be next to none
+    here.under = ["unshare", "--time", "--boottime", "6000", "--fork", "--kill-child"]  # asleep for 100 minutes
+    here.once()
+    assert here.events(job_id).count("failed") == 2
+
+
+# --- two versions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory):
+    """The watcher of the last release, or else of a hundred commits ago."""
+    git = ["git", "-C", str(PROJECT)]
+    told = subprocess.run([*git, "rev-list", "--count", "--first-parent", "HEAD"], capture_output=True, text=True)
+    if told.returncode != 0 or int(told.stdout) < 200:
+        pytest.skip("needs the history of the repository")
+    tag = subprocess.run([*git, "describe", "--tags", "--abbrev=0"], capture_output=True, text=True)
+    revision = tag.stdout.strip() or "HEAD~100"
+    place = tmp_path_factory.mktemp("older")
+    archive = subprocess.run([*git, "archive", revision, "src", "bin"], capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", place], input=archive.stdout, check=True)
+    return place / "bin" / "repairlab-queue-watcher"
+
+
+@pytest.mark.timeout(120)
+def test_two_versions_serve_one_spool_and_are_killed_in_turn(make, older):
+    here = make()
+    kinds = torture.dropped(here, 40)
+    for number in range(10):  # what a later producer may say besides
+        kinds[here.drop(here.behaving("noop", 100 + number), later={"field": [number]}, ts=1.5)] = "noop"
+    for kills in range(6):
+        here.program = (older, room.WATCHER)[kills % 2]
+        ended = len(here.ended())
+        watcher = here.start()
+        here.wait(lambda before=ended: len(here.ended()) > before or len(here.ended()) == len(kinds))
+        watcher.kill()
+        watcher.wait()
+    for program in (older, room.WATCHER):
+        here.program = program
+        here.start()
+    torture.served(here, kinds, 60)
+    assert torture.findings(here, kinds) == []
+
+
+# --- hostile producers -----------------------------------------------------------------------------------------------
+
+
+def hostile(queue: Path, outside: Path) -> int:
+    """Drop whatever a directory can hold under names that the queue takes; return how many."""
+    names = iter(range(1 << 20))
+
+    def name(extra: bytes = b"") -> bytes:
+        return os.fsencode(queue) + b"/handoff-bad-%d%s.json" % (next(names), extra)
+
+    for path in sorted(CORPUS.rglob("*")):
+        if path.is_file() and "accepted" not in path.parts:
+            Path(os.fsdecode(name())).write_bytes(path.read_bytes())
+    for target in (outside, queue, "/etc/passwd", "/nonexistent", "/dev/zero", "/proc/self/environ"):
+        os.symlink(target, name())
+    os.mkfifo(name())
+    if os.geteuid() == 0:
+        os.mknod(name(), 0o666 | 0o020000, os.makedev(1, 5))  # /dev/zero: endless
+    with socket.socket(socket.AF_UNIX) as listener:
+        directory = os.open(queue, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{directory}/{os.fsdecode(os.path.basename(name()))}")  # a short path to it
+        os.close(directory)
+    deep = Path(os.fsdecode(name()))
+    deep.joinpath(*["d"] * 60).mkdir(parents=True)
+    with open(name(), "wb") as huge:
+        huge.truncate(1 << 40)
+    for extra in (b"\n", b"\xff\xfe", b" \t", "é".encode(), b"\x1b[2J", b"'\";$(id)", b"x" * 200):
+        Path(os.fsdecode(name(extra))).write_bytes(b'{"bundle_dir": "/nonexistent"}')
+    closed = Path(os.fsdecode(name()))
+    closed.write_bytes(b"{}")
+    closed.chmod(0)
+    return next(names)
+
+
+@pytest.mark.timeout(120)
+def test_a_hostile_producer_stops_nobody_and_all_that_it_dropped_is_kept_and_ended(make, tmp_path):
+    here = make()
+    outside = tmp_path / "outside"
+    outside.write_text("not yours")
+    first = here.start()
+    dropped = hostile(here.queue.path, outside)
+    honest = [here.drop(here.behaving("noop", number)) for number in range(3)]
+    for job_id in honest:
+        here.wait_state(job_id, State.OK, within_s=30)
+    here.wait(lambda: not here.jobs(State.WAITING, State.ACTIVE, State.DEFERRED), within_s=60)
+    assert first.poll() is None, "the watcher that met all of it is still the same"
+    rejected = here.jobs(State.REJECTED)
+    kept = len(rejected) + sum(len(list(Path(job.path, "duplicates").glob("*"))) for job in rejected.values())
+    assert kept == dropped
+    assert all(job.reason() for job in rejected.values())
+    assert outside.read_text() == "not yours"
+    assert here.queue.fsck() == []
+    assert len(here.runs()) == len(honest), "no agent was started for any of it"
+    assert here.stop(first) == 0
+
+
+# --- a flood ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+def test_a_flood_of_one_producer_delays_the_single_job_of_another_by_a_few_jobs_only(make):
+    """More than the window of a watcher holds waits before it, of one lineage and urgent as it says."""
+    here = make(QUEUE_QUOTA_WAITING="200000")
+    bundle = here.behaving("noop")
+    documents = [
+        b'{"bundle_dir":"%s","lineage":"flood","priority":100,"idempotency_key":"%d"}' % (os.fsencode(bundle), number)
+        for number in range(20_000)
+    ]
+    here.queue.publish_many(documents, durable=False)
+    watcher = here.start()
+    here.wait(lambda: here.ended().total() > 5, within_s=60)
+    before = here.ended().total()
+    single = here.drop(bundle, lineage="single")
+    here.wait_state(single, State.OK, within_s=60)
+    behind = [job for job in here.jobs(State.OK).values() if job.since <= here.job(single).since]
+    assert len(behind) - before < 50
+    watcher.kill()
