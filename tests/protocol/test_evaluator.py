@@ -14,7 +14,7 @@ from world import BROKEN, PROGRAM, RIGHT, SLOW, TESTS, World
 from repairlab.metrics import MetricsLog
 from repairlab.spool import State
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 from repairlab.config import Settings
 from repairlab.documents import Components
 from repairlab.evaluate import comparison, documentation, safety
+from repairlab.evaluate.contest import Duel, Evidence
 from repairlab.evaluate.fitness import better, fitness
+from repairlab.trial.runs import Run
 
 
 def parts(**fields) -> Components:
@@ -55,6 +57,21 @@ def test_few_pairs_prove_nothing():
     assert comparison.compared([(1.0, 2.0)] * 4).proved == 1.0
     assert comparison.compared([(1.0, 2.0)] * 5).proved == 0.5
     assert comparison.compared([(0.0, 2.0)]).proved == 1.0
+
+
+def beside(**ours):
+    """A duel of runs that take a second of either, but for `ours`."""
+    usual = {"wall_s": 1.0, "cpu_s": 1.0}
+    pairs = 5
+    return Evidence([], {}, duel=Duel([Run(**(usual | ours))] * pairs, [Run(**usual)] * pairs)).time.proved
+
+
+def test_quicker_is_what_takes_less_cpu_and_not_more_time():
+    assert beside() == 1.0
+    assert beside(cpu_s=0.5) == 0.5
+    assert beside(wall_s=0.5) == 1.0, "the neighbours of one may have been quiet"
+    assert beside(cpu_s=0.5, wall_s=2.0) == 2.0, "who sleeps instead is not quicker"
+    assert beside(cpu_s=2.0, wall_s=0.5) == 2.0
 
 
 def test_the_better_one_scores_one_and_the_other_its_share():

@@ -44,7 +44,8 @@ class Components(msgspec.Struct, frozen=True, kw_only=True):
 class MetricsRow(Document, frozen=True, kw_only=True, omit_defaults=False):
     """One evaluation: one line of metrics.jsonl.
 
-    `id` is the id of the challenger's job, and there once in the log. `median_ms` is the median wall time of the tests.
+    `id` is the id of the challenger's job, and there once in the log. `median_ms` is the median wall time of a
+    run of the tests, from the start of its process to its end.
     `fitness` is 0 where a test fails.
     """
 

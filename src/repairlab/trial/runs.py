@@ -28,21 +28,21 @@ Case = tuple[str, str, Annotated[str, msgspec.Meta(max_length=1)]]
 def program() -> str:
     """Return what runs inside."""
     here = Path(__file__).parent
-    return "\n".join((here / part).read_text(encoding="utf-8") for part in ("server/junit.py", "inside.py"))
+    return "\n".join((here / part).read_text(encoding="utf-8") for part in ("server/plain.py", "inside.py"))
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """How one run ended. `cases` are (class, name, p/f/e/s) of the report, None where there is no whole one.
 
-    `calls_s` is what the tests' own calls took, `peak_kb` the largest resident set of a process, in KiB; `why` how the
-    sandbox ended where that is not by itself.
+    Time, CPU (of all processes of the run) and memory are what a process saw from outside that ran nothing of the
+    bundle's; `peak_kb` is the largest resident set of one, in KiB. `why` is how the sandbox ended where that is not by
+    itself.
     """
 
     exit: int = -1
     timed_out: bool = False
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    calls_s: float = 0.0
     peak_kb: int = 0
     output: str = ""
     cases: Annotated[list[Case], msgspec.Meta(max_length=100_000)] | None = None
@@ -78,8 +78,8 @@ class Trial:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     import_paths: tuple[str, ...] = ()
 
-    def run(self, *, seed: int | None = None, script: str = "") -> Run:
-        """Run the tests (in an order of that seed, with that hash seed), or `script` of the bundle in their place.
+    def run(self, *, seed: int | None = None) -> Run:
+        """Run the tests, in an order of that seed, with that hash seed.
 
         A run that the sandbox had to end is one that did not pass. TemporaryFailure: no sandbox could be had, or
         somebody outside ended it.
@@ -92,7 +92,7 @@ class Trial:
                 confined.stream.send(msgspec.json.encode(tree))
                 confined.stream.send_files(self.entries)
                 confined.stream.recv(30)
-                confined.stream.send(msgspec.json.encode(self._request(seed, script)))
+                confined.stream.send(msgspec.json.encode(self._request(seed)))
                 raw = confined.stream.recv(self.limits.wall_s + GRACE_S, max_bytes=MAX_FRAME)
                 return msgspec.json.decode(raw, type=Run)
             except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -102,11 +102,10 @@ class Trial:
                     raise TemporaryFailure("the sandbox was ended by somebody outside", fix=fix) from None
                 return Run(why=str(ended.why) if ended else type(error).__name__)
 
-    def _request(self, seed: int | None, script: str) -> dict[str, object]:
-        arguments = [] if script else [*PYTEST, *self.tests]
+    def _request(self, seed: int | None) -> dict[str, object]:
         return {
-            "op": "run", "seed": seed, "hash_seed": 0 if seed is None else seed % (1 << 32), "script": script,
-            "arguments": arguments, "limit_s": self.limits.wall_s,
+            "op": "run", "seed": seed, "hash_seed": 0 if seed is None else seed % (1 << 32),
+            "arguments": [*PYTEST, *self.tests], "limit_s": self.limits.wall_s,
         }  # fmt: skip
 
 

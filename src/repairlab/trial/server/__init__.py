@@ -10,7 +10,7 @@ from pathlib import Path
 
 PARTS = (
     "worker", "tree", "swap", "coverage", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot",
-    "junit", "pristine",
+    "plain", "pristine",
 )  # fmt: skip
 
 

@@ -17,10 +17,8 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
 
 import json as JSON  # noqa: N812  the parts share one name space, and `json` is what a bundle may patch
 import resource
-import subprocess
 import tempfile
 
-MAX_OUTPUT = 1 << 16
 COLLECT_S = 5.0  # for importing a candidate anew, in CPU seconds
 BUNDLE_PATH = []  # where forks import from first; what this process imports late (a codec, say) is never the bundle's
 
@@ -225,21 +223,8 @@ class Pristine:
         with tempfile.TemporaryDirectory(dir=self.base) as place:
             report = os.path.join(place, "report.xml")
             command = [sys.executable, "-m", "pytest", "--junitxml=" + report] + request["arguments"]
-            begun = time.monotonic()
-            with io.open(os.path.join(place, "input"), "w+b") as nothing:
-                process = subprocess.Popen(
-                    command,
-                    cwd=self.root,
-                    stdin=nothing,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            tail, timed_out = drain(process, request["limit_s"])
-            result = {"exit": process.returncode, "wall_s": time.monotonic() - begun, "timed_out": timed_out}
-            result["output"] = tail.decode("utf-8", "replace")
-            result["cases"] = junit_cases(report)
-            return result
+            result = plain_run(command, self.root, None, request["limit_s"], place)
+            return dict(result, cases=junit_cases(report))
 
 
 def contents(path):
@@ -261,36 +246,6 @@ def leave_server():
     sys.path[:0] = BUNDLE_PATH
     stream.close()
     prctl(PR_SET_DUMPABLE, 1)
-
-
-def drain(process, limit):
-    """Read the output of `process` to its end, keep the last of it, kill its session at `limit` seconds."""
-    tail, deadline, timed_out = b"", time.monotonic() + limit, False
-    poll = select.poll()
-    poll.register(process.stdout, select.POLLIN)
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            timed_out = True
-            break
-        if process.poll() is not None and not poll.poll(0):
-            break  # ended, though something it left behind still holds the pipe
-        if poll.poll(min(left, 0.05) * 1000):
-            data = os.read(process.stdout.fileno(), 1 << 16)
-            if not data:
-                break
-            tail = (tail + data)[-MAX_OUTPUT:]
-    if not timed_out:
-        try:
-            process.wait(max(0.01, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            timed_out = True
-    if process.returncode is None:
-        _killed(process.pid)
-        process.wait()
-    process.stdout.close()
-    reap_strays()
-    return tail, timed_out
 
 
 def serve():

@@ -24,7 +24,7 @@ import sys
 import time
 import warnings
 
-_write, _read, _fork, _waitpid, _kill, _exit = os.write, os.read, os.fork, os.waitpid, os.kill, os._exit
+_write, _read, _fork, _exit = os.write, os.read, os.fork, os._exit
 _monotonic, _setitimer, _cpu = time.monotonic, signal.setitimer, time.process_time
 
 COMPLETE = 42  # exit status of a fork that ran all its tests; 0 is what a stray exit gives
@@ -312,45 +312,7 @@ class Fork:
         return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) in (signal.SIGPROF, signal.SIGXCPU)
 
 
-def _killed(pid):
-    """Kill the session of a fork that has not been reaped yet, so that its number cannot belong to another."""
-    for target in (lambda: os.killpg(pid, signal.SIGKILL), lambda: _kill(pid, signal.SIGKILL)):
-        try:
-            target()
-        except OSError:
-            pass
-
-
-def reap_strays():
-    """Kill and reap what escaped from a fork's session, now a child of this process, a subreaper; True if any did."""
-    for turn in range(1000):
-        try:
-            pid, _status = _waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return turn > 0
-        if pid == 0:
-            strays = [child for child in children() if child not in KEEP]
-            if not strays:
-                return turn > 0
-            for child in strays:
-                _killed(child)
-            time.sleep(0.001)
-    return True
-
-
 PRIVATE = []  # descriptors between the server's processes, which no fork that runs a candidate may hold
-KEEP = set()  # children that live on: the hot worker of the pristine server
-
-
-def children():
-    found = []
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with io.open("/proc/self/task/%s/children" % task) as stream:
-                found += [int(word) for word in stream.read().split()]
-        except OSError:
-            pass
-    return found
 
 
 class Channel:
