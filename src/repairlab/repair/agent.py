@@ -19,18 +19,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repairlab import config
 from repairlab.commandline import Parser, positive
 from repairlab.documents import Handoff, Telemetry, decode, encode
 from repairlab.errors import BadInput, TemporaryFailure, UsageError
-from repairlab.repair.attempt import Attempt, Interrupted
-from repairlab.repair.report import Report
+
+if TYPE_CHECKING:  # heavy: imported where they are needed, so that --help feels instant
+    from repairlab.repair.attempt import Attempt
+    from repairlab.repair.report import Report
 
 
 def main(argv: Sequence[str]) -> int:
     """Attempt one repair and report it."""
     options = parser().read(argv)
+    from repairlab.repair.report import Report
+
     handoff = decode(_read(options.handoff), Handoff)
     previous = signal.getsignal(signal.SIGTERM)
     attempt = _attempted(handoff, options.effort)
@@ -41,8 +46,10 @@ def main(argv: Sequence[str]) -> int:
     return os.EX_OK if telemetry.ok else 1
 
 
-def _attempted(handoff: Handoff, effort: int) -> Attempt:
+def _attempted(handoff: Handoff, effort: int) -> "Attempt":
     """Return the attempt, however far it got; interrupted before the bundle was read there is nothing to report."""
+    from repairlab.repair.attempt import Attempt, Interrupted
+
     attempt = None
     try:  # around both changes of the handler, so that the signal has no moment outside
         signal.signal(signal.SIGTERM, _interrupt)
@@ -57,6 +64,8 @@ def _attempted(handoff: Handoff, effort: int) -> Attempt:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
+    from repairlab.repair.attempt import Interrupted
+
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Interrupted
 
@@ -84,7 +93,7 @@ def _read(path: Path) -> bytes:
         raise BadInput(f"{path}: {error.strerror}", field="--handoff", fix="name a readable file") from None
 
 
-def _written(report: Report, out: Path) -> Telemetry:
+def _written(report: "Report", out: Path) -> Telemetry:
     """Write the files of the report, each by rename, the telemetry last; return the telemetry."""
     try:
         (out / "candidates").mkdir(parents=True, exist_ok=True)
