@@ -33,8 +33,7 @@ schemas:
 	$(PY) -m repairlab.documents docs/documents
 
 bench:
-	$(PY) bench/latency.py
-	for program in $(wildcard bench/throughput.py) bench/hints.py bench/sandbox.py; do $(PY) $$program || exit; done
+	$(PY) bench/all.py
 
 torture:
 	$(PY) bench/torture.py --seconds 30

@@ -1,6 +1,6 @@
 """bench/latency: from the rename that drops a handoff to the first instruction of its agent.
 
-    python bench/latency.py [--samples 200] [--waiting 0 100000] [--dir DIR]
+    python bench/latency.py [--samples 200] [--waiting 0 1000 100000] [--dir DIR]
 
 The real watcher, with an agent command that prints the time and ends; a sample follows 50 ms after the last has ended.
 `claim`: until the job is claimed (to a millisecond). `agent`: until the agent runs, its bundle read, checked and frozen
@@ -78,7 +78,7 @@ def floor(samples: int) -> list[str]:
         subprocess.run([*AGENT, "--handoff", os.devnull], stdout=subprocess.DEVNULL, check=False)
         times.append((time.perf_counter() - began) * 1e3)
         time.sleep(PAUSE_S)
-    return ["floor", "fork + exec", "", "", *figures(times)]
+    return ["floor", "fork + exec", "", "", *figures(times), ""]
 
 
 def figures(times: list[float]) -> list[str]:
@@ -103,25 +103,32 @@ def row(root: Path, waiting: int, samples: int, frozen: bool) -> list[str]:
         for number in range(5):
             sample(room, bundle, -1 - number)
         times = [sample(room, bundle, number) for number in range(samples)]
+        memory = resident_mb(watcher.pid)
         room.stop(watcher)
     name = "frozen" if frozen else "directory"
     claims, agents = zip(*times, strict=True)
-    return [f"{waiting:,}", name, *figures(list(claims))[:2], *figures(list(agents))]
+    return [f"{waiting:,}", name, *figures(list(claims))[:2], *figures(list(agents)), memory]
+
+
+def resident_mb(pid: int) -> str:
+    """Return the resident memory of the watcher's own process, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(f"{int(line.split()[1]) / 1024:.0f}" for line in lines if line.startswith("VmRSS:"))
 
 
 def main() -> None:
     parser = program.parser(__doc__)
     parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--waiting", type=int, nargs="*", default=[0, 100_000])
+    parser.add_argument("--waiting", type=int, nargs="*", default=[0, 1000, 100_000])
     parser.add_argument("--dir", type=Path, help="where to put the state directory (default: $TMPDIR)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="repairlab-latency-", dir=options.dir) as scratch:
         root = Path(scratch)
-        print(f"drop → agent start, {options.samples} samples; {machine(root)}", flush=True)
+        print(f"drop → agent start, {options.samples} samples; {machine(root)}\n", flush=True)
         rows = [row(root, waiting, options.samples, frozen) for waiting in options.waiting for frozen in (True, False)]
         gc.freeze()
         rows.append(floor(options.samples))
-        print(table(["waiting", "bundle", "claim p50 ms", "p99", "agent p50 ms", "p99", "max"], rows))
+        print(table(["waiting", "bundle", "claim p50 ms", "p99", "agent p50 ms", "p99", "max", "watcher MiB"], rows))
 
 
 if __name__ == "__main__":

@@ -13,19 +13,22 @@ and both run the tests once unchanged.
     timed out     the mutant was ended for the time that it took
     incompetent   it does not compile
 
-Prints each mutant on which the two differ; what the server has no such verdict on (lost) differs too. Then the exit
-status is 1.
+cosmic-ray, where it is installed beside this interpreter, makes and judges its own mutants for --cosmic-ray seconds:
+a rate, and no verdicts to compare. Prints each mutant on which the two differ; what the server has no such verdict on
+(lost) differs too. Then the exit status is 1.
 """
 
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,6 +110,45 @@ def by_mutmut(bins: Path, root: Path, file: str, tests: list[str]) -> tuple[list
     return [(texts[line, index, number], STATUSES.get(status, status)) for line, index, number, status in rows], seconds
 
 
+COSMIC_RAY = """[cosmic-ray]
+module-path = "{file}"
+timeout = 20.0
+excluded-modules = []
+test-command = "{python} -m pytest -x -q -p no:cacheprovider -p no:randomly {tests}"
+[cosmic-ray.distributor]
+name = "local"
+"""
+
+
+def by_cosmic_ray(root: Path, file: str, tests: list[str], seconds: float) -> list[list[str]]:
+    """Return its row: what it does in so many seconds of its own mutants; none where it is not installed.
+
+    cosmic-ray keeps a verdict in its database as soon as it has one, so that the rate needs no run to its end.
+    """
+    program = Path(sys.executable).with_name("cosmic-ray")
+    if not program.exists():
+        return []
+    (root / "cosmic.toml").write_text(COSMIC_RAY.format(file=file, python=sys.executable, tests=" ".join(tests)))
+    clean = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{root}:{root / 'src'}"}
+    session = root / "session.sqlite"
+    subprocess.run([program, "init", "cosmic.toml", session], cwd=root, env=clean, check=True, capture_output=True)
+    began = time.monotonic()
+    command = [program, "exec", "cosmic.toml", session]
+    with subprocess.Popen(command, cwd=root, env=clean, stderr=subprocess.DEVNULL, start_new_session=True) as running:
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+    passed = time.monotonic() - began
+    with sqlite3.connect(session) as made:
+        rows = made.execute("select test_outcome, count(*) from work_results group by 1").fetchall()
+    counts = {str(name).rpartition(".")[2].lower(): count for name, count in rows}
+    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    done = sum(counts.values())
+    version = metadata.version("cosmic-ray")
+    return [[f"cosmic-ray=={version}, its own mutants", f"{passed:.2f}", f"{done / passed:.1f}", told]]
+
+
 def edit(path: str, old: str, new: str) -> list[Edit]:
     """Return the one smallest span that makes `new` of `old`."""
     first = _alike(old, new)
@@ -154,6 +196,7 @@ def main() -> int:
     parser.add_argument("--library", default="toolz", choices=LIBRARIES)
     parser.add_argument("--file", default="toolz/itertoolz.py")
     parser.add_argument("--tests", nargs="*", default=["toolz/tests/test_itertoolz.py"])
+    parser.add_argument("--cosmic-ray", type=float, default=45.0, help="seconds that cosmic-ray may take")
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
     bins = environment(options.store.resolve())
@@ -162,6 +205,9 @@ def main() -> int:
         copy = Path(place) / "ours"
         shutil.copytree(root, copy)
         theirs, slow = by_mutmut(bins, root, options.file, options.tests)
+        apart = Path(place) / "cosmic-ray"
+        shutil.copytree(copy, apart)
+        third = by_cosmic_ray(apart, options.file, options.tests, options.cosmic_ray)
         ours, quick, fresh = by_server(copy, options.file, options.tests, [text for text, _ in theirs])
         source = (copy / options.file).read_text(encoding="utf-8")
     differ = 0
@@ -172,9 +218,9 @@ def main() -> int:
             was = source[change.start - 30 : change.end + 10]
             print(f"DIFFER mutmut: {verdict}, server: {mine}: {was!r} → {change.text!r}")
     print(f"\n{len(theirs)} mutants of {options.file}, {fresh} of them collected anew; {machine(options.store)}")
-    rows = [[MUTMUT, f"{slow:.2f}", _counts([verdict for _, verdict in theirs])]]
-    rows += [["server", f"{quick:.2f}", _counts(ours)]]
-    print(table(["", "wall s, from nothing", "verdicts"], rows))
+    rows = [[MUTMUT, f"{slow:.2f}", f"{len(theirs) / slow:.1f}", _counts([verdict for _, verdict in theirs])]]
+    rows += [["server", f"{quick:.2f}", f"{len(ours) / quick:.1f}", _counts(ours)], *third]
+    print("\n" + table(["judged by", "wall s, from nothing", "a second", "verdicts"], rows) + "\n")
     print(f"{slow / quick:.0f} times as fast, {differ} verdicts differ")
     return 1 if differ else 0
 

@@ -1,0 +1,353 @@
+"""bench/peers: our queue and its peers behind one interface, each at its most durable honest setting and a relaxed one.
+
+A queue is opened anew in every process that uses it. `put` returns when the setting's promise holds for the job. `take`
+returns one job or None, `done` is the promise that it will not come again. `BATCH` says whether it can do many in one
+commit by an interface of its own. What a peer cannot do is left out of the tables, never imitated.
+
+    guarantee           what survives a power cut after `put` has returned
+    at a crash          what happens to a job whose consumer dies between `take` and `done`
+"""
+
+import mailbox
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from repairlab.spool import Policy, Spool, State
+from repairlab.spool.hints import Hints
+
+R = TypeVar("R")
+KEPT, PERHAPS, TORN = "every job", "perhaps, never torn", "perhaps, may be torn"
+AGAIN, LOST = "comes again", "is lost"
+
+
+def document(number: int) -> bytes:
+    return b'{"bundle_dir": "/var/lib/repairlab/bundles/example", "number": %d, "pad": "%s"}' % (number, b"x" * 200)
+
+
+class Queue:
+    """What is measured; `durable` chooses the setting."""
+
+    NAME: ClassVar[str]
+    BATCH: ClassVar[bool] = False
+    GUARANTEE: ClassVar[tuple[str, str]]  # durable, relaxed
+    CRASH: ClassVar[str] = AGAIN
+    MODES: ClassVar[tuple[bool, ...]] = (True, False)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        self.path, self.durable = path, durable
+
+    def put(self, number: int) -> None:
+        raise NotImplementedError
+
+    def put_many(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self.put(number)
+
+    def fill(self, numbers: Sequence[int]) -> None:
+        """Have them wait, by the quickest way that there is."""
+        self.put_many(numbers)
+
+    def take(self) -> Any:
+        raise NotImplementedError
+
+    def done(self, job: Any) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+class Ours(Queue):
+    NAME, BATCH, GUARANTEE = "repairlab", True, (KEPT, TORN)
+    POLICY = Policy(quota_waiting=1 << 24)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        self.spool = Spool(path, policy=self.POLICY)
+        self.spool.create()
+        self.backlog = self.spool.backlog()
+        self.hints = Hints([path, self.spool.deferred])  # as the watcher hears of arrivals
+
+    def put(self, number: int) -> None:
+        self.spool.publish(document(number), durable=self.durable)
+
+    def put_many(self, numbers: Sequence[int]) -> None:
+        self.spool.publish_many([document(number) for number in numbers], durable=self.durable)
+
+    def fill(self, numbers: Sequence[int]) -> None:
+        for number in numbers:  # dropped, as by anybody who may write there
+            (self.path / f"handoff-{number}.json").write_bytes(document(number))
+
+    def take(self) -> Any:
+        for name in self.hints.take():
+            self.backlog.hint(name)
+        if claim := self.backlog.take():
+            return claim
+        more = self.backlog.scan(0.02)
+        claim = self.backlog.take()
+        while claim is None and (more or self.backlog.busy):
+            more = self.backlog.scan(0.02)
+            claim = self.backlog.take()
+        return claim
+
+    def done(self, job: Any) -> None:
+        job.leave("finished", State.OK, durable=self.durable)
+
+    def close(self) -> None:
+        self.backlog.close()
+        self.hints.close()
+
+
+class PersistSqlite(Queue):
+    """Commits each put and each get by itself; a batch is what `task_done` commits (auto_commit=False)."""
+
+    NAME, BATCH, GUARANTEE, CRASH = "persist-queue SQLite", True, (KEPT, PERHAPS), LOST
+
+    def __init__(self, path: Path, durable: bool, *, auto_commit: bool = True) -> None:
+        super().__init__(path, durable)
+        from persistqueue import SQLiteQueue
+
+        self.queue = SQLiteQueue(str(path), auto_commit=auto_commit, timeout=60)
+        level = "FULL" if durable else "OFF"
+        for connection in {self.queue._getter, self.queue._putter}:
+            connection.execute(f"PRAGMA synchronous={level}")
+
+    def put(self, number: int) -> None:
+        self.queue.put(document(number))
+
+    def put_many(self, numbers: Sequence[int]) -> None:
+        batch = PersistSqlite(self.path, self.durable, auto_commit=False)
+        for number in numbers:
+            batch.queue.put(document(number))
+        batch.queue.task_done()
+        batch.close()
+
+    def take(self) -> Any:
+        from persistqueue import Empty
+
+        try:
+            return self.queue.get(block=False)
+        except Empty:
+            return None
+
+    def done(self, _job: Any) -> None:
+        self.queue.task_done()
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+class PersistSqliteAck(PersistSqlite):
+    NAME, BATCH, CRASH = "persist-queue SQLite, acknowledged", False, AGAIN
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        Queue.__init__(self, path, durable)
+        from persistqueue import SQLiteAckQueue
+
+        self.queue = SQLiteAckQueue(str(path), timeout=60)
+        level = "FULL" if durable else "OFF"
+        for connection in {self.queue._getter, self.queue._putter}:
+            connection.execute(f"PRAGMA synchronous={level}")
+
+    def put_many(self, numbers: Sequence[int]) -> None:
+        Queue.put_many(self, numbers)
+
+    def done(self, job: Any) -> None:
+        self.queue.ack(job)
+
+
+class PersistFile(Queue):
+    """Flushes nothing but a chunk of a hundred jobs that is full; one process at a time may use it."""
+
+    NAME, GUARANTEE, CRASH, MODES = "persist-queue file", ("", TORN), AGAIN, (False,)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        from persistqueue import Queue as FileQueue
+
+        (path / "tmp").mkdir(parents=True, exist_ok=True)
+        self.queue = FileQueue(str(path / "queue"), tempdir=str(path / "tmp"))
+
+    def put(self, number: int) -> None:
+        self.queue.put(document(number))
+
+    def take(self) -> Any:
+        from persistqueue import Empty
+
+        try:
+            return self.queue.get(block=False)
+        except Empty:
+            return None
+
+    def done(self, _job: Any) -> None:
+        self.queue.task_done()
+
+
+class HueySqlite(Queue):
+    NAME, GUARANTEE, CRASH = "huey SQLite", (KEPT, PERHAPS), LOST
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        from huey.storage import SqliteStorage
+
+        path.mkdir(parents=True, exist_ok=True)
+        self.storage: Any = SqliteStorage("bench", filename=str(path / "huey.db"), fsync=durable, timeout=60)
+
+    def put(self, number: int) -> None:
+        self.storage.enqueue(document(number))
+
+    def take(self) -> Any:
+        return self.storage.dequeue()
+
+    def done(self, _job: Any) -> None:
+        pass  # taking it was the end of it
+
+    def close(self) -> None:
+        self.storage.close()
+
+
+class HueyFile(HueySqlite):
+    NAME, GUARANTEE, MODES = "huey file", ("", TORN), (False,)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        Queue.__init__(self, path, durable)
+        from huey.storage import FileStorage
+
+        path.mkdir(parents=True, exist_ok=True)
+        self.storage = FileStorage("bench", str(path))
+
+
+class LiteQueue(Queue):
+    NAME, GUARANTEE = "litequeue", (KEPT, PERHAPS)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        from litequeue import LiteQueue as Theirs
+
+        path.mkdir(parents=True, exist_ok=True)
+        self.queue = Theirs(str(path / "lite.db"), timeout=60)
+        self.queue.conn.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+
+    def put(self, number: int) -> None:
+        self.queue.put(document(number).decode())
+
+    def take(self) -> Any:
+        return self.queue.pop()
+
+    def done(self, job: Any) -> None:
+        self.queue.done(job.message_id)
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+class Maildir(Queue):
+    """`mailbox` fsyncs the file; its name, which it does not flush, we flush here, or it would be no promise."""
+
+    NAME, GUARANTEE, MODES = "mailbox.Maildir", (KEPT, ""), (True,)
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        self.box = mailbox.Maildir(str(path), create=True)
+        self._dirs = [os.open(path / name, os.O_RDONLY) for name in ("new", "cur")]
+        self._keys: Any = iter(())
+
+    def put(self, number: int) -> None:
+        self.box.add(document(number))
+        os.fsync(self._dirs[0])
+
+    def take(self) -> Any:
+        for _ in range(2):
+            for key in self._keys:
+                with_body = self.box.get_bytes(key)
+                if with_body:
+                    return key
+            self._keys = iter(list(self.box.keys()))
+        return None
+
+    def done(self, job: Any) -> None:
+        self.box.remove(job)
+        os.fsync(self._dirs[0])
+
+    def close(self) -> None:
+        for fd in self._dirs:
+            os.close(fd)
+
+
+QUEUES: tuple[type[Queue], ...] = (
+    Ours,
+    PersistSqlite,
+    PersistSqliteAck,
+    PersistFile,
+    HueySqlite,
+    HueyFile,
+    LiteQueue,
+    Maildir,
+)
+
+
+class Spooler:
+    """nq and task-spooler: programs that are started for each job and start it themselves; neither flushes anything."""
+
+    def __init__(self, name: str, submit: list[str], wait: list[str], end: list[str]) -> None:
+        self.name, self._submit, self._wait, self._end = name, submit, wait, end
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which(self._submit[0]) is not None
+
+    def run(self, root: Path, jobs: int) -> tuple[float, float]:
+        """Return the seconds until all were handed in, and until all had run."""
+        with self._home(root / f"{self.name}-run") as env:
+            began = time.perf_counter()
+            for _ in range(jobs):
+                subprocess.run([*self._submit, "true"], env=env, check=True, stdout=subprocess.DEVNULL)
+            handed_in = time.perf_counter() - began
+            subprocess.run(self._wait, env=env, check=True, stdout=subprocess.DEVNULL)
+            return handed_in, time.perf_counter() - began
+
+    def latency(self, root: Path, samples: int) -> list[float]:
+        """Return the ms from the call that hands in a job to its first instruction."""
+        times = []
+        with self._home(root / f"{self.name}-latency") as env:
+            told = Path(env["TMPDIR"], "told")
+            command = ["sh", "-c", f"date +%s%N > {told}"]
+            for _ in range(samples):
+                began = time.time_ns()
+                subprocess.run([*self._submit, *command], env=env, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(self._wait, env=env, check=True, stdout=subprocess.DEVNULL)
+                times.append((int(told.read_text()) - began) / 1e6)
+        return times
+
+    @contextmanager
+    def _home(self, path: Path) -> Iterator[dict[str, str]]:
+        path.mkdir()
+        env = {**os.environ, "TMPDIR": str(path), "NQDIR": str(path), "TS_SOCKET": str(path / "socket")}
+        try:
+            yield env
+        finally:
+            if self._end:
+                subprocess.run(self._end, env=env, check=False)
+
+
+SPOOLERS = (
+    Spooler("nq", ["nq", "-q"], ["nq", "-w"], []),
+    Spooler("task-spooler", ["tsp", "-n"], ["tsp", "-w"], ["tsp", "-K"]),
+)
+
+
+def retried(act: Callable[[], R]) -> R:
+    """Do what SQLite may refuse because another process is at it just now, as the users of these queues must."""
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise

@@ -1,0 +1,231 @@
+"""bench/queues: jobs a second and the cost of a pick-up, of our queue and of its peers, at the same promises.
+
+    python bench/queues.py [--seconds 2] [--waiting 0 1000 100000] [--only NAME] [--dir DIR]
+    python bench/queues.py --no-rates --only repairlab --waiting 1000 10000 100000 1000000
+    python bench/disk.py --flush-ms 1 -- python bench/queues.py --dir {}     # on a disk whose flush takes so long
+
+Jobs do nothing. `put` is a producer's call until the promise holds; `done` is a consumer's take and its promise that
+the job will not come again. `16` are sixteen processes at once, each waiting for the promise of one job before its
+next; `1000 a commit` is the queue's own interface for many, where it has one. `one job` is put and done by one process
+each, one at a time: what a job costs from enqueue to done. The second table has a queue filled, then one job put and
+one taken, in turns: does a backlog make that slower?
+
+What a peer cannot promise has no row, what it cannot do has a dash, and `>` is where filling took more than its time.
+"""
+
+import argparse
+import os
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from shutil import rmtree
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine, percentile, table
+from peers import QUEUES, SPOOLERS, Queue, retried
+from program import parser
+
+MANY = 16
+BATCH = 1000
+SPOOLED = 300
+Kind = type[Queue]
+
+
+def put(queue: Queue, number: int) -> int:
+    retried(lambda: queue.put(number))
+    return 1
+
+
+def put_many(queue: Queue, number: int) -> int:
+    queue.put_many(range(number, number + BATCH))
+    return BATCH
+
+
+def consume(queue: Queue, _: int) -> int:
+    job = retried(queue.take)
+    if job is None:
+        return 0
+    retried(lambda: queue.done(job))
+    return 1
+
+
+def worked(kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, who: int) -> float:
+    """Return how many a second one process does, in this very process."""
+    queue = kind(path, durable)
+    began, count = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < seconds:
+        did = act(queue, (who << 32) + count)
+        if not did:
+            break
+        count += did
+    queue.close()
+    return count / max(passed, 1e-9) if passed else 0.0
+
+
+def rate(
+    kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, processes: int
+) -> float:
+    """Return how many a second so many processes do together; each opens the queue for itself."""
+    kind(path, durable).close()
+    pipes, pids = [], []
+    for who in range(processes):
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                # A producer has ids of its own: the same document twice is one job.
+                found = worked(kind, path, durable, act, seconds, who + (time.monotonic_ns() & 0xFFFFF) * 64)
+                os.write(writer, struct.pack("d", found))
+                os._exit(0)
+            finally:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        os.close(writer)
+        pipes.append(reader)
+        pids.append(pid)
+    told = [os.read(reader, 8) for reader in pipes]
+    for reader, pid in zip(pipes, pids, strict=True):
+        os.close(reader)
+        os.waitpid(pid, 0)
+    if not all(told):
+        raise RuntimeError(f"{kind.NAME}: {told.count(b'')} of {processes} processes failed")
+    return sum(struct.unpack("d", each)[0] for each in told)
+
+
+def throughput(kind: Kind, root: Path, durable: bool, seconds: float) -> list[str]:
+    """Return one row: what one process, sixteen, and one with batches do."""
+
+    def measured(act: Callable[[Queue, int], int], processes: int, place: str) -> float:
+        return rate(kind, root / place, durable, act, seconds, processes)
+
+    one, one_done = measured(put, 1, "one"), measured(consume, 1, "one")
+    many = many_done = batch = 0.0
+    if kind.__name__ not in ("PersistFile", "Maildir"):  # one process only; keys of a Maildir reader go stale
+        many, many_done = measured(put, MANY, "many"), measured(consume, MANY, "many")
+    if kind.BATCH:
+        batch = measured(put_many, 1, "batch")
+    both = 1 / (1 / one + 1 / one_done)
+    guarantee = kind.GUARANTEE[not durable]
+    cells = [f"{value:,.0f}" if value else "-" for value in (one, many, batch, one_done, many_done, both)]
+    return [kind.NAME, guarantee, kind.CRASH, *cells]
+
+
+def filled(kind: Kind, path: Path, waiting: int, fill_s: float) -> bool:
+    """Fill a queue without flushes; False where that took too long."""
+    queue, began = kind(path, durable=False not in kind.MODES), time.monotonic()
+    for start in range(0, waiting, BATCH):
+        if time.monotonic() > began + fill_s:
+            return False
+        queue.fill(range(start, min(start + BATCH, waiting)))
+    queue.close()
+    return True
+
+
+def turns(queue: Queue, seconds: float, first: int) -> tuple[list[float], list[float], float]:
+    """Put one and take one in turns; return the ms of each take, of each whole job, and the CPU ms of a job."""
+    takes, wholes = [], []
+    consume(queue, 0)  # the first look at the backlog
+    cpu, end = time.process_time(), time.perf_counter() + seconds
+    while len(takes) < 20 or (time.perf_counter() < end and len(takes) < 20_000):
+        began = time.perf_counter()
+        queue.put(first + len(takes))
+        between = time.perf_counter()
+        job = queue.take()
+        taken = time.perf_counter()
+        queue.done(job)
+        takes.append((taken - between) * 1e3)
+        wholes.append((time.perf_counter() - began) * 1e3)
+    return takes, wholes, (time.process_time() - cpu) / len(takes) * 1e3
+
+
+def pick_up(kind: Kind, root: Path, waiting: int, options: argparse.Namespace) -> list[str]:
+    durable = kind.MODES[0]
+    if not filled(kind, root / "filled", waiting, options.fill):
+        return [kind.NAME, kind.GUARANTEE[not durable], f"{waiting:,}", f"> {options.fill:.0f} s to fill", "", "", ""]
+    queue = kind(root / "filled", durable)
+    takes, wholes, cpu = turns(queue, options.seconds, 1 << 40)
+    queue.close()
+    cells = [percentile(takes, 0.5), percentile(takes, 0.99), percentile(wholes, 0.5), cpu]
+    return [kind.NAME, kind.GUARANTEE[not durable], f"{waiting:,}", *(f"{cell:.2f}" for cell in cells)]
+
+
+def each(root: Path, only: str, work: Callable[[Kind, Path], list[str]]) -> list[list[str]]:
+    """Return a row of each queue; one that fails says so in its row and takes nothing from the others."""
+    rows = []
+    for kind in [kind for kind in QUEUES if only in kind.NAME]:
+        place = root / kind.__name__
+        place.mkdir()
+        try:
+            rows.append(work(kind, place))
+        except ImportError:
+            print(f"{kind.NAME} is not installed: left out\n", flush=True)
+        except Exception as error:
+            print(f"{kind.NAME} failed: {type(error).__name__}: {error}\n", flush=True)
+        rmtree(place, ignore_errors=True)
+    return rows
+
+
+def spoolers(root: Path, seconds: float) -> list[list[str]]:
+    rows = []
+    for spooler in SPOOLERS:
+        if not spooler.installed:
+            print(f"{spooler.name} is not installed: left out (apt-get install {spooler.name})\n", flush=True)
+            continue
+        jobs = max(20, int(SPOOLED * min(1.0, seconds)))
+        handed_in, ended = spooler.run(root, jobs)
+        times = spooler.latency(root, jobs // 4)
+        cells = [jobs / handed_in, jobs / ended]
+        rows.append(
+            [
+                spooler.name,
+                *(f"{cell:,.0f}" for cell in cells),
+                f"{percentile(times, 0.5):.1f}",
+                f"{percentile(times, 0.99):.1f}",
+            ]
+        )
+    return rows
+
+
+def rates(root: Path, only: str, seconds: float) -> None:
+    """Print the tables of jobs a second."""
+    for durable in (True, False):
+        rows = each(root, only, lambda kind, at, d=durable: throughput(kind, at, d, seconds) if d in kind.MODES else [])
+        head = ["queue, durable" if durable else "queue, relaxed", "after a power cut", "consumer dies"]
+        head += ["put", f"put by {MANY}", f"put, {BATCH} a commit", "done", f"done by {MANY}", "one job"]
+        print(table(head, [row for row in rows if row]) + "\n", flush=True)
+    head = ["spooler", "handed in/s", "run/s", "to first instruction p50 ms", "p99"]
+    if not only and (rows := spoolers(root, seconds)):
+        print(table(head, rows) + "\n", flush=True)
+
+
+def backlogs(root: Path, options: argparse.Namespace) -> None:
+    """Print what a backlog does to a pick-up."""
+    rows = []
+    for waiting in options.waiting:
+        rows += each(root, options.only, lambda kind, at, w=waiting: pick_up(kind, at, w, options))
+    rows.sort(key=lambda row: [kind.NAME for kind in QUEUES].index(row[0]))
+    head = ["queue, backlog", "after a power cut", "waiting", "take p50 ms", "take p99 ms", "one job p50 ms", "CPU ms"]
+    print(table(head, rows), flush=True)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--seconds", type=float, default=2.0, help="of each figure")
+    made.add_argument("--waiting", type=int, nargs="*", default=[0, 1000, 100_000])
+    made.add_argument("--only", default="", help="part of a queue's name")
+    made.add_argument("--fill", type=float, default=20.0, help="seconds that filling a queue may take")
+    made.add_argument("--no-rates", action="store_true", help="only what a backlog does")
+    made.add_argument("--dir", type=Path, help="on the file system to be measured (default: $TMPDIR)")
+    options = made.parse_args()
+    with tempfile.TemporaryDirectory(prefix="repairlab-queues-", dir=options.dir) as scratch:
+        print(f"{machine(Path(scratch))}\n", flush=True)
+        if not options.no_rates:
+            rates(Path(scratch), options.only, options.seconds)
+        if options.waiting:
+            backlogs(Path(scratch), options)
+
+
+if __name__ == "__main__":
+    main()
