@@ -12,9 +12,9 @@ and strikes the N-th CALL, before it is made or after it has been. WHAT is
     DELAY              the call takes long, while others work
     ENOSPC EDQUOT EIO EROFS EMFILE ENFILE ENOMEM EINTR
                        the call fails; `after` it has been carried out, as on a network's or a dying disk
-    ENOSPC+ EIO+ …     ” and from then on every call of this process that would need what is short
+    ENOSPC+ EIO+ …     ” and for half a second every call of this process that would need what is short
     SHORT              half is written, and that is what write(2) says
-    TORN FULL          half is written, then the process dies, or the disk is full for good
+    TORN FULL          half is written, then the process dies, or the disk is full for half a second
 
 A fault strikes once in all processes that descend from the one that made the layer. EINTR is only let through where
 Python does not itself repeat the call (PEP 475): at the calls through ctypes. Flushes are counted and left out (by
@@ -44,6 +44,7 @@ CHANGES |= {"rmdir", "mkdir", "chmod", "fchmod", "utime", "setxattr", "fsync", "
 OPENS = {"open", "open:new", "scandir", "listdir", "io.open"}
 LASTING = {"ENOSPC+": CHANGES - {"unlink", "remove", "rmdir", "ftruncate"}, "EROFS+": CHANGES, "EMFILE+": OPENS}
 DELAY_S = 0.05
+LASTS_S = 0.5  # longer than any command runs; a service is there when it is over
 OF_OS = (
     *("open", "close", "read", "write", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link"),
     *("symlink", "unlink", "remove", "rmdir", "mkdir", "listdir", "scandir", "stat", "lstat", "fstat", "readlink"),
@@ -115,7 +116,7 @@ class Layer:
         self._root, self._fault, self._wanted, self.tells = str(root), fault, role, tells
         self.role = ""
         self._counts = {}
-        self._lasting = ()
+        self._lasting, self._until = (), 0.0
         self._struck = mmap.mmap(-1, 1)
         self._real = {}
 
@@ -161,7 +162,7 @@ class Layer:
         if self._fault is None:
             self._tell("call", name)
         fault = self._fault
-        if self._lasting and name in self._lasting[1]:
+        if self._lasting and name in self._lasting[1] and time.monotonic() < self._until:
             raise _error(self._lasting[0])
         if fault is None or (fault.call, fault.number) != (name, self._counts[name]) or self._struck[0]:
             return real(*args, **kwargs)
@@ -189,7 +190,7 @@ class Layer:
         if fault.what == "TORN":
             self._suffer("KILL")
         if fault.what == "FULL":
-            self._lasting = ("ENOSPC", LASTING["ENOSPC+"])
+            self._last("ENOSPC", LASTING["ENOSPC+"])
         return done
 
     def _suffer(self, what):
@@ -202,8 +203,11 @@ class Layer:
             time.sleep(DELAY_S)
         else:
             if what.endswith("+"):
-                self._lasting = (what[:-1], LASTING.get(what, CHANGES | OPENS | {"read", "stat", "fstat", "lstat"}))
+                self._last(what[:-1], LASTING.get(what, CHANGES | OPENS | {"read", "stat", "fstat", "lstat"}))
             raise _error(what.removesuffix("+"))
+
+    def _last(self, code, calls):
+        self._lasting, self._until = (code, calls), time.monotonic() + LASTS_S
 
     def _concerns(self, args, kwargs):
         """Whether a call is about something below the root."""

@@ -332,9 +332,16 @@ def _machine(root) -> Iterator[Finding]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if line.split()[4].startswith(str(root)):
             yield "mount", line.split()[4]
-    for directory, _, _ in os.walk("/sys/fs/cgroup"):
-        if "repairlab" in os.path.basename(directory) and not _read(f"{directory}/cgroup.procs"):
-            yield "cgroup", directory
+    yield from _cgroups()
+
+
+def _cgroups() -> Iterator[Finding]:
+    """Whoever has no cgroup of its own shares the root with the whole machine, where nothing tells whose one is."""
+    for line in _read("/proc/self/cgroup").decode().splitlines():
+        number, _, path = line.split(":", 2)
+        for directory, _, _ in os.walk(f"/sys/fs/cgroup{path}") if number == "0" and path != "/" else []:
+            if directory != f"/sys/fs/cgroup{path}" and b"populated 0" in _read(f"{directory}/cgroup.events"):
+                yield "cgroup", directory
 
 
 def _works_in(pid, root):

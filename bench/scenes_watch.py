@@ -132,6 +132,7 @@ def watched_to_the_end(stage):
         in_a_fork(lambda turn=turn: (ahead(LATER_S + turn * 3600.0), watches(stage)))
     ahead(LATER_S)
     challengers = Spool(stage.root / "spool" / "challengers", pattern="challenger_*.json")
+    challengers.create()
     for claim in challengers.claims():
         claim.finish()
     for spool in (stage.spool(), challengers):
