@@ -282,7 +282,7 @@ class Table:
 
     def __init__(self):
         self.struck, self.violated, self.kinds = Counter(), Counter(), Counter()
-        self.missed, self.bugs, self.bad, self.long = 0, Counter(), [], []
+        self.missed, self.bugs, self.bad, self.long = 0, [], [], []
 
     def add(self, seen):
         what = seen.name.rpartition(":")[2]
@@ -292,7 +292,7 @@ class Table:
         self.violated[what] += bool(seen.findings)
         self.kinds.update({kind for kind, _ in seen.findings})
         self.bad += [seen] if seen.findings else []
-        self.bugs[seen.name.partition(":")[0]] += seen.code == os.EX_SOFTWARE
+        self.bugs += [seen.name] if seen.code == os.EX_SOFTWARE else []
 
     def print(self):
         print(f"{'fault':<10}{'struck':>8}{'violations':>12}")
@@ -301,7 +301,7 @@ class Table:
         print(f"{'all':<10}{self.struck.total():>8}{len(self.bad):>12}")
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kinds.items())) or "none"
         print(f"violations by kind: {kinds}")
-        print(f"{self.missed} faults met no call; {self.bugs.total()} ended with a traceback: {dict(+self.bugs)}")
+        print(f"{self.missed} faults met no call; {len(self.bugs)} ended with a traceback: {' '.join(self.bugs[:40])}")
         print("longest: " + ", ".join(f"{seen.name} {seen.took_s:.1f} s" for seen in self.long))
         for seen in self.bad[:200]:
             print(f"{seen.name}\t{seen.findings[:3]}")

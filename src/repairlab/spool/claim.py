@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
 from repairlab.spool import fingerprints
-from repairlab.spool.disk import remove_tree, rename_new, trouble
+from repairlab.spool.disk import remove_staged, remove_tree, rename_new, trouble
 from repairlab.spool.fingerprints import Fingerprint
 from repairlab.spool.history import Event, History, dumps, rfc3339
 from repairlab.spool.job import Job, Submitted, read_document, read_facts
@@ -230,6 +230,7 @@ class Claim(Submitted):
 
     def _move(self, to: State, day: str) -> Job:
         disk, target = self._tree.disk, self._tree.at(to, self.id, day)
+        remove_staged(self.fd)  # a worker that died in the middle of a replacement has nobody else to do it
         parent = os.path.dirname(target)
         if to in TERMINAL:
             with suppress(FileExistsError):

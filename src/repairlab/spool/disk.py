@@ -147,6 +147,14 @@ def _staged(name: str, by: str, dir_fd: int | None) -> str:
     return staged
 
 
+def remove_staged(fd: int) -> None:
+    """Remove what a replacement that never came about has left in the job's directory."""
+    for name in os.listdir(fd):
+        if name.startswith("."):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=fd)
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write all of `data`; a short write is followed by the next one, which names the error."""
     done = os.write(fd, data)

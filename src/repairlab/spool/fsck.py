@@ -19,7 +19,7 @@ from repairlab.errors import BadInput, RepairLabError
 from repairlab.spool import history, reaper
 from repairlab.spool.arrival import id_of
 from repairlab.spool.claim import Claim
-from repairlab.spool.disk import EXPIRED, read_file, rename_new
+from repairlab.spool.disk import EXPIRED, read_file, remove_staged, rename_new
 from repairlab.spool.job import read_document, read_facts
 from repairlab.spool.policy import PARKED, TERMINAL, State
 from repairlab.spool.tree import CLAIM, DAY, DUPLICATES, ID, JOB, REASON, Tree, lock
@@ -181,7 +181,7 @@ def _check_resting(tree: Tree, state: State, job_id: str, path: str, fd: int, me
         finding = Finding(
             "staged", path, f"job {job_id} has leftovers of an interrupted write", "run with mend", job_id
         )
-        yield _mended(finding, lambda: reaper.remove_staged(fd), mend)
+        yield _mended(finding, lambda: remove_staged(fd), mend)
     if history.NAME in names and not _ends_whole(fd):
         finding = Finding("torn", path, f"job {job_id}: the history ends in a torn line", "run with mend", job_id)
         yield _mended(finding, lambda: _seal(tree, fd), mend)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from repairlab.errors import RepairLabError
 from repairlab.spool import fingerprints
 from repairlab.spool.claim import Claim
-from repairlab.spool.disk import EXPIRED, remove_or_hand_over
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over, remove_staged
 from repairlab.spool.job import Job
 from repairlab.spool.policy import State
 from repairlab.spool.taking import hand_in_duplicates
@@ -75,17 +75,8 @@ def _remove_gate(tree: Tree, job_id: str, path: str, fd: int) -> Reaped | None:
     return Reaped(job_id, "unclaimed")
 
 
-def remove_staged(fd: int) -> None:
-    """Remove what a replacement that never came about has left in the job's directory."""
-    for name in os.listdir(fd):
-        if name.startswith("."):
-            with suppress(OSError):
-                os.unlink(name, dir_fd=fd)
-
-
 def _carry_on(claim: Claim) -> Reaped:
     try:
-        remove_staged(claim.fd)
         intent = claim.history.intent
         if intent:
             return Reaped(claim.id, "carried_on", claim.settle(intent))
