@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import invariants
 from injection import Fault, Layer, faults_of, without_flushes
 from scenes import SCENES
-from stage import Stage, serve
+from stage import Stage
 
 from repairlab.errors import RepairLabError
 from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, prctl
@@ -152,7 +152,7 @@ class Trial:
         """Let another worker act, then let the stopped one go on."""
         while stopped and _state(pid) not in ("T", "Z", ""):
             time.sleep(0.0005)  # it has said that it is about to
-        self._waited(self._fork(lambda: serve(self._stage)), LIMIT_S)
+        self._waited(self._fork(lambda: self._scene.meanwhile(self._stage)), LIMIT_S)
         if stopped:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)

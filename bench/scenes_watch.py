@@ -157,7 +157,9 @@ def _watcher_scenes():
     found = {}
     for name, ready in (("repair", repairable), ("hopeless", hopeless), ("unusable", unusable)):
         for role in ("", "prepare", "judge") if name == "repair" else ("", "judge") if name == "hopeless" else ("",):
-            found[f"watch-{name}{'.' + role if role else ''}"] = Scene(ready, watches, watched_to_the_end, role)
+            found[f"watch-{name}{'.' + role if role else ''}"] = Scene(
+                ready, watches, watched_to_the_end, role, watches
+            )
     return found
 
 

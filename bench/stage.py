@@ -77,23 +77,6 @@ class Stage:
         return peer(*words)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One thing that is done to a queue: what must be there, what is done, and who carries on after a fault."""
-
-    ready: Callable[[Stage], object]
-    act: Callable[[Stage], object]
-    served: Callable[[Stage], object]
-    role: str = ""
-
-
-def ahead(seconds):
-    """Let this process live later: what waits is due, and what is old goes."""
-    wall, clock = time.time, time.clock_gettime
-    time.time = lambda: wall() + seconds
-    time.clock_gettime = lambda which: clock(which) + (seconds if which == time.CLOCK_BOOTTIME else 0.0)
-
-
 def serve(stage):
     """Consume what is ready, as a healthy worker would."""
     spool = stage.spool()
@@ -101,6 +84,27 @@ def serve(stage):
         with claim:
             claim.put("telemetry.log", b"done\n")
             claim.finish()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One thing that is done to a queue: what must be there, what is done, and who carries on after a fault.
+
+    `meanwhile` is what another worker does while the struck one is stopped or slow.
+    """
+
+    ready: Callable[[Stage], object]
+    act: Callable[[Stage], object]
+    served: Callable[[Stage], object]
+    role: str = ""
+    meanwhile: Callable[[Stage], object] = serve
+
+
+def ahead(seconds):
+    """Let this process live later: what waits is due, and what is old goes."""
+    wall, clock = time.time, time.clock_gettime
+    time.time = lambda: wall() + seconds
+    time.clock_gettime = lambda which: clock(which) + (seconds if which == time.CLOCK_BOOTTIME else 0.0)
 
 
 def serve_to_the_end(stage):

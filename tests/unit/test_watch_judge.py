@@ -81,7 +81,7 @@ class Bench:
             (self.work / "out" / "patch.diff").write_bytes(patch)
         return self.judge(code, killed=killed)
 
-    def judge(self, code: int = 0, *, killed: str = "", resume: bool = False) -> dict[str, Any]:
+    def judge(self, code: int = 0, *, killed: str = "") -> dict[str, Any]:
         order = judge.Order(
             job=str(self.claim.path),
             id=self.claim.id,
@@ -91,7 +91,6 @@ class Bench:
             sha256=self.prepared["sha256"],
             code=code,
             killed=killed,
-            resume=resume,
         )
         assert judge.main([msgspec.json.encode(order).decode()]) == 0
         return orjson.loads((self.work / "verdict.json").read_bytes())
@@ -294,7 +293,7 @@ def test_an_owner_that_died_before_the_end_is_resumed_with_the_same_challenger(b
     (first,) = bench.challengers.path.glob("challenger_*.json")
     before = first.read_bytes()
     assert bench.prepare()["resumed"]
-    assert bench.judge(resume=True)["verdict"] == "repaired"
+    assert bench.judge()["verdict"] == "repaired"
     assert [path.read_bytes() for path in bench.challengers.path.glob("challenger_*.json")] == [before]
 
 
@@ -303,10 +302,10 @@ def test_a_challenger_that_the_tournament_has_taken_is_not_published_again(bench
     (claim,) = bench.challengers.claims()
     with claim:
         assert bench.prepare()["resumed"]
-        bench.judge(resume=True)
+        bench.judge()
         assert not bench.published()
         claim.finish()
-    bench.judge(resume=True)
+    bench.judge()
     assert not bench.published()
     assert bench.challengers.counts()[State.OK] == 1
 
@@ -316,7 +315,7 @@ def test_a_result_lost_before_it_was_published_is_published_when_resumed(bench: 
     (path,) = bench.challengers.path.glob("challenger_*.json")
     path.unlink()
     assert bench.prepare()["resumed"]
-    bench.judge(resume=True)
+    bench.judge()
     assert len(bench.published()) == 1
 
 

@@ -134,7 +134,6 @@ class Course:
             sha256=self._prepared.sha256,
             code=self._agent_end.status or 0,
             killed=self._agent_end.killed,
-            resume=self._prepared.resumed,
         )
         self._start(Phase.JUDGE, now, JUDGE_S, entry=JUDGE, argv=[msgspec.json.encode(order).decode()])
 

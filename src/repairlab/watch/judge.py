@@ -30,7 +30,7 @@ from repairlab.spool import Spool, State
 from repairlab.spool.arrival import digest
 from repairlab.spool.disk import Disk, read_file, trouble
 from repairlab.watch.outcome import Verdict
-from repairlab.watch.prepare import CHALLENGER, MAX_CHALLENGER
+from repairlab.watch.prepare import CHALLENGER, MAX_CHALLENGER, resumable
 
 RESULT = "verdict.json"
 CHALLENGERS = "challenger_*.json"
@@ -52,7 +52,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     code: int
     killed: str = ""
-    resume: bool = False
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     order = _ORDERS.decode(argv[0])
     os.umask(0o022)  # results are there to be read; who may is decided by the directories above
     with trouble("keep the results"):
-        judged = _resume(order) if order.resume else _judge(order)
+        judged = _resume(order) if resumable(Path(order.job), order.id) else _judge(order)
         Path(order.job, "work", RESULT).write_bytes(msgspec.json.encode(judged))
     return os.EX_OK
 
@@ -99,7 +98,7 @@ def _judge(order: Order) -> Judged:
 
 
 def _resume(order: Order) -> Judged:
-    """Publish what an earlier owner had decided."""
+    """Publish what an earlier owner had decided, or this one before it could say so."""
     raw = read_file(Path(order.job) / CHALLENGER, MAX_CHALLENGER)
     made = documents.decode(raw, Challenger, max_bytes=MAX_CHALLENGER)
     if not consumed(order.queue, order.id):
