@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from world import BROKEN, PROGRAM, RIGHT, SLOW, TESTS, World
 
+from repairlab.evaluate import safety
 from repairlab.metrics import MetricsLog
 from repairlab.spool import State
 
@@ -213,3 +214,34 @@ def test_a_change_in_any_copy_of_a_champions_patch_is_named(world):
         path.write_bytes(raw)
     document.unlink()
     assert chain(world)[0] == 1
+
+
+HOLDER = """import logging.handlers, os
+class Holder:
+    pass
+held = Holder()
+held.os, held.log = os, logging.handlers
+"""
+ACTING = (
+    RIGHT.replace("    n = 0\n", "    n = 0\n    act()\n")
+    + """
+def act():
+    held.os.system("true")
+    try:
+        held.log.socket.create_connection(("192.0.2.1", 80), 0.1)
+    except Exception as error:
+        held.error = error
+"""
+)
+
+
+def test_what_only_running_shows_makes_a_challenger_unsafe_unless_its_parent_did_it_too(world):
+    assert not safety.findings(HOLDER + ACTING)
+    acting = world.hand_in(HOLDER + ACTING, before=HOLDER + BROKEN)
+    world.evaluate()
+    assert world.rows() == {acting: "unsafe"}
+    row = next(MetricsLog(world.root / "metrics").rows())
+    assert row.components.safety == 0.0
+    same = world.hand_in(HOLDER + ACTING, before=HOLDER + ACTING.replace("n = 0", "n = 1"))
+    world.evaluate()
+    assert world.rows()[same] == "promoted"

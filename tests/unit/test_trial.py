@@ -129,3 +129,54 @@ def test_stability_is_the_share_of_runs_that_pass_with_the_same_tests():
     good, bad = trial(test_m_py="def test_x(): pass\n").run(), trial(test_m_py="def test_x(): assert 0\n").run()
     assert stable([good, good, bad, good]) == 0.75
     assert stable([]) == 0
+
+
+BUSY = """import ctypes, os, pickle, socket, subprocess
+def tried(what):
+    try:
+        what()
+    except Exception:
+        pass
+def act():
+    {body}
+"""
+ACTS = [
+    ("tried(lambda: subprocess.run(['true']))", "starts processes"),
+    ("tried(lambda: os.system('true'))", "starts processes"),
+    ("tried(lambda: socket.socket().connect(('192.0.2.1', 80)))", "uses the network"),
+    ("tried(lambda: socket.getaddrinfo('example.org', 80))", "uses the network"),
+    ("tried(lambda: open('made', 'w'))", "changes files"),
+    ("tried(lambda: open('/etc/passwd', 'a'))", "changes files"),
+    ("tried(lambda: os.remove('nothing'))", "changes files"),
+    ("tried(lambda: os.kill(os.getpid(), 0))", "ends the process"),
+    ("tried(lambda: ctypes.CDLL(None))", "reaches into memory or interpreter"),
+    ("tried(lambda: pickle.loads(pickle.dumps(tried)))", "loads objects from bytes"),
+    ("__import__('threading').Thread(target=lambda: tried(lambda: os.mkdir('x'))).run()", "changes files"),
+]
+
+
+@pytest.mark.parametrize(("body", "kind"), ACTS, ids=range(len(ACTS)))
+def test_what_a_source_does_or_tries_is_seen_and_what_a_test_does_is_not(body, kind):
+    files = {"m_py": BUSY.format(body=body), "test_m_py": "import m\ndef test_act():\n    m.act()\n"}
+    assert trial(**files).run(sources=["m.py"]).seen == [kind]
+    assert trial(**files).run().seen == [], "nobody asked"
+    assert trial(**files).run(sources=["other.py"]).seen == []
+
+
+def test_imports_and_reading_are_nothing_that_was_done():
+    code = "import ctypes, uuid, json, helper\ndef act():\n    import decimal\n    return open(__file__).read()\n"
+    files = {"m_py": code, "helper_py": "x = 1\n", "test_m_py": "import m\ndef test_act():\n    assert m.act()\n"}
+    run = trial(**files).run(sources=["m.py", "helper.py"])
+    assert run.passed
+    assert run.seen == []
+
+
+def test_what_is_seen_survives_a_process_that_ends_itself_and_is_bounded():
+    code = "import os\ndef act():\n    os.system('true')\n    os._exit(0)\n"
+    files = {"m_py": code, "test_m_py": "import m\ndef test_act():\n    m.act()\n"}
+    assert trial(**files).run(sources=["m.py"]).seen == ["starts processes"]
+    forger = "import glob\ndef act():\n    for path in glob.glob('../*/seen'):\n"
+    forger += "        open(path, 'w').write('x\\n' * 9999)\n"
+    run = trial(m_py=forger, test_m_py="import m\ndef test_act():\n    m.act()\n").run(sources=["m.py"])
+    assert run.passed
+    assert len(run.seen) <= 50

@@ -119,7 +119,10 @@ class Contest:
         theirs = None if champion is None else self._standing(champion)
         left_out = {} if theirs is None else {p: t for p, t in theirs.tests.items() if p not in ours.files}
         trial = self._trial(ours, {**left_out, **ours.files}, challenger, left_out)
-        seen = Evidence(self._runs(trial, self._settings.evaluator.runs), safety.added(ours.code_before, ours.code))
+        seen = Evidence(self._runs(trial, ours.code), safety.added(ours.code_before, ours.code))
+        if done := safety.observed(kind for run in seen.runs for kind in run.seen):
+            before = self._trial(ours, {**left_out, **ours.files, **ours.code_before}, challenger, left_out)
+            seen.findings = safety.united(seen.findings, done - safety.observed(before.run(sources=ours.code).seen))
         if not all(run.passed for run in seen.runs):
             return self._failed(ours, seen)
         edits = [edit for path, source in ours.bundle.sources.items() for edit in edits_of(source, ours.files[path])]
@@ -172,11 +175,11 @@ class Contest:
         self._beat()
         return found
 
-    def _runs(self, trial: Trial, count: int) -> list[Run]:
-        """Run `count` times in different orders, under different hash seeds; stop at the second that fails."""
+    def _runs(self, trial: Trial, sources: Iterable[str]) -> list[Run]:
+        """Run in different orders, under different hash seeds, and watch the sources; stop at the second that fails."""
         runs: list[Run] = []
-        for seed in range(1, count + 1):
-            runs.append(trial.run(seed=seed))
+        for seed in range(1, self._settings.evaluator.runs + 1):
+            runs.append(trial.run(seed=seed, sources=sources))
             self._beat()
             if sum(not run.passed for run in runs) > 1:
                 break

@@ -89,6 +89,16 @@ def added(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Counter[st
     return _sum(after) - _sum(before)
 
 
+def observed(kinds: Iterable[str]) -> set[str]:
+    """Return the kinds among what a sandbox tells; the code that it tells of can write there what it likes."""
+    return {kind for kind in kinds if kind in WEIGHTS}
+
+
+def united(found: Mapping[str, int], done: Iterable[str]) -> Counter[str]:
+    """Return the findings and what was done, which counts where no finding says it."""
+    return Counter(found) | Counter(done)
+
+
 def score(found: Counter[str]) -> float:
     """Return what is left of 1: a finding costs its weight, a second of its kind a quarter of it, and no more."""
     cost = sum(WEIGHTS[kind] * (1 if count == 1 else 1.25) for kind, count in found.items())

@@ -36,7 +36,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Time, CPU (of all processes of the run) and memory are what a process saw from outside that ran nothing of the
     bundle's; `peak_kb` is the largest resident set of one, in KiB. `why` is how the sandbox ended where that is not by
-    itself.
+    itself. `seen` are the kinds of things that watched sources did, or tried.
     """
 
     exit: int = -1
@@ -46,6 +46,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     peak_kb: int = 0
     output: str = ""
     cases: Annotated[list[Case], msgspec.Meta(max_length=100_000)] | None = None
+    seen: Annotated[list[str], msgspec.Meta(max_length=50)] = []
     why: str = ""
 
     @property
@@ -78,8 +79,10 @@ class Trial:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     import_paths: tuple[str, ...] = ()
 
-    def run(self, *, seed: int | None = None) -> Run:
+    def run(self, *, seed: int | None = None, sources: Iterable[str] = ()) -> Run:
         """Run the tests, in an order of that seed, with that hash seed.
+
+        What the files `sources` do to processes, files and the network is noted, which takes a little time.
 
         A run that the sandbox had to end is one that did not pass. TemporaryFailure: no sandbox could be had, or
         somebody outside ended it.
@@ -92,7 +95,7 @@ class Trial:
                 confined.stream.send(msgspec.json.encode(tree))
                 confined.stream.send_files(self.entries)
                 confined.stream.recv(30)
-                confined.stream.send(msgspec.json.encode(self._request(seed)))
+                confined.stream.send(msgspec.json.encode(self._request(seed, sources)))
                 raw = confined.stream.recv(self.limits.wall_s + GRACE_S, max_bytes=MAX_FRAME)
                 return msgspec.json.decode(raw, type=Run)
             except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -102,10 +105,10 @@ class Trial:
                     raise TemporaryFailure("the sandbox was ended by somebody outside", fix=fix) from None
                 return Run(why=str(ended.why) if ended else type(error).__name__)
 
-    def _request(self, seed: int | None) -> dict[str, object]:
+    def _request(self, seed: int | None, sources: Iterable[str]) -> dict[str, object]:
         return {
             "op": "run", "seed": seed, "hash_seed": 0 if seed is None else seed % (1 << 32),
-            "arguments": [*PYTEST, *self.tests], "limit_s": self.limits.wall_s,
+            "arguments": [*PYTEST, *self.tests], "limit_s": self.limits.wall_s, "sources": list(sources),
         }  # fmt: skip
 
 
