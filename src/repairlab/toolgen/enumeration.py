@@ -10,6 +10,7 @@ and by time; the order depends on the examples alone.
 """
 
 import hashlib
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,8 @@ MAX_SIZE = 9
 MAX_VALUES, MAX_TOTAL = 20_000, 128 << 20  # characters of a term's values, of all terms' values
 MAX_ELEMENTS = 400
 INNER_SIZE, INNER_TERMS = 4, 1500
+KEY_SIZE = 3  # of what elements are sorted by; less of what one is chosen by: larger keys fit anything
+_X, _NAME = re.compile(r"\bx\b"), re.compile(r"\w+")
 CONSTANTS: tuple[Any, ...] = (0, 1, 2, "", " ", [], True, False)
 
 
@@ -77,6 +80,7 @@ class Enumeration:
         self._deadline, self._limit, self._nested = deadline, limit, nested
         self._seen: set[bytes] = set()
         self._room = MAX_TOTAL
+        self.tried = 0
         self.by_size: defaultdict[int, list[Term]] = defaultdict(list)
         self.terms: list[Term] = []
         self._begin = [Term(name, True, 1, values, _kind(values)) for name, values in variables.items()]
@@ -96,6 +100,7 @@ class Enumeration:
         return None
 
     def _admit(self, term: Term) -> bool:
+        self.tried += 1
         text = behaviour(term.values)
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()
         if not term.kind or len(text) > MAX_VALUES or key in self._seen:
@@ -143,11 +148,26 @@ class Enumeration:
             return
         constants = [c for c in CONSTANTS if kind_of(c) in (kind, NUMBER)]
         constants += sorted({e for e in flat if isinstance(e, str) and len(e) <= 3})[:6] if kind == TEXT else []
-        inner = Enumeration({"x": tuple(flat)}, constants, deadline=self._deadline, limit=INNER_TERMS, nested=False)
+        inner = Enumeration(
+            {"x": tuple(flat), **self._outer(source, elements)},
+            constants,
+            deadline=self._deadline,
+            limit=INNER_TERMS,
+            nested=False,
+        )
         inner.run(lambda _: False, INNER_SIZE)
+        self.tried += inner.tried
         for term in inner.terms:
-            if "x" in term.text:
+            if _X.search(term.text):
                 yield from self._of_elements(source, elements, term, size)
+
+    def _outer(self, source: Term, elements: list[list[Any]]) -> dict[str, Values]:
+        """Return the parameters that a source is not made of, as each element sees them: texts and numbers."""
+        return {
+            term.text: tuple(value for value, part in zip(term.values, elements, strict=True) for _ in part)
+            for term in self._begin
+            if not term.fixed and term.kind in (NUMBER, TEXT) and term.text not in {"x", *_NAME.findall(source.text)}
+        }
 
     def _of_elements(self, source: Term, elements: list[list[Any]], term: Term, size: int) -> Iterator[Term]:
         made = iter(term.values)
@@ -158,9 +178,15 @@ class Enumeration:
         if text != "x":
             yield self._term(f"[{text} {place}]", size, [out for _, out in pairs])
             yield self._term(f"{{x: {text} {place}}}", size, [_dict(*pair) for pair in pairs])
-            if source.kind == LIST and term.kind in (NUMBER, TEXT):
+            if source.kind == LIST and term.kind in (NUMBER, TEXT) and term.size <= KEY_SIZE:
                 by_key = f"sorted({source.operand}, key=lambda x: {text})"
                 yield self._term(by_key, size, [_keyed(*pair) for pair in pairs])
+                if all(elements) and term.size < KEY_SIZE:
+                    keyed = f"{source.operand}, key=lambda x: {text})"
+                    yield self._term(f"min({keyed}", size, [_keyed(*pair)[0] for pair in pairs])
+                    yield self._term(f"max({keyed}", size, [_largest(*pair) for pair in pairs])
+            if term.kind == NUMBER:
+                yield self._term(f"sum({text} {place})", size, [sum(out) for _, out in pairs])
         if term.kind == TEXT:
             yield self._term(f"''.join({text} {place})", size, ["".join(out) for _, out in pairs])
         if term.kind == BOOL:
@@ -180,6 +206,11 @@ class Enumeration:
 def _keyed(elements: list[Any], keys: list[Any]) -> list[Any]:
     """Return the elements sorted by their keys."""
     return [elements[at] for at in sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+def _largest(elements: list[Any], keys: list[Any]) -> Any:
+    """Return the first element with the largest key."""
+    return elements[max(range(len(keys)), key=keys.__getitem__)]
 
 
 def _dict(keys: list[Any], values: list[Any]) -> Any:

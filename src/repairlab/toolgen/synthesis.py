@@ -6,7 +6,7 @@ Few examples are met by many expressions; the smallest one is taken, and no cons
 import ast
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from repairlab.toolgen.conditions import best, chained
@@ -28,6 +28,7 @@ class Body:
     how: str
     before: tuple[str, ...] = ()  # whole definitions that stand before it
     style: str = "synthesis"
+    tried: int = 0  # expressions that were built for it
 
 
 def synthesised(wish: Wish, seconds: float) -> Body:
@@ -38,6 +39,10 @@ def synthesised(wish: Wish, seconds: float) -> Body:
     constants = literals(wish)
     search = Enumeration(variables, constants, deadline=time.monotonic() + seconds, limit=MAX_TERMS)
     found = search.run(lambda term: behaviour(term.values) == wanted)
+    return replace(_made(search, found, results), tried=search.tried)
+
+
+def _made(search: Enumeration, found: Term | None, results: tuple[Any, ...]) -> Body:
     if found is not None:
         return _body([(None, found)], 1.0, "one expression")
     chain = chained(search.terms, results)

@@ -38,8 +38,9 @@ class Wish:
 def wish(spec: Spec) -> Wish:
     """Return what a spec asks for; BadInput naming the field that does not say it."""
     name, parameters, returns = _signature(spec)
+    boxed = _boxed(parameters, [each.input for each in spec.examples])
     examples = [
-        (_arguments(number, each.input, parameters), _as(returns, each.output))
+        (_arguments(number, each.input, parameters, boxed), _as(returns, each.output))
         for number, each in enumerate(spec.examples)
     ]
     if not examples:
@@ -92,11 +93,11 @@ def _expression(text: str, field: str) -> None:
         raise BadInput(f"{text[:60]!r} is no Python expression", field=field, fix="write one expression") from None
 
 
-def _arguments(number: int, given: Any, parameters: dict[str, str]) -> tuple[Any, ...]:
+def _arguments(number: int, given: Any, parameters: dict[str, str], boxed: bool) -> tuple[Any, ...]:
     """Return one example's arguments in order."""
     if isinstance(given, dict) and set(given) == set(parameters):
         values = [given[name] for name in parameters]
-    elif isinstance(given, list) and len(given) == len(parameters) and _boxed(parameters):
+    elif isinstance(given, list) and len(given) == len(parameters) and boxed:
         values = list(given)
     elif len(parameters) == 1:
         values = [given]
@@ -106,10 +107,21 @@ def _arguments(number: int, given: Any, parameters: dict[str, str]) -> tuple[Any
     return tuple(_as(kind, value) for kind, value in zip(parameters.values(), values, strict=True))
 
 
-def _boxed(parameters: dict[str, str]) -> bool:
-    """Whether a list is the list of the arguments: of more than one, or of one that is no list itself."""
-    kind = next(iter(parameters.values()))
-    return len(parameters) > 1 or not kind.lower().startswith(LISTS)
+def _boxed(parameters: dict[str, str], inputs: list[Any]) -> bool:
+    """Whether a list is the list of the arguments: of more than one, or of one that is no list itself.
+
+    Of one parameter that is a list, it is so where each example's list holds one list, deeper than the type says.
+    """
+    kind = next(iter(parameters.values())).lower()
+    if len(parameters) > 1 or not kind.startswith(LISTS):
+        return True
+    depth = len(re.findall("|".join(LISTS[:-1]), kind))  # the last is any: of any depth
+    return depth > 0 and "[" in kind and all(_depth(given) > depth and len(given) == 1 for given in inputs)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists stand within each other, counted along the deepest way."""
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
 
 def _as(kind: str, value: Any) -> Any:
