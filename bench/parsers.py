@@ -5,6 +5,7 @@ refusal is one of the exceptions that the code promises. `bench/fuzz.py` drives 
 (tests/unit/test_parsers.py) run them over the seeds, over what was found before, and over mutations of both.
 """
 
+import hashlib
 import os
 import socket
 import sys
@@ -17,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from repairlab import config, documents
-from repairlab.documents import KINDS, EditPattern, LlmResponse, Pattern, Spec
+from repairlab.chain import reading
+from repairlab.documents import KINDS, EditPattern, Example, LlmResponse, Pattern, Spec
 from repairlab.errors import BadInput
 from repairlab.evaluate import safety
 from repairlab.metrics.sums import Sums, row_of
@@ -26,7 +28,8 @@ from repairlab.patterns.templates import UNPARSABLE, BadTemplate, compiled
 from repairlab.repair.llm import BadAnswer, edits_of_diff
 from repairlab.sandbox import Stream, StreamError, inside, patch
 from repairlab.spool import arrival, history
-from repairlab.toolgen.wishes import wish
+from repairlab.toolgen.answers import NoFunction, body_of
+from repairlab.toolgen.wishes import Wish, wish
 from repairlab.trial import validation
 from repairlab.trial.runs import Run
 from repairlab.trial.server import junit
@@ -129,6 +132,30 @@ def answer(data: bytes) -> None:
     source.edited(edits)
 
 
+def function(data: bytes) -> None:
+    """A model's Python: the body of the wanted function, which can be written as a module, or refused."""
+    with suppress(NoFunction):
+        body = body_of(data.decode("utf-8", "replace"), _wanted())
+        assert all("\n" not in line for line in body.lines)
+
+
+@cache
+def _wanted() -> Wish:
+    examples = [Example(input=[1, 2], output=3)]
+    return wish(Spec(id="add", task="add", signature="def add(a: int, b: int) -> int", examples=examples))
+
+
+def chain(data: bytes) -> None:
+    """A document of a bundle's ancestry: whole by its hash, or damaged."""
+    place = _scratch() / f"{hashlib.sha256(data).hexdigest()}.cdx.json"
+    place.write_bytes(data)
+    try:
+        with suppress(reading.Damaged):
+            reading.known(place, "0" * 64)
+    finally:
+        place.unlink()
+
+
 def response(data: bytes) -> None:
     """A model's whole answer."""
     with suppress(BadInput):
@@ -203,7 +230,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     call.__name__: call
     for call in (
         document, spec, pattern, template, envelope, events, rows, settings,
-        diff, answer, response, report, frames, entries, reply, source, mining,
+        diff, answer, function, chain, response, report, frames, entries, reply, source, mining,
     )
 }  # fmt: skip
 

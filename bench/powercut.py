@@ -1,6 +1,6 @@
 """bench/powercut: cut the power between any two acknowledgements, and look for what had been promised.
 
-    python bench/powercut.py [--acknowledged 100000] [--roles single,batch,… …] [--share 0.5] [--flush-ms 1] [--seed N]
+    python bench/powercut.py [--acknowledged 100000] [--handoffs 60] [--share 0.5] [--flush-ms 1] [--seed N]
     python bench/powercut.py --roles no_file_fsync --acknowledged 2000       # a producer that must lose: exit 1
 
 Each life of the disk (bench/disk.py: ext4 on a cache that forgets) has producers, consumers, an appender to the metrics
@@ -13,6 +13,9 @@ promised; and then all that was ever acknowledged must be there:
     a published document, whole, in exactly one place          a row of the metrics log, once
     a finished job in ok, its result whole, its effect once    a champion, in its lineage's ancestry
     each failure that was counted
+
+Then real watchers serve `--handoffs` of bench/torture.py's kinds on such a disk, and the power is cut while they do. At
+their end each job must be in the one place that it deserves, with one challenger where it passes, and with none else.
 
 Exit 0 when all of that holds, 1 with what does not, 69 where there can be no such disk.
 """
@@ -29,12 +32,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import torture
 from disk import Disk, impossible
 from powercut_roles import ROLES, World, lost, promises, started
+from room import Room, peer
 
 EVERY_ONE = ("single,batch,again,metrics", "consumer,consumer,single", "batch,batch", "consumer,again,promotion")
 FULL = 8_000  # acknowledged documents on one disk: then a fresh one
 LONGEST_S = 0.6
+WATCHED_CUTS = 5
 CHECKED = 10  # one cut of so many is checked by fsck.ext4
 
 
@@ -117,10 +123,34 @@ def tortured(
     return told, wrong
 
 
+def watched(handoffs: int, share: float, flush_ms: float, dice: random.Random) -> tuple[int, list[str]]:
+    """Cut the power under real watchers; return how many ended meanwhile, and what is wrong in the end."""
+    with Disk(size_mb=1024, flush_ms=flush_ms, seed=dice.randrange(1 << 30)) as disk:
+        state = disk.path / "state"
+        with Room(state, peer("by_bundle", log=state / "runs.log")) as room:
+            kinds = torture.dropped(room, handoffs)
+            os.sync()
+            for _ in range(WATCHED_CUTS):
+                watchers = [room.start() for _ in range(2)]
+                ended = len(room.ended())
+                room.wait(lambda before=ended: len(room.ended()) not in (before, before + 1), 120)
+                time.sleep(dice.uniform(0, LONGEST_S))
+                disk.cut(dice.choice([0.0, share]))
+                for watcher in watchers:
+                    watcher.kill()
+                    watcher.wait()
+                disk.boot()
+            during = len(room.ended())
+            room.start()
+            torture.served(room, kinds, 300)
+            return during, torture.findings(room, kinds)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--acknowledged", type=int, default=100_000)
     parser.add_argument("--roles", action="append", help=f"one life's, of {', '.join(ROLES)}; lives take turns")
+    parser.add_argument("--handoffs", type=int, default=60, help="for the real watchers; 0 leaves them out")
     parser.add_argument("--share", type=float, default=0.5, help="of what was not flushed, where not nothing survives")
     parser.add_argument("--flush-ms", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
@@ -133,6 +163,9 @@ def main() -> int:
     told, wrong = tortured(roles, options.acknowledged, options.share, options.flush_ms, options.seed)
     print(f"seed {options.seed}: {told.pop('cuts')} power cuts in {time.monotonic() - began:.0f} s; acknowledged:")
     print(", ".join(f"{count:,} {what}" for what, count in sorted(told.items())))
+    if options.handoffs and not wrong:
+        during, wrong = watched(options.handoffs, options.share, options.flush_ms, random.Random(options.seed))
+        print(f"{WATCHED_CUTS} cuts under two watchers: {during} of {options.handoffs} jobs ended meanwhile, then all")
     print(f"{len(wrong)} findings")
     print("\n".join(wrong[:20]))
     return int(bool(wrong))

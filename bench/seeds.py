@@ -57,6 +57,20 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "ToolResponse": {"id": "0" * 32, "functions": ["def f(x):\n    return x + 1\n"], "model": "m", "cost_usd": 0.1},
     "LlmResponse": {"id": "0" * 32, "patches": [DIFF], "model": "m", "cost_usd": 0.1},
 }  # fmt: skip
+CHAIN = {
+    "bomFormat": "CycloneDX",
+    "metadata": {
+        "timestamp": NOW,
+        "component": {
+            "name": "l", "hashes": [{"alg": "SHA-256", "content": SHA}],
+            "pedigree": {
+                "ancestors": [{"hashes": [{"alg": "SHA-256", "content": SHA}]}],
+                "patches": [{"type": "unofficial", "diff": {"text": {"content": DIFF}}}],
+            },
+        },
+        "properties": [{"name": "repairlab:parent-document-sha256", "value": SHA}],
+    },
+}  # fmt: skip
 PYTHON = b"""# -*- coding: utf-8 -*-
 import os, subprocess as s
 class A(dict):
@@ -129,6 +143,10 @@ def seeds() -> dict[str, list[bytes]]:
             b'--- "a/file.py"\n+++ b/file.py\n@@ -6 +6 @@\n-six\n\\ No newline at end of file\n+7\n',
         ],
         "answer": [DIFF.encode(), DIFF.replace("-1,3 +1,3", "-9,3 +9,3").encode()],
+        "function": [
+            b"Here:\n```python\nimport math\nONE = 1\ndef add(x, y):\n    'adds'\n    return x + y\n```\nDone."
+        ],
+        "chain": [_json(CHAIN), _json({"subject": [{"digest": {"sha256": SHA}}]})],
         "response": [_json(DOCUMENTS["LlmResponse"])],
         "report": [REPORT],
         "frames": [b"\x00" + _frame(packed) + _frame(b""), b"\xff" + _frame(b"abc") + _frame(b"") + _frame(b"x" * 99)],

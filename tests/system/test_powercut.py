@@ -18,12 +18,12 @@ def _possible() -> None:
 
 def powercut(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAM), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_nothing_acknowledged_is_lost_torn_or_there_twice_after_power_cuts():
-    ended = powercut("--acknowledged", "2000")
+    ended = powercut("--acknowledged", "2000", "--handoffs", "40")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "0 findings" in ended.stdout
 
@@ -31,6 +31,6 @@ def test_nothing_acknowledged_is_lost_torn_or_there_twice_after_power_cuts():
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("careless", ["no_file_fsync", "no_directory_fsync"])
 def test_the_disk_takes_what_a_careless_producer_did_not_flush(careless):
-    ended = powercut("--roles", careless, "--acknowledged", "20000")
+    ended = powercut("--roles", careless, "--acknowledged", "20000", "--handoffs", "0")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert " is gone" in ended.stdout

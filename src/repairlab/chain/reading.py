@@ -71,13 +71,15 @@ def documents(directory: Path, sha256: str) -> Iterator[Known]:
 def known(path: Path, sha256: str) -> Known:
     """Return what a document says; `Damaged` where it does not hold."""
     document = read(path, sha256)
-    metadata = document["metadata"]
-    parent, patch = _parentage(metadata["component"])
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(component := metadata.get("component"), dict):
+        raise Damaged("its document is no CycloneDX")
+    parent, patch = _parentage(component)
     above = _property(metadata, f"{PREFIX}parent-document-sha256")
     if parent is not None and above is None:
         raise Damaged("it does not name its parent's document")
     return Known(
-        path=path, name=path.name.partition(".")[0], lineage=str(metadata["component"].get("name", "")),
+        path=path, name=path.name.partition(".")[0], lineage=str(component.get("name", "")),
         parent=parent, patch=patch, above=above, at=str(metadata.get("timestamp", "")),
     )  # fmt: skip
 
@@ -113,7 +115,8 @@ def _parentage(component: dict[str, Any]) -> tuple[str | None, bytes]:
 
 
 def _property(metadata: dict[str, Any], name: str) -> str | None:
-    for entry in metadata.get("properties") or ():
+    properties = metadata.get("properties")
+    for entry in properties if isinstance(properties, list) else ():
         if isinstance(entry, dict) and entry.get("name") == name:
             return str(entry.get("value"))
     return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from repairlab.documents.specs import Spec
 from repairlab.errors import BadInput
+from repairlab.trial.source import UNPARSABLE
 
 LISTS = ("list", "tuple", "set", "frozenset", "sequence", "iterable", "any")
 LIST_LIKE = {"tuple": tuple, "set": set, "frozenset": frozenset}
@@ -59,11 +60,14 @@ def _signature(spec: Spec) -> tuple[str, dict[str, str], str]:
         parameters = {_name(name, "io.inputs"): _type(kind) for name, kind in spec.io.inputs.items()}
         return _name(re.sub(r"\W", "_", spec.id), "id"), parameters, _type(spec.io.output)
     text = spec.signature.strip().removesuffix(":")
-    text = text if text.startswith("def ") else f"def {text}"
     try:
-        (node,) = ast.parse(f"{text}: ...").body
-    except (SyntaxError, ValueError):
+        return _declared(text if text.startswith("def ") else f"def {text}")
+    except UNPARSABLE:  # nested too deep to be written again, too
         raise BadInput("is no Python signature", field="signature", fix="write name(a: int, b: str) -> list") from None
+
+
+def _declared(text: str) -> tuple[str, dict[str, str], str]:
+    (node,) = ast.parse(f"{text}: ...").body
     if not isinstance(node, ast.FunctionDef) or node.args.vararg or node.args.kwarg:
         raise BadInput("is no plain function", field="signature", fix="name every parameter")
     given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
@@ -89,7 +93,7 @@ def _type(text: str) -> str:
 def _expression(text: str, field: str) -> None:
     try:
         ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNPARSABLE:
         raise BadInput(f"{text[:60]!r} is no Python expression", field=field, fix="write one expression") from None
 
 
