@@ -32,7 +32,7 @@ from repairlab.toolgen.answers import NoFunction, body_of
 from repairlab.toolgen.wishes import Wish, wish
 from repairlab.trial import validation
 from repairlab.trial.runs import Run
-from repairlab.trial.server import junit
+from repairlab.trial.server import plain
 from repairlab.trial.source import Source, Undecodable
 
 HERE = Path(__file__).resolve()
@@ -167,7 +167,7 @@ def report(data: bytes) -> None:
     """A JUnit report that untrusted code wrote: cases, or None."""
     place = _scratch() / "report.xml"
     place.write_bytes(data)
-    for case in junit.junit_cases(str(place)) or []:
+    for case in plain.junit_cases(str(place)) or []:
         assert [type(word) for word in case] == [str, str, str]
         assert case[2] in set("pfes")
 

@@ -133,7 +133,7 @@ def junit_cases(path):
     """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
     try:
         tree = ET.parse(path)  # noqa: S314  expat bounds entities, and this process is confined
-    except (OSError, ET.ParseError):
+    except (OSError, ET.ParseError, LookupError, ValueError):  # the last two: of an encoding that expat cannot read
         return None
     cases = []
     for case in tree.iter("testcase"):
