@@ -15,6 +15,7 @@ MENDED = [
     "fail-last:open:new:1:after:EIO",  # a staged file stayed where creating it had failed
     "watch-repair.judge:write:3:after:KILL",  # … and where the judge had died, who shares the job with the watcher
     "watch-repair.judge:close:15:before:EIO+",  # judged again, a job kept another challenger than was published
+    "retry:write:2:before:TORN",  # carried back, a job kept the torn line of the operator who had died
 ]
 
 

@@ -165,6 +165,14 @@ class History:
         self.events.append(entry)
         return entry
 
+    def seal(self) -> None:
+        """End a last line that a crash tore, where nothing else is going to be appended."""
+        fd = self._disk.do("history.open", os.open, NAME, _APPEND, 0o644, dir_fd=self._fd)
+        try:
+            self._seal(fd)
+        finally:
+            os.close(fd)
+
     def _seal(self, fd: int) -> int:
         """Return the file's size, having ended a torn last line (once a claim: nobody else writes meanwhile)."""
         size = os.fstat(fd).st_size

@@ -79,6 +79,7 @@ def _carry_on(claim: Claim) -> Reaped:
     try:
         intent = claim.history.intent
         if intent:
+            claim.history.seal()  # an operator may have died in the middle of another one
             return Reaped(claim.id, "carried_on", claim.settle(intent))
         return Reaped(claim.id, "orphaned", claim.orphaned())
     finally:
