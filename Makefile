@@ -39,6 +39,7 @@ torture:
 	$(PY) bench/torture.py --seconds 30
 	$(PY) bench/powercut.py
 	$(PY) bench/faults.py --faults 10000
+	$(PY) bench/straced.py
 
 lock:
 	deploy/lock/make

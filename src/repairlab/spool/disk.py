@@ -194,9 +194,11 @@ def rename_new(source: str, target: str, *, src_dir_fd: int = _AT_FDCWD, dst_dir
     which both names exist.
     """
     old, new = os.fsencode(source), os.fsencode(target)
-    if _libc.renameat2(src_dir_fd, old, dst_dir_fd, new, _RENAME_NOREPLACE) == 0:
-        return
-    code = ctypes.get_errno()
+    code = errno.EINTR
+    while code == errno.EINTR:  # PEP 475 does as much for the calls of `os`
+        if _libc.renameat2(src_dir_fd, old, dst_dir_fd, new, _RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
     if code not in (errno.EINVAL, errno.ENOSYS):
         raise OSError(code, os.strerror(code), source, None, target)
     origin = None if src_dir_fd == _AT_FDCWD else src_dir_fd
