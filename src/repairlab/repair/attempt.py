@@ -28,7 +28,7 @@ from pathlib import Path
 from repairlab import config
 from repairlab.config import Settings
 from repairlab.documents import Handoff, Strategy
-from repairlab.errors import BadInput, RepairLabError
+from repairlab.errors import BadInput
 from repairlab.repair import outcomes
 from repairlab.repair.clusters import Cluster, clustered, singly, weigh
 from repairlab.repair.collection import collected, loaded
@@ -104,8 +104,7 @@ class Attempt:
         memory = handoff.limits.memory_mb or settings.agent.memory_mb
         bounds = SandboxLimits.from_settings(settings.sandbox, wall_s=self.wall_s, memory_mb=memory)
         self.setup = Setup(sandbox, bounds, self.bundle, handoff.python, handoff.env)
-        self.ok = False
-        self.strategy = Strategy.EXHAUSTED
+        self.ok, self.strategy = False, Strategy.EXHAUSTED
         self.reason: str | None = None
         self.details = ""
         self.tests: list[TestRun] = []
@@ -132,9 +131,11 @@ class Attempt:
         except ServerLost as error:
             late = self._left() <= 0
             self.reason = "deadline" if late else "tests_unruly"
-            self.details = f"{'the time was up' if late else 'the tests end the process that runs them'}: {error}"[
-                :2000
-            ]
+            why = "the time was up" if late else "the tests end the process that runs them"
+            self.details = f"{why}: {error}"[:2000]
+        finally:
+            if self.search is not None and self.search.ahead is not None:
+                self.search.ahead.close()
 
         if self.bundle.left_out:
             self.details += f"; pytest ran without {', '.join(self.bundle.left_out)}"[:500]
@@ -143,10 +144,8 @@ class Attempt:
         """Note that SIGTERM ended the attempt; a verified patch stays one."""
         if not self.ok:
             self.reason, self.details = "interrupted", "SIGTERM ended the attempt"
-            if self.search is not None and not self.clusters:
-                self.clusters = singly(offered(self.bundle, ranked(self.search.plausible)))
-            elif self.loading is not None and not self.clusters:
-                self.clusters = singly(offered(self.bundle, ranked(self.loading.plausible)))
+            if not self.clusters and (found := self.search or self.loading):
+                self.clusters = singly(offered(self.bundle, ranked(found.plausible)))
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -389,12 +388,9 @@ class Attempt:
             raise Stop("deadline", "no time was left to run the held-out tests")
 
     def _confirmation(self) -> Confirmation:
-        return Confirmation(self.setup, self.tests, self._left)
+        return Confirmation(self.setup, self.tests, self._left, self.search.ahead if self.search else None)
 
     def _summary(self) -> str:
         assert self.search is not None
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.search.verdicts.items()))
         return f"no candidate passes: {self.search.tried} tried ({counts}), {self.search.partial} repaired in part"
-
-
-__all__ = ["Attempt", "Interrupted", "RepairLabError", "Stop"]

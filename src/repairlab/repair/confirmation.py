@@ -14,6 +14,7 @@ from functools import cached_property
 from repairlab.repair.clusters import Cluster
 from repairlab.repair.ranking import SHOWN, Plausible
 from repairlab.repair.verification import OTHER_TESTS, Verification, unsteady_between, verify
+from repairlab.trial.ahead import Ahead
 from repairlab.trial.testrun import TestRun
 from repairlab.trial.validation import ARGUMENTS, GRACE_S, PlainRun, Server, ServerLost, Setup, ask
 
@@ -30,6 +31,7 @@ class Confirmation:
     setup: Setup
     tests: Sequence[TestRun]
     left: Callable[[], float]
+    ahead: Ahead | None = None  # the sandbox of the first run
     why: str = ""
     began: float = field(default_factory=time.monotonic)
     sandboxes: int = 0  # that the attempt had started before
@@ -42,7 +44,7 @@ class Confirmation:
     def plain(self, files: Mapping[str, bytes]) -> Verification:
         """Run the tests that the search saw, as a person would."""
         expected = {test.id: test.outcome for test in self.tests}
-        verification = verify(self.setup, files, expected, max(1.0, self.left()))
+        verification = verify(self.setup, files, expected, max(1.0, self.left()), ahead=self.ahead)
         if verification.why == OTHER_TESTS and self.left() > 0 and self._unsteady:
             return verify(self.setup, files, expected, max(1.0, self.left()), self._unsteady)
         return verification

@@ -23,8 +23,9 @@ from repairlab.repair.pairs import pairs
 from repairlab.repair.ranking import Plausible, strategy_of
 from repairlab.repair.stages import DEADLINE, EXHAUSTED, FOUND_BEFORE, NOT_REACHED, PROPOSED, Ledger, Proposer
 from repairlab.repair.transformations import Project
+from repairlab.trial.ahead import Ahead
 from repairlab.trial.source import Edit, overlapping
-from repairlab.trial.validation import OutOfTime, Server, ServerLost, Setup, Verdict
+from repairlab.trial.validation import GRACE_S, OutOfTime, Server, ServerLost, Setup, Verdict
 
 LIKELIEST = 40  # candidates that get a fork of their own; after them come batches
 ALONE, LEAST_BATCH, BATCH = 4, 16, 64  # candidates a request: the first ones, the next ones, the long tail
@@ -80,6 +81,7 @@ class Search:
     lost: int = 0
     seconds: float = 0.0
     first_s: float | None = None
+    ahead: Ahead | None = None  # the sandbox in which a patch will be verified, once there is one
     reason: str = "exhausted"
     partial: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -336,6 +338,7 @@ class Search:
     def _found(self, patch: Plausible) -> None:
         if not self.plausible:
             self.first_s = time.monotonic() - self._began
+            self.ahead = self.setup.ahead(self.setup.limits.wall_s + GRACE_S)
             extra, share = AFTER_FIRST
             self._stop_at = self.tried + extra * self.effort + share * self.tried
         self.plausible.append(patch)

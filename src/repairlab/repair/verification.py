@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from repairlab.trial.ahead import Ahead
 from repairlab.trial.validation import ARGUMENTS, GRACE_S, PlainRun, ServerLost, Setup, ask
 
 
@@ -18,10 +19,11 @@ def verify(
     expected: Mapping[str, str],
     wall_s: float,
     unsteady: frozenset[tuple[str, str]] = frozenset(),
+    ahead: Ahead | None = None,
 ) -> "Verification":
     """Run plain pytest on the bundle with `files` replaced; `expected` maps each test id to its letter at baseline."""
     try:
-        confined, _ = setup.start(files, wall_s + GRACE_S)
+        confined, _ = setup.start(files, wall_s + GRACE_S, ahead)
         with confined:
             request = {
                 "op": "pytest",

@@ -1,0 +1,61 @@
+"""ahead: a sandbox that is started while something else is done, and is there when it is wanted.
+
+    ahead = Ahead(lambda: sandbox.start(…))
+    …                                   # meanwhile
+    confined = ahead.take()             # None where it could not be started: start one, and hear why
+    ahead.close()                       # once that has ended; nothing is left, whether it was taken or not
+
+It holds nothing of a bundle: the program waits for its first request. The thread stays until `close`, for bubblewrap
+ends a sandbox with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+"""
+
+import threading
+from collections.abc import Callable
+
+from repairlab.errors import RepairLabError
+from repairlab.sandbox import Confined
+
+
+class Ahead:
+    """One sandbox on its way."""
+
+    def __init__(self, start: Callable[[], Confined]) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self._confined: Confined | None = None
+        self._closed = False
+        self._there, self._over = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name="ahead", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            confined = self._start()
+        except (RepairLabError, OSError):
+            return
+        else:
+            with self._lock:
+                unwanted = self._closed
+                self._confined = None if unwanted else confined
+            if unwanted:
+                confined.kill()
+                confined.stream.close()
+        finally:
+            self._there.set()
+        self._over.wait()
+
+    def take(self) -> Confined | None:
+        """Return the sandbox as soon as it stands, once; it is the caller's from then on."""
+        self._there.wait()
+        with self._lock:
+            taken, self._confined = self._confined, None
+        return taken
+
+    def close(self) -> None:
+        """End what was not taken, at the latest when it stands; wait for nothing."""
+        with self._lock:
+            self._closed = True
+            left, self._confined = self._confined, None
+        if left is not None:
+            left.kill()
+            left.stream.close()
+        self._over.set()

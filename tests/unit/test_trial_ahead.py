@@ -1,0 +1,117 @@
+"""A sandbox that is started ahead: taken once, ended if not wanted, and no reason to fail."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from repairlab import sandbox as box
+from repairlab.errors import TemporaryFailure
+from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial.ahead import Ahead
+from repairlab.trial.bundle import Bundle
+from repairlab.trial.validation import Setup
+
+SETTINGS = SimpleNamespace(tier="auto", memory_mb=256, processes=16, tmpfs_mb=4, open_files=64, file_mb=8)
+PROGRAM = "stream.send(b'here'); stream.send(stream.recv())"
+
+
+@pytest.fixture
+def started():
+    """What the started sandboxes are, and how to start one."""
+    tier, found = box.open_sandbox(SETTINGS), []
+
+    def start() -> box.Confined:
+        found.append(tier.start(PROGRAM))
+        return found[-1]
+
+    yield found, start
+    for confined in found:
+        confined.kill()
+
+
+def test_it_is_taken_once_and_lives_until_its_taker_ends_it(started):
+    _, start = started
+    ahead = Ahead(start)
+    confined = ahead.take()
+    assert ahead.take() is None
+    with confined:
+        assert confined.stream.recv(20) == b"here"
+        confined.stream.send(b"still")
+        assert confined.stream.recv(20) == b"still"
+    ahead.close()
+
+
+def test_what_nobody_took_is_ended_by_the_close(started):
+    found, start = started
+    ahead = Ahead(start)
+    ahead._there.wait()
+    assert found[0].wait(0) is None
+    ahead.close()
+    assert found[0].wait(20).why is box.Why.KILLED
+
+
+def test_what_is_closed_before_it_stands_is_ended_as_soon_as_it_does(started):
+    found, start = started
+    closed = threading.Event()
+
+    def late() -> box.Confined:
+        closed.wait()
+        return start()
+
+    ahead = Ahead(late)
+    ahead.close()
+    closed.set()
+    assert ahead.take() is None
+    assert found[0].wait(20).why is box.Why.KILLED
+
+
+def test_one_that_cannot_be_started_is_none_and_no_error():
+    def refused() -> box.Confined:
+        raise TemporaryFailure("too many at a time")
+
+    ahead = Ahead(refused)
+    assert ahead.take() is None
+    ahead.close()
+
+
+def test_no_thread_stays_behind(started):
+    _, start = started
+    before = set(threading.enumerate())
+    ahead = Ahead(start)
+    with ahead.take():
+        pass
+    ahead.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+class Counted:
+    """A tier that counts its starts."""
+
+    def __init__(self) -> None:
+        self.inner, self.starts = box.open_sandbox(SETTINGS), 0
+        self.tier = self.inner.tier
+
+    def start(self, *argv, **options) -> box.Confined:
+        self.starts += 1
+        return self.inner.start(*argv, **options)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_run_takes_the_sandbox_that_is_there_and_starts_one_where_there_is_none(tmp_path, early):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    assert True\n")
+    bundle = Bundle.read(tmp_path, tests=[], editable=[], limits=BundleLimits())
+    tier = Counted()
+    setup = Setup(tier, box.SandboxLimits.from_settings(SETTINGS, wall_s=20), bundle, None, {})
+    ahead = setup.ahead(20.0) if early else None
+    if ahead:
+        ahead._there.wait()
+    for starts in (1, 2):  # there is no second one ahead
+        confined, root = setup.start({}, 20.0, ahead)
+        with confined:
+            assert root.endswith("bundle")
+            assert tier.starts == starts
+    if ahead:
+        ahead.close()
