@@ -106,28 +106,21 @@ class Ours(Queue):
 
 
 class PersistSqlite(Queue):
-    """Commits each put and each get by itself; a batch is what `task_done` commits (auto_commit=False)."""
+    """Commits each put and each get by itself, whatever auto_commit says: it has no commit for many."""
 
-    NAME, BATCH, GUARANTEE, CRASH = "persist-queue SQLite", True, (KEPT, PERHAPS), LOST
+    NAME, GUARANTEE, CRASH = "persist-queue SQLite", (KEPT, PERHAPS), LOST
 
-    def __init__(self, path: Path, durable: bool, *, auto_commit: bool = True) -> None:
+    def __init__(self, path: Path, durable: bool) -> None:
         super().__init__(path, durable)
         from persistqueue import SQLiteQueue
 
-        self.queue = SQLiteQueue(str(path), auto_commit=auto_commit, timeout=60)
+        self.queue = SQLiteQueue(str(path), auto_commit=True, timeout=60)
         level = "FULL" if durable else "OFF"
         for connection in {self.queue._getter, self.queue._putter}:
             connection.execute(f"PRAGMA synchronous={level}")
 
     def put(self, number: int) -> None:
         self.queue.put(document(number))
-
-    def put_many(self, numbers: Sequence[int]) -> None:
-        batch = PersistSqlite(self.path, self.durable, auto_commit=False)
-        for number in numbers:
-            batch.queue.put(document(number))
-        batch.queue.task_done()
-        batch.close()
 
     def take(self) -> Any:
         from persistqueue import Empty
@@ -145,7 +138,7 @@ class PersistSqlite(Queue):
 
 
 class PersistSqliteAck(PersistSqlite):
-    NAME, BATCH, CRASH = "persist-queue SQLite, acknowledged", False, AGAIN
+    NAME, CRASH = "persist-queue SQLite, acknowledged", AGAIN
 
     def __init__(self, path: Path, durable: bool) -> None:
         Queue.__init__(self, path, durable)
@@ -155,9 +148,6 @@ class PersistSqliteAck(PersistSqlite):
         level = "FULL" if durable else "OFF"
         for connection in {self.queue._getter, self.queue._putter}:
             connection.execute(f"PRAGMA synchronous={level}")
-
-    def put_many(self, numbers: Sequence[int]) -> None:
-        Queue.put_many(self, numbers)
 
     def done(self, job: Any) -> None:
         self.queue.ack(job)

@@ -19,7 +19,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import rmtree
 
@@ -30,6 +30,7 @@ from program import parser
 
 MANY = 16
 BATCH = 1000
+RESULT = struct.Struct("ddd")
 SPOOLED = 300
 Kind = type[Queue]
 
@@ -52,46 +53,62 @@ def consume(queue: Queue, _: int) -> int:
     return 1
 
 
-def worked(kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, who: int) -> float:
-    """Return how many a second one process does, in this very process."""
-    queue = kind(path, durable)
-    began, count = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < seconds:
-        did = act(queue, (who << 32) + count)
+def worked(queue: Queue, act: Callable[[Queue, int], int], seconds: float, first: int) -> bytes:
+    """Return how many one process did, from when to when."""
+    began, count = time.monotonic(), 0
+    while (now := time.monotonic()) < began + seconds:
+        did = act(queue, first + count)
         if not did:
             break
         count += did
+    return RESULT.pack(count, began, now if count == 0 else time.monotonic())
+
+
+def child(
+    kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, pipes: Sequence[int]
+) -> None:
+    """Be one process: open the queue, wait until all have, work, tell."""
+    ready, go, out = pipes
+    try:
+        queue = retried(lambda: kind(path, durable))
+    finally:
+        os.write(ready, b"r")  # also of a failure: the others wait for all
+    os.read(go, 1)  # the end of the file, once the parent has heard of all
+    os.write(out, worked(queue, act, seconds, os.getpid() << 32))  # the same document twice is one job
     queue.close()
-    return count / max(passed, 1e-9) if passed else 0.0
 
 
 def rate(
     kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, processes: int
 ) -> float:
-    """Return how many a second so many processes do together; each opens the queue for itself."""
+    """Return how many a second so many processes do together, from the first's begin to the last's end."""
     kind(path, durable).close()
-    pipes, pids = [], []
-    for who in range(processes):
-        reader, writer = os.pipe()
+    (ready, told_ready), (go, gone), (told, out) = os.pipe(), os.pipe(), os.pipe()
+    pids = []
+    for _ in range(processes):
         if (pid := os.fork()) == 0:
+            os.close(gone)
             try:
-                # A producer has ids of its own: the same document twice is one job.
-                found = worked(kind, path, durable, act, seconds, who + (time.monotonic_ns() & 0xFFFFF) * 64)
-                os.write(writer, struct.pack("d", found))
+                child(kind, path, durable, act, seconds, (told_ready, go, out))
                 os._exit(0)
             finally:
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)
-        os.close(writer)
-        pipes.append(reader)
         pids.append(pid)
-    told = [os.read(reader, 8) for reader in pipes]
-    for reader, pid in zip(pipes, pids, strict=True):
-        os.close(reader)
-        os.waitpid(pid, 0)
-    if not all(told):
-        raise RuntimeError(f"{kind.NAME}: {told.count(b'')} of {processes} processes failed")
-    return sum(struct.unpack("d", each)[0] for each in told)
+    os.close(told_ready)
+    os.close(out)
+    for _ in pids:
+        os.read(ready, 1)
+    os.close(gone)
+    ended = [os.waitpid(pid, 0)[1] for pid in pids]  # what they tell fits into the pipe
+    raw = os.read(told, 1 << 16)
+    for fd in (ready, go, told):
+        os.close(fd)
+    if any(ended):
+        raise RuntimeError(f"{sum(map(bool, ended))} of {processes} processes failed")
+    results = [RESULT.unpack_from(raw, at) for at in range(0, len(raw), RESULT.size)]
+    passed = max(end for _, _, end in results) - min(began for _, began, _ in results)
+    return sum(count for count, _, _ in results) / max(passed, 1e-9)
 
 
 def throughput(kind: Kind, root: Path, durable: bool, seconds: float) -> list[str]:
