@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, prctl
 
 CALLS = ("renameat2", "rename", "mkdir", "fsync", "flock")
 WHAT = ("signal=KILL", "signal=SEGV", "error=EIO", "error=ENOSPC", "error=EROFS", "error=EINTR", "delay_enter=50000")
+PATIENCE_S = 20  # strace strikes each new process alike: what is kept until the disk takes it again would be for ever
 PROGRAMS = {
     "hold": ("repairlab", ["hold"]),
     "retry": ("repairlab", ["retry"]),
@@ -44,8 +46,14 @@ def struck(stage, program, inject):
     call = inject.partition(":")[0]
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={inject}"]
     command += [sys.executable, str(PROJECT / "bin" / name), *argv]
-    environment = {**os.environ, **settings}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False).returncode
+    with subprocess.Popen(
+        command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+    ) as process:
+        try:
+            return process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.wait()
 
 
 def quietly(act, stage):

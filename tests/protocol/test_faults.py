@@ -16,6 +16,7 @@ MENDED = [
     "watch-repair.judge:write:3:after:KILL",  # … and where the judge had died, who shares the job with the watcher
     "watch-repair.judge:close:15:before:EIO+",  # judged again, a job kept another challenger than was published
     "retry:write:2:before:TORN",  # carried back, a job kept the torn line of the operator who had died
+    "claim-ended:lstat:3:before:EIO",  # an ended job that could not be looked for was taken for a new one
 ]
 
 

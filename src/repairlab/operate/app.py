@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUEUES = {"repair": "handoff*.json", "challengers": "challenger_*.json", "specs": "spec*.json"}
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+TRANSIENT |= {errno.EIO, errno.EROFS}  # nobody's bug, and the spool calls them trouble that passes as well
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,21 +99,30 @@ class Tree:
     def resting(self, job_id: str) -> Iterator[tuple[State, str]]:
         """Yield every place but active/ where the id is; stable only for the holder of the gate."""
         for state in PARKED:
-            if os.path.lexists(path := self.at(state, job_id)):
+            if is_there(path := self.at(state, job_id)):
                 yield state, path
         for state in TERMINAL:
             for day in reversed(self.days(state)):
-                if os.path.lexists(path := self.at(state, job_id, day)):
+                if is_there(path := self.at(state, job_id, day)):
                     yield state, path
 
     def places(self, job_id: str) -> list[tuple[State, str]]:
         """Return every place where the id is now; looks again where a move may have hidden it."""
         for _ in range(3):
             active = self.at(State.ACTIVE, job_id)
-            found = [(State.ACTIVE, active)] if os.path.lexists(f"{active}/{JOB}") else []
+            found = [(State.ACTIVE, active)] if is_there(f"{active}/{JOB}") else []
             if found := [*found, *self.resting(job_id)]:
                 return found
         return []
+
+
+def is_there(path: str) -> bool:
+    """Tell whether the path is there for us; OSError where that cannot be known, which os.path.lexists takes for a no."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    return True
 
 
 def lock(path: str) -> int | None:
