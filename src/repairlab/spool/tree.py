@@ -117,7 +117,7 @@ class Tree:
 
 
 def is_there(path: str) -> bool:
-    """Tell whether the path is there for us; OSError where that cannot be known, which os.path.lexists takes for a no."""
+    """Tell whether the path is there for us; OSError where that is unknown, which os.path.lexists takes for a no."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
