@@ -100,7 +100,8 @@ def test_the_origin_is_kept_by_the_documents_alone(world, monkeypatch):
 def test_what_a_demoted_champion_comes_from_stays_too(world):
     hashes = world.chain("1", "2")
     world.promote("e", None, hashes[1], hashes[0])
-    Champions(config.champions_dir(world.root)).demote("line")
+    with Champions(config.champions_dir(world.root)).demotion("line", None, lambda: (1, 0)):
+        pass
     assert world.planned("sbom") == set()
 
 
@@ -168,7 +169,8 @@ def test_the_letter_of_a_champion_and_of_those_before_it_stays_and_a_demoted_one
     page.write_text("page")
     aged_by(page, OLD)
     young = world.letter("5", OLD - SECOND)
-    Champions(config.champions_dir(world.root)).demote("line")
+    with Champions(config.champions_dir(world.root)).demotion("line", None, lambda: (1, 0)):
+        pass
     world.clean()
     assert {path.stem[0] for path in world.patches.rglob("*.patch")} == {"1", "2", "5"}
     assert not page.exists()

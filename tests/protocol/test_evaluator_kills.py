@@ -176,7 +176,8 @@ def test_what_is_demoted_while_its_evaluator_is_dead_is_not_promoted_by_the_next
         hall.killed(number, tear=False)
         if hall.champion() is None:
             continue
-        Champions(hall.root / "champions").demote("line")
+        with Champions(hall.root / "champions").demotion("line", None, lambda: (1, 0)):
+            pass
         letters = {path.name for path in hall.root.glob("patches/line/*.*")}
         hall.restart()
         assert hall.champion() is None, recorded.steps[number]

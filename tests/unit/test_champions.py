@@ -29,6 +29,13 @@ def champion(number, parent=None, **fields):
     return Champion(**(known | fields))
 
 
+def demoted(store):
+    """Demote as the command does; return who was the champion, and who is it now."""
+    with store.demotion("line", None, lambda: (1, 0)) as (before, _mark):
+        pass
+    return before, store.current("line")
+
+
 @pytest.fixture
 def store(tmp_path):
     return Champions(tmp_path)
@@ -60,18 +67,18 @@ def test_nobody_is_promoted_over_a_champion_that_he_has_not_beaten(store):
 def test_demoting_puts_the_one_before_back_and_then_none(store):
     store.promote(champion(1))
     store.promote(champion(2, parent=1))
-    assert [each and each.id for each in store.demote("line")] == [champion(2).id, champion(1).id]
+    assert [each and each.id for each in demoted(store)] == [champion(2).id, champion(1).id]
     assert store.current("line").id == champion(1).id
     assert not store.promote(champion(2, parent=1)), "whoever goes on with that evaluation finds it taken back"
     assert store.current("line").id == champion(1).id
     later = champion(2, parent=1, at=datetime(2026, 1, 2, tzinfo=UTC))
     assert store.promote(later)
     assert store.current("line") == later, "evaluated anew, what was demoted may win again"
-    store.demote("line")
-    assert store.demote("line")[1] is None
+    demoted(store)
+    assert demoted(store)[1] is None
     assert store.current("line") is None
     with pytest.raises(BadInput, match="no champion"):
-        store.demote("line")
+        demoted(store)
 
 
 def test_a_patch_that_is_not_utf_8_is_kept_as_its_bytes(store, tmp_path):
@@ -106,7 +113,7 @@ def test_a_death_at_any_step_leaves_the_old_champion_or_the_new_one(tmp_path):
 def test_a_death_at_any_step_of_a_demotion_leaves_it_undone_or_done_for_good(tmp_path):
     steps: list[str] = []
     Champions(tmp_path / "dry").promote(champion(1))
-    Champions(tmp_path / "dry", disk=Disk(steps.append)).demote("line")
+    demoted(Champions(tmp_path / "dry", disk=Disk(steps.append)))
     assert {"after champion.mark.rename", "after champion.none"} <= set(steps)
     for number, step in enumerate(steps):
         place, calls = tmp_path / str(number), iter(range(1000))
@@ -117,12 +124,12 @@ def test_a_death_at_any_step_of_a_demotion_leaves_it_undone_or_done_for_good(tmp
                 raise Died
 
         with pytest.raises(Died):
-            Champions(place, disk=Disk(die)).demote("line")
-        demoted = steps.index("after champion.none") <= number
-        assert Champions(place).promote(champion(1)) is not demoted, step
-        assert (Champions(place).current("line") is None) is demoted
-        if not demoted:
-            Champions(place).demote("line")
+            demoted(Champions(place, disk=Disk(die)))
+        done = steps.index("after champion.none") <= number
+        assert Champions(place).promote(champion(1)) is not done, step
+        assert (Champions(place).current("line") is None) is done
+        if not done:
+            demoted(Champions(place))
         assert not Champions(place).promote(champion(1))
         assert Champions(place).current("line") is None
         assert [name for name in os.listdir(place / "line") if name.startswith(".")] == [".lock"]

@@ -162,7 +162,8 @@ def test_what_was_demoted_teaches_no_more_and_what_stood_before_it_still_does(wo
     last = "def last(xs, least):\n    return xs[0]\n"
     world.promoted("one", last, last.replace("[0]", "[-1]"))
     assert set(world.extracted()) == {"counted", "last"}, "one that was beaten was right too"
-    world.store.demote("one")
+    with world.store.demotion("one", None, lambda: (1, 0)):
+        pass
     assert set(world.extracted()) == {"counted"}
 
 

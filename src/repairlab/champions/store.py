@@ -6,17 +6,19 @@
 | renamed to ID | a directory that nobody names | promoting it again, or nobody: it harms nothing |
 | link staged | a link `.current` | the next switch |
 | link switched | the new champion, of which the history does not tell yet | promoting it again tells it |
-| demotion marked | a champion that stands, with a mark | nobody needs to: who stands is not looked at for a mark |
+| demotion marked, or told too | a champion that stands, with a mark | demoting again goes on with that one |
+| mark of the one before removed | ” | ” |
 | link of a demotion switched | the champion before, or none | nobody needs to |
 """
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import orjson
 from filelock import FileLock, Timeout
 
@@ -34,6 +36,14 @@ MAX_ANCESTRY = 100_000
 
 class Lost(Exception):
     """The champion is no longer the one that was beaten: compare again."""
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """The mark of a demotion, begun or done: when and by whom, and where the log ended before it was told there."""
+
+    at: datetime
+    uid: int
+    since: tuple[int, int] = (1, 0)
 
 
 class Champions:
@@ -95,22 +105,42 @@ class Champions:
             self._tell(lineage, "promoted", champion.id, champion.at)
         return True
 
-    def demote(self, lineage: str) -> tuple[Champion, Champion | None]:
-        """Put the champion before the present one back; return both. BadInput where there is none to demote.
+    @contextmanager
+    def demotion(
+        self, lineage: str, champion_id: str | None, log_end: Callable[[], tuple[int, int]]
+    ) -> Iterator[tuple[Champion, Mark]]:
+        """Put the champion before the present one back once the block, which tells of it in the log, has ended.
 
-        The mark is durable before the switch, so that whoever has promoted it and died does not do so again.
+        The mark is durable before the block, so that whoever has promoted it and died does not do so again, and so that
+        whoever demotes again after a death goes on with the same demotion; the block must tell of it but once then.
+        BadInput where nobody stands, or another than `champion_id`.
         """
         with trouble("demote a champion"), self._locked(lineage):
             champion = self.current(lineage)
-            if champion is None:
-                raise BadInput(f"{lineage} has no champion", field="lineage", fix="see `repairlab leaderboard`")
-            now, place = datetime.now(UTC), self._directory / lineage / champion.id
-            mark = orjson.dumps({"at": now, "uid": os.getuid()}) + b"\n"
-            self._disk.replace("champion.mark", str(place / MARK), mark, sync=True, by="demote")
-            self._disk.sync_directory("champion.marked", str(place))
+            if champion is None or champion_id not in (None, champion.id):
+                stands = "has no champion" if champion is None else f"has another champion than {champion_id} now"
+                raise BadInput(f"{lineage} {stands}", field="lineage", fix="see `repairlab leaderboard`")
+            mark = self._mark(champion) or self._marked(champion, Mark(at=_now(), uid=os.getuid(), since=log_end()))
+            yield champion, mark
+            if champion.parent is not None:  # a demotion of it that another's promotion overtook is not this one
+                (self._directory / lineage / champion.parent / MARK).unlink(missing_ok=True)
             self._switch(lineage, champion.parent)
-            self._tell(lineage, "demoted", champion.id, now)
-            return champion, self.current(lineage)
+            self._tell(lineage, "demoted", champion.id, mark.at)
+
+    def _marked(self, champion: Champion, mark: Mark) -> Mark:
+        """Make a mark durable."""
+        place = self._directory / champion.lineage / champion.id
+        written = msgspec.json.encode(mark) + b"\n"
+        self._disk.replace("champion.mark", str(place / MARK), written, sync=True, by="demote")
+        self._disk.sync_directory("champion.marked", str(place))
+        return mark
+
+    def _mark(self, champion: Champion) -> Mark | None:
+        """Return the mark of a champion; a damaged one is none, and made anew."""
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            path = self._directory / champion.lineage / champion.id / MARK
+            return msgspec.json.decode(read_file(path, MAX_RECORD), type=Mark)
+        return None
 
     def _stood(self, champion: Champion) -> bool:
         """Whether it is the head or one of those before it, as far back as records can be read."""
@@ -178,3 +208,7 @@ class Champions:
             known = stream.read().splitlines(keepends=True)
             if line not in known:
                 stream.write(b"\n" * bool(known and not known[-1].endswith(b"\n")) + line)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

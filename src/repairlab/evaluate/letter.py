@@ -90,7 +90,7 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
     yield from ("## What to type", "", "In the project's repository, to apply it:", "")
     yield f"    git am {_options(patch)}{where}"
     yield from ("", "To refuse it, so that the champion before it stands again:", "")
-    yield f"    repairlab demote {shlex.quote(champion.lineage)}"
+    yield f"    repairlab demote {shlex.quote(champion.lineage)} {champion.id}"
 
 
 def _risk(challenger: Challenger, outcome: Outcome) -> str:
