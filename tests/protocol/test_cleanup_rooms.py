@@ -16,10 +16,14 @@ from repairlab.documents import Champion, Components, Strategy
 from repairlab.operate import aged, rooms
 from repairlab.operate.aged import Place
 from repairlab.operate.pruning import carry_out, plan
-from repairlab.spool import Policy, Spool, State
+from repairlab.spool import Policy, Spool, State, disk
 
 OLD, LONG_AGO = timedelta(days=90), timedelta(days=900)
 PARTS = Components(correctness=1, safety=1, performance=1, robustness=1, documentation=1, stability=1)
+
+
+class Died(BaseException):
+    """A writer's death."""
 
 
 class Rooms(World):
@@ -279,6 +283,26 @@ def test_staging_that_a_death_left_goes_and_what_only_looks_like_it_stays(world)
     world.clean()
     assert [path for path in left if os.path.lexists(path)] == []
     assert all(path.exists() for path in (state, line / ".lock", line / "history.jsonl", fresh, line / "current"))
+
+
+def test_what_a_dead_evaluator_has_staged_in_a_kept_chain_goes(world, monkeypatch):
+    """The name is the writer's own: it dies at the rename."""
+    world.chain("1", "2", age=SECOND)
+    world.promote("1", None, "2" * 64, "1" * 64)
+
+    def die(*_names, **_where):
+        raise Died
+
+    monkeypatch.setattr(disk, "rename_new", die)
+    monkeypatch.setattr(os, "unlink", lambda *_, **_where: None)  # the dead clean nothing up
+    with pytest.raises(Died):
+        record(world.sbom, Link(sha256="2" * 64, lineage="line", parent_sha256="1" * 64, patch=b"y"), by="e" * 24)
+    monkeypatch.undo()
+    (left,) = world.sbom.glob("*/.*")
+    aged_by(left, OLD)
+    assert not [removal.error for removal in world.clean() if removal.error]
+    assert not left.exists()
+    assert len(world.rooms()) == 2
 
 
 def test_a_link_in_a_room_is_removed_and_never_followed(world, tmp_path):

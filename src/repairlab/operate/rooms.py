@@ -23,8 +23,11 @@ from repairlab.spool.disk import remove_tree
 KINDS = ("sbom", "patches")
 DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 MAX_DOCUMENT = 1 << 26
-# What `Disk` and `Champions` write before they rename it: .NAME.8 hex digits, .16 hex digits, .new-, .current-.
-STAGED = re.compile(r"\.(.+\.[0-9a-f]{8}|[0-9a-f]{16}|(new|current)-[0-9a-f]{8}|tmp-cleanup-[0-9a-f]{16})")
+# What `Disk` and `Champions` write before they rename it: .NAME. and 8 hex digits or the id of the job that is held,
+# .16 hex digits, .new-, .current-.
+STAGED = re.compile(
+    r"\.(.+\.([0-9a-f]{8}|[0-9a-f]{24})|[0-9a-f]{16}|(new|current)-[0-9a-f]{8}|tmp-cleanup-[0-9a-f]{16})"
+)
 UNFINISHED = (State.WAITING, State.DEFERRED, State.HOLD, State.ACTIVE)
 
 
