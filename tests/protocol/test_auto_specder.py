@@ -12,7 +12,7 @@ import pytest
 from repairlab.documents import Components, Course, Decision, Handoff, MetricsRow, Spec, Strategy, decode, encode
 from repairlab.documents.specs import Example
 from repairlab.metrics import MetricsLog
-from repairlab.spool import Clock, Policy, Spool
+from repairlab.spool import Clock, Policy, Spool, State
 
 PROGRAM = Path(__file__).resolve().parents[2] / "bin" / "repairlab-auto-specder"
 ONES = Components(correctness=1, safety=1, performance=1, robustness=1, documentation=1, stability=1)
@@ -183,6 +183,45 @@ def test_a_death_before_the_state_is_kept_writes_no_spec_twice(world):
     (world.root / "specder/state.json").unlink()
     assert len(world.run()) == 1, "it does not know that it wrote it"
     assert len(world.written()) == 1
+
+
+def test_what_is_remembered_has_a_bound_and_keeps_the_latest(world):
+    path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
+    for _ in range(8):
+        world.evaluated("slug", path=path)
+    state = world.root / "specder/state.json"
+    state.parent.mkdir()
+    gone = {"told": ["plateau gone", "failing gone", "collapse"], "written": [f"old-{n}" for n in range(20_000)]}
+    state.write_text(json.dumps(gone))
+    assert len(world.run()) == 1
+    (spec,) = world.written()
+    kept = json.loads(state.read_bytes())
+    assert sorted(kept["told"]) == ["collapse", "plateau slug"], "of the others there is nothing left"
+    assert kept["written"] == [*gone["written"][1:], spec.id]
+    state.write_text(json.dumps(kept | {"told": []}))
+    assert world.run() == [], "what was written is known"
+
+
+def test_handoffs_are_told_of_again_after_all_that_failed_before_are_gone(world):
+    path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"), ("Y", "y"))
+    queue = Spool(world.root / "spool/repair", policy=Policy(settle_s=0, failures=1))
+    queue.create()
+
+    def fail(first):
+        for number in range(first, first + 3):
+            queue.publish(encode(Handoff(bundle_dir="/srv/x", lineage="slug", spec_path=path, reason=str(number))))
+        for claim in queue.claims(limit=3):
+            with claim:
+                claim.fail("exhausted")
+
+    fail(0)
+    assert len(world.run()) == 1
+    for job in list(queue.jobs(State.HARD_FAIL)):
+        queue.drop(job.id)
+    assert world.run() == []
+    world.spec("slug", "slug(text: str) -> str", ("C D", "c-d"), ("x", "x"))
+    fail(3)
+    assert len(world.run()) == 1
 
 
 def test_one_sign_brings_few_specs_and_one_run_not_many_more(world):

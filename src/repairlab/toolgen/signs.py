@@ -13,6 +13,7 @@ from repairlab.documents import Decision, MetricsRow
 from repairlab.spool import Job
 
 WINDOW = timedelta(days=7)
+COLLAPSE = "collapse"
 PLATEAU, RECENT, COLLAPSED, RECOVERED, GIVEN_UP = 8, 20, 0.9, 0.6, 3
 
 
@@ -28,7 +29,7 @@ class Sign:
     @property
     def name(self) -> str:
         """By what it is remembered; a collapse is one, whichever lineage is asked for variations."""
-        return self.kind if self.kind == "collapse" else f"{self.kind} {self.lineage}"
+        return self.kind if self.kind == COLLAPSE else f"{self.kind} {self.lineage}"
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Recent:
         if len(self.repairs) == RECENT:
             kinds = Counter(kind for kind, _ in self.repairs)
             share = kinds.most_common(1)[0][1] / RECENT
-            yield Sign("collapse", self.repairs[-1][1], share >= COLLAPSED, share < RECOVERED)
+            yield Sign(COLLAPSE, self.repairs[-1][1], share >= COLLAPSED, share < RECOVERED)
 
 
 def given_up(jobs: Iterable[Job]) -> Iterable[Sign]:

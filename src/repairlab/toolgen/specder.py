@@ -15,7 +15,8 @@ stays bad does not write a spec a day.
 
 New specs are variations of the lineage's own: narrowed (the half of its examples with the smaller inputs), widened
 (with the examples of another spec of the same signature), composed (with a spec whose result it can take). Their ids
-are made of what they are, so that none is written twice; `reason` says which sign and which variation.
+are made of what they are, so that none is written twice, as far back as the last 20,000 are known (a thousand runs);
+`reason` says which sign and which variation. What was told of a lineage is forgotten with its last row and handoff.
 
 Exit: 0 done · 64 usage · 75 the disk is full · 78 the configuration is wrong.
 """
@@ -43,6 +44,7 @@ PROGRAM = "repairlab-auto-specder"
 TAIL_BYTES = 64 << 20  # of the metrics log: some hundred thousand rows
 MAX_SPEC, MAX_SPECS = 1 << 20, 32 << 20  # bytes of one spec, of all that variations are made of
 MAX_NEW, MAX_EACH = 20, 5  # specs of one run, of one sign
+MAX_WRITTEN = 20_000  # ids that are remembered
 
 
 def parser() -> Parser:
@@ -69,10 +71,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 class State(msgspec.Struct):
-    """Which signs have been told and are not armed again, and the ids of all specs that were ever written."""
+    """Which signs have been told and are not armed again, and the ids of the specs that were written, the last last."""
 
     told: set[str] = set()
-    written: set[str] = set()
+    written: list[str] = []
 
 
 class Specder:
@@ -102,14 +104,15 @@ class Specder:
 
         fired = sorted(self._fired(), key=lambda sign: sign.name)
         known = self._known(first=[sign.lineage for sign in fired])
-        count = 0
+        written, count = set(self._state.written), 0
         for sign in fired:
             spec = known.get(sign.lineage)
             every = variations(spec, known.values(), sign.kind) if spec else ()
-            for made in islice((made for made in every if made.id not in self._state.written), MAX_EACH):
+            for made in islice((made for made in every if made.id not in written), MAX_EACH):
                 if count == MAX_NEW:
                     return
-                self._state.written.add(made.id)
+                written.add(made.id)
+                self._state.written.append(made.id)
                 count += 1
                 yield made
             self._state.told.add(sign.name)  # once what follows from it has been written
@@ -128,14 +131,17 @@ class Specder:
 
         with trouble("keep the state of the specder"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            del self._state.written[:-MAX_WRITTEN]
             Disk().replace("specder", str(self._path), msgspec.json.encode(self._state), sync=True)
 
     def _fired(self) -> "Iterator[Sign]":
         """Yield the signs that fire now and have not been told; arm those again that have passed."""
         from repairlab.spool import State as JobState
-        from repairlab.toolgen.signs import given_up
+        from repairlab.toolgen.signs import COLLAPSE, given_up
 
-        for sign in (*self._recent.signs(), *given_up(self._jobs(JobState.HARD_FAIL))):
+        signs = [*self._recent.signs(), *given_up(self._jobs(JobState.HARD_FAIL))]
+        self._state.told &= {sign.name for sign in signs} | {COLLAPSE}  # of it nothing is said before 20 repairs
+        for sign in signs:
             if sign.passed:
                 self._state.told.discard(sign.name)
             elif sign.fires and sign.name not in self._state.told:
