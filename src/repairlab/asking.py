@@ -5,7 +5,8 @@
 
 The id is made of what is asked, so that a late answer serves whoever asks the same again, and asking twice costs once.
 The answer is read as what anybody could have written: a regular file, bounded, of this id; what it proposes is believed
-no more than any other candidate. Nothing here waits, and nothing is removed.
+no more than any other candidate. Nothing here waits or removes anything: `repairlab-cleanup` removes questions and
+answers that have been kept for `cleanup.llm_days`.
 """
 
 import os

@@ -3,7 +3,8 @@
 The question goes out by `repairlab.asking`; toolgen has no network and never waits for the answer: the spec is put off,
 which counts as nothing, and looked at again. Its job keeps `asked.json`: since when it has been asked, and since when
 the question has been taken. While nobody takes questions (the gate is closed), specs wait, and no more than MAX_WAITING
-are asked. A question that was taken is waited for `llm.wait_s`; after that the spec goes on without an answer.
+are asked. A question that was taken, or removed as too old, is waited for `llm.wait_s`; after that the spec goes on
+without an answer.
 
 The answer is text from outside: parsed, bounded, never run here. Some examples are kept back from the question, so that
 what only knows those it was told fails its tests.
