@@ -1,5 +1,7 @@
 """A sandbox that is started ahead: taken once, ended if not wanted, and no reason to fail."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -73,6 +75,28 @@ def test_one_that_cannot_be_started_is_none_and_no_error():
     ahead = Ahead(refused)
     assert ahead.take() is None
     ahead.close()
+
+
+def test_one_that_was_ended_while_it_waited_is_none(started):
+    found, start = started
+    ahead = Ahead(start)
+    ahead._there.wait()
+    found[0].kill()
+    assert ahead.take() is None
+    assert found[0].stream.fileno() == -1
+    ahead.close()
+
+
+def test_where_no_thread_can_be_started_there_is_none():
+    code = """
+import resource, sys
+from repairlab.trial.ahead import Ahead
+resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))  # no room for the stack of another thread
+ahead = Ahead(lambda: sys.exit("started"))
+assert ahead.take() is None
+ahead.close()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_no_thread_stays_behind(started):

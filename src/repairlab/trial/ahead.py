@@ -2,7 +2,7 @@
 
     ahead = Ahead(lambda: sandbox.start(…))
     …                                   # meanwhile
-    confined = ahead.take()             # None where it could not be started: start one, and hear why
+    confined = ahead.take()             # None where there is none that runs: start one, and hear why
     ahead.close()                       # once that has ended; nothing is left, whether it was taken or not
 
 It holds nothing of a bundle: the program waits for its first request. The thread stays until `close`, for bubblewrap
@@ -25,7 +25,10 @@ class Ahead:
         self._confined: Confined | None = None
         self._closed = False
         self._there, self._over = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name="ahead", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="ahead", daemon=True).start()
+        except RuntimeError:  # of threads there are none left: no reason to end what is done meanwhile
+            self._there.set()
 
     def _run(self) -> None:
         try:
@@ -44,11 +47,17 @@ class Ahead:
         self._over.wait()
 
     def take(self) -> Confined | None:
-        """Return the sandbox as soon as it stands, once; it is the caller's from then on."""
+        """Return the sandbox as soon as it stands, once; it is the caller's from then on.
+
+        One that was ended while it waited (by the OOM killer, or by an operator) says nothing about a patch: None.
+        """
         self._there.wait()
         with self._lock:
             taken, self._confined = self._confined, None
-        return taken
+        if taken is None or taken.wait(0) is None:
+            return taken
+        taken.stream.close()
+        return None
 
     def close(self) -> None:
         """End what was not taken, at the latest when it stands; wait for nothing."""
