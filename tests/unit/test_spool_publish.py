@@ -58,6 +58,21 @@ def test_publishing_again_what_is_claimed_meanwhile_is_no_refusal(spool: Spool) 
     assert {job.state for job in spool.jobs()} == {State.ACTIVE, State.WAITING}
 
 
+def test_what_is_flushed_for_a_promise_is_the_file_that_was_compared(spool: Spool, monkeypatch) -> None:
+    waiting = spool.publish(DOC, durable=False)
+    place, flushed, flush = spool.path / waiting.name, [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: flush(flushed.append(os.fstat(fd).st_ino) or fd))
+    inode = place.stat().st_ino
+
+    def hook(step: str) -> None:
+        if step == "after publish.compare":  # claimed by one, and the name taken by another
+            place.rename(spool.path / "elsewhere")
+            place.write_bytes(b"{}")
+
+    Spool(spool.path, hook=hook).publish(DOC)
+    assert inode in flushed
+
+
 def test_name_taken_by_other_bytes_is_refused_and_kept(spool: Spool) -> None:
     spool.publish(DOC, "handoff-x.json")
     with pytest.raises(BadInput, match="other contents"):

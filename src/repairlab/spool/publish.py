@@ -11,12 +11,13 @@ Nothing is visible before it is complete. A crash leaves files in tmp/, which `s
 import os
 import platform
 import secrets
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.arrival import digest, envelope
-from repairlab.spool.disk import DIRECTORY, READ, read_file, rename_new, trouble
+from repairlab.spool.disk import DIRECTORY, READ, read_all, rename_new, trouble
 from repairlab.spool.job import Job
 from repairlab.spool.policy import State
 from repairlab.spool.tree import TMP, Tree
@@ -92,23 +93,24 @@ def _moved(tree: Tree, staged: str, target: str) -> bool:
 def _held(tree: Tree, path: str, document: bytes, *, durable: bool) -> bool | None:
     """Tell whether the file is the document, None where it has been claimed meanwhile.
 
-    A relaxed publisher may have put it there: what is promised is flushed.
+    A relaxed publisher may have put it there: what is promised is flushed, the very file that was read, whatever has
+    that name by then.
     """
     try:
         with trouble("publish"):
-            if tree.disk.do("publish.compare", read_file, path, len(document) + 1) != document:
-                return False
-            fd = os.open(path, READ)
+            fd = tree.disk.do("publish.compare", os.open, path, READ)
     except FileNotFoundError:
         return None
     except OSError:
         return False
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or read_all(fd, len(document) + 1) != document:
+            return False
         if durable:
             tree.disk.do("publish.again", os.fsync, fd)
+        return True
     finally:
         os.close(fd)
-    return True
 
 
 def default_name(tree: Tree, document: bytes) -> str:
