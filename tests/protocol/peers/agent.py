@@ -43,6 +43,12 @@ class Run:
             os.write(fd, line)
             os.close(fd)
 
+    def left_behind(self):
+        """Tell the first argument, a file, our pid: all at once, for we may be killed in the middle of it."""
+        staged = pathlib.Path(f"{self.arguments[0]}.{os.getpid()}")
+        staged.write_text(str(os.getpid()))
+        staged.replace(self.arguments[0])
+
     def telemetry(self, **fields):
         base = {
             "ok": True,
@@ -136,7 +142,7 @@ def forks_daemon(run):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            pathlib.Path(run.arguments[0]).write_text(str(os.getpid()))
+            run.left_behind()
             time.sleep(600)
         os._exit(0)
     os.wait()
@@ -149,7 +155,7 @@ def forks_daemon(run):
 def leaves_child(run):
     """Answers at once, with a child in its own process group still running."""
     if os.fork() == 0:
-        pathlib.Path(run.arguments[0]).write_text(str(os.getpid()))
+        run.left_behind()
         time.sleep(600)
     while not os.path.exists(run.arguments[0]):
         time.sleep(0.001)
