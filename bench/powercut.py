@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import torture
 from disk import Disk, impossible
-from powercut_roles import ROLES, World, lost, promises, started
+from powercut_roles import PUBLISHERS, ROLES, World, lost, promises, started
 from room import Room, peer
 
 EVERY_ONE = ("single,batch,again,metrics", "consumer,consumer,single", "batch,batch", "consumer,again,promotion")
@@ -148,18 +148,22 @@ def watched(handoffs: int, share: float, flush_ms: float, dice: random.Random) -
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--acknowledged", type=int, default=100_000)
+    parser.add_argument("--acknowledged", type=int, default=100_000, help="documents, and then it ends")
     parser.add_argument("--roles", action="append", help=f"one life's, of {', '.join(ROLES)}; lives take turns")
     parser.add_argument("--handoffs", type=int, default=60, help="for the real watchers; 0 leaves them out")
     parser.add_argument("--share", type=float, default=0.5, help="of what was not flushed, where not nothing survives")
     parser.add_argument("--flush-ms", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
+    roles = [words.split(",") for words in options.roles or EVERY_ONE]
+    if unknown := {role for life in roles for role in life} - ROLES.keys():
+        parser.error(f"--roles: no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}")
+    if not any(PUBLISHERS.intersection(life) for life in roles):
+        parser.error(f"--roles: nobody publishes, so it would never end: add one of {', '.join(sorted(PUBLISHERS))}")
     if reason := impossible():
         print(reason, file=sys.stderr)
         return os.EX_UNAVAILABLE
     began = time.monotonic()
-    roles = [words.split(",") for words in options.roles or EVERY_ONE]
     told, wrong = tortured(roles, options.acknowledged, options.share, options.flush_ms, options.seed)
     print(f"seed {options.seed}: {told.pop('cuts')} power cuts in {time.monotonic() - began:.0f} s; acknowledged:")
     print(", ".join(f"{count:,} {what}" for what, count in sorted(told.items())))

@@ -185,6 +185,7 @@ ROLES: dict[str, Callable[[Me], None]] = {
     "single": single, "batch": batch, "again": again, "consumer": consumer, "metrics": metrics, "promotion": promotion,
     "no_file_fsync": without("file"), "no_directory_fsync": without("directory"),
 }  # fmt: skip
+PUBLISHERS = {"single", "batch", "again", "no_file_fsync", "no_directory_fsync"}  # whose documents are counted
 
 
 def started(role: str, world: World, ledgers: Path, name: str, seed: int) -> int:

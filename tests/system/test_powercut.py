@@ -34,3 +34,11 @@ def test_the_disk_takes_what_a_careless_producer_did_not_flush(careless):
     ended = powercut("--roles", careless, "--acknowledged", "20000", "--handoffs", "0")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert " is gone" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("roles", "why"), [("consumer,metrics", "nobody publishes"), ("single,nobody", "no such role")]
+)
+def test_roles_that_could_never_end_are_refused(roles, why):
+    ended = powercut("--roles", roles, "--acknowledged", "10", "--handoffs", "0")
+    assert (ended.returncode, why in ended.stderr) == (2, True)
