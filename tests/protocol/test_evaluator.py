@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +188,23 @@ def chain(world, name="line"):
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
     answer = json.loads(done.stdout)
     return done.returncode, [link["sha256"] for link in answer["data"]["links"]], answer["data"]["broken"]
+
+
+def test_a_champion_without_documents_gets_them_by_the_command_that_is_told(world):
+    """As champions have none that were made by releases before there were documents of this kind."""
+    job = world.hand_in(RIGHT)
+    world.evaluate()
+    shutil.rmtree(world.root / "sbom")
+    env = {**os.environ, "REPAIRLAB_ROOT": str(world.root)}
+    program = [sys.executable, str(PROGRAM.with_name("repairlab"))]
+    done = subprocess.run([*program, "verify-chain", "line"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    told = re.search("`(repairlab retry [^`]*)`", done.stderr)
+    assert told, done.stderr
+    subprocess.run([*program, *told[1].split()[1:]], env=env, check=True, timeout=60)
+    world.evaluate()
+    assert world.champion() == job
+    assert chain(world)[::2] == (0, None)
 
 
 def test_a_champion_that_passed_as_it_came_has_its_pedigree_once_a_repair_has_made_the_same(world):

@@ -20,11 +20,11 @@ MAX_LINKS = 10_000
 
 
 class Broken(Exception):
-    """A link does not hold: `sha256` names it, the message says why."""
+    """A link does not hold: `sha256` names it, the message says why; `untold` where no document says how it was made."""
 
-    def __init__(self, sha256: str, why: str) -> None:
+    def __init__(self, sha256: str, why: str, *, untold: bool = False) -> None:
         super().__init__(why)
-        self.sha256 = sha256
+        self.sha256, self.untold = sha256, untold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def _held(directory: Path, sha256: str) -> dict[str, Known]:
     except Damaged as error:
         raise Broken(sha256, str(error)) from None
     if not found:
-        raise Broken(sha256, "it has no document")
+        raise Broken(sha256, "it has no document", untold=True)
     return {link.name: link for link in sorted(found, key=lambda link: (link.at, link.name))}
 
 
@@ -82,7 +82,7 @@ def _chosen(
         for link in held.values():
             if (link.parent, link.patch) == made:
                 return link
-        raise Broken(sha256, "no document tells how it was made")
+        raise Broken(sha256, "no document tells how it was made", untold=True)
     if named is not None and named not in held:
         raise Broken(sha256, "the document that its child names is not there")
     if named is not None and held[named].parent is not None:

@@ -11,6 +11,7 @@ from repairlab.operate import output
 from repairlab.operate.app import Answer, App, command
 
 if TYPE_CHECKING:
+    from repairlab.chain import Broken
     from repairlab.documents import Champion
 
 MAX_PATCH = 1 << 26
@@ -39,11 +40,19 @@ def verify_chain_command(app: App, name: str) -> Answer:
             _copies(app.root, champion)
         rows.extend(verify(config.sbom_dir(app.root), config.bundles_dir(app.root), sha256, made))
     except Broken as error:
-        broken = NegativeAnswer(f"{error.sha256}: {error}", field="chain", fix="do not trust what comes after it")
+        broken = NegativeAnswer(f"{error.sha256}: {error}", field="chain", fix=_fix(error, champion))
     data: list[dict[str, Any]] = [vars(step) for step in rows]
     cells = [[row["sha256"], row["parent_sha256"] or "-", row["bundle"], row["lineage"]] for row in data]
     lines = output.table(["SHA256", "PARENT", "BUNDLE", "LINEAGE"], cells)
     return Answer(data={"links": data, "broken": None if broken is None else broken.message}, text=lines, error=broken)
+
+
+def _fix(error: "Broken", champion: "Champion | None") -> str:
+    """Return what to do: the evaluator writes the documents of what it evaluates where they are not there."""
+    if not error.untold or champion is None or error.sha256 != champion.bundle_sha256:
+        return "do not trust what comes after it"
+    again = f"repairlab retry --queue challengers {champion.id}"
+    return f"have it evaluated anew, which writes one: `{again}`"
 
 
 def _champion(app: App, name: str) -> "Champion | None":
