@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from repairlab import config
 from repairlab.chain import Link, record, verify
 from repairlab.champions import Champions
 from repairlab.documents import Champion, Components, Strategy
-from repairlab.operate import aged, rooms
+from repairlab.operate import aged, pruning, rooms
 from repairlab.operate.aged import Place
 from repairlab.operate.pruning import carry_out, plan
 from repairlab.spool import Policy, Spool, State, disk
@@ -97,8 +98,26 @@ def test_the_origin_is_kept_by_the_documents_alone(world, monkeypatch):
     """A control run without the walk: what no champion names itself would go, and its chain be broken."""
     origin, first, second = world.chain("1", "2", "3")
     world.promote("e", None, second, first)
-    monkeypatch.setattr(rooms, "_chained", lambda _place, needed: needed)
+    monkeypatch.setattr(rooms, "chained", lambda _place, needed: needed)
     assert world.planned("sbom") == {str(world.sbom / origin)}
+
+
+def test_the_chain_is_walked_once_however_much_goes_and_however_long_that_takes(world, monkeypatch):
+    for number in range(16):
+        world.chain(f"{number:02d}", f"{number:x}a", age=LONG_AGO)
+    walks, walked = [], rooms.chained
+
+    def slowly(place, needed):
+        walks.append(0)
+        time.sleep(0.05)
+        return walked(place, needed)
+
+    monkeypatch.setattr(rooms, "chained", slowly)
+    monkeypatch.setattr(pruning, "FRESH_S", 0.01)
+    count = len(world.rooms())
+    assert len([removal for removal in world.clean() if not removal.error]) >= count > 20
+    assert world.rooms() == set()
+    assert len(walks) < count / 4, "one for the plan, and some for the removals"
 
 
 def test_what_a_demoted_champion_comes_from_stays_too(world):

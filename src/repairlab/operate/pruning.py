@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 DIGEST = re.compile(rb"[0-9a-f]{24,64}")
 FROZEN = re.compile(r"[0-9a-f]{64}")
 MAX_DOCUMENT = 16 << 20
+FRESH_S = 5.0
 # A job that moves while its queue is read may be missed where it left and where it came to. Two rounds, each with the
 # unfinished states in the order in which jobs pass through them, meet every job at least once.
 ROUNDS = (State.WAITING, State.DEFERRED, State.HOLD, State.ACTIVE, State.HARD_FAIL, State.REJECTED) * 2
@@ -76,7 +77,7 @@ def plan(place: Place) -> Iterator[Removal]:
     yield from _work(place, doomed)
     yield from rooms.staged(place)
     yield from _bundles(place, needed)
-    yield from rooms.documents(place, lambda: needed().digests)
+    yield from rooms.documents(place, lambda: needed().chain)
     yield from rooms.letters(place)
 
 
@@ -101,7 +102,7 @@ def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | No
     if removal.kind == "escalations":
         return remove_file(removal.path)
     if removal.kind in rooms.KINDS:
-        return rooms.remove(place, removal, lambda: _fresh(place, needed).digests)
+        return rooms.remove(place, removal, lambda: _fresh(place, needed).chain)
     spool = next((queue for queue in place.queues if removal.path.is_relative_to(queue.path)), None)
     if spool is None:
         return rooms.remove_staged(removal.path)
@@ -240,11 +241,25 @@ class _Needed:
         self._place, self._doomed = place, set(doomed)
         self.digests, self._tops = _champions(place.root), set[str]()
         self._store = config.bundles_dir(place.root)
-        self.read_at = time.monotonic()
+        self._began = time.monotonic()
         for job in self._jobs():
             if job.path not in self._doomed:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     self._read(job)
+        self._took_s = time.monotonic() - self._began
+
+    @cached_property
+    def chain(self) -> set[str]:
+        """The needed bundles and all that these come from."""
+        began = time.monotonic()
+        found = rooms.chained(self._place, self.digests)
+        self._took_s += time.monotonic() - began
+        return found
+
+    @property
+    def stale(self) -> bool:
+        """Whether to look again: after some seconds, and not before a second time of what looking took."""
+        return time.monotonic() - self._began > max(FRESH_S, 2 * self._took_s)
 
     def _jobs(self) -> Iterator["Job"]:
         for spool in self._place.queues:
@@ -268,8 +283,8 @@ class _Needed:
 
 
 def _fresh(place: Place, needed: list[_Needed]) -> _Needed:
-    """Return what is needed, read anew if that was more than some seconds ago."""
-    if not needed or time.monotonic() - needed[0].read_at > 5.0:
+    """Return what is needed, read anew where that is stale."""
+    if not needed or needed[0].stale:
         needed[:] = [_Needed(place)]
     return needed[0]
 

@@ -49,13 +49,11 @@ def responses(place: Place) -> Iterator[Removal]:
             yield from judged("llm", entry.path, place.limit(place.ttl.llm_days), partial(written, entry.path))
 
 
-def documents(place: Place, needed: Callable[[], set[str]]) -> Iterator[Removal]:
-    """Yield the rooms in the chain of bundles that nothing needs."""
-    kept: set[str] | None = None
+def documents(place: Place, chain: Callable[[], set[str]]) -> Iterator[Removal]:
+    """Yield the rooms of bundles that are not in the `chain` of a needed one."""
     for entry in _seen(config.sbom_dir(place.root)):
         for removal in judged("sbom", entry.path, place.limit(place.ttl.sbom_days), partial(_youngest, entry.path)):
-            kept = kept or _chained(place, needed())
-            if entry.name not in kept and not entry.name.startswith("."):
+            if entry.name not in chain() and not entry.name.startswith("."):
                 yield removal
 
 
@@ -79,10 +77,10 @@ def staged(place: Place) -> Iterator[Removal]:
                 yield from judged("work", entry.path, place.limit(place.ttl.work_days), partial(_youngest, entry.path))
 
 
-def remove(place: Place, removal: Removal, needed: Callable[[], set[str]]) -> str | None:
+def remove(place: Place, removal: Removal, chain: Callable[[], set[str]]) -> str | None:
     """Remove a room of the chain or a letter, if it still is old and nothing has come to need it."""
     path, days = removal.path, {"sbom": place.ttl.sbom_days, "patches": place.ttl.patches_days}[removal.kind]
-    if removal.kind == "sbom" and path.name in _chained(place, needed()):
+    if removal.kind == "sbom" and path.name in chain():
         return IN_USE
     if removal.kind == "patches" and _stands(place, path):
         return IN_USE
@@ -96,7 +94,7 @@ def remove_staged(path: Path) -> str | None:
     return None
 
 
-def _chained(place: Place, needed: set[str]) -> set[str]:
+def chained(place: Place, needed: set[str]) -> set[str]:
     """Return the needed bundles and all that their documents name, and so on."""
     top, kept, waiting = config.sbom_dir(place.root), set[str](), list(needed)
     while waiting:
