@@ -20,7 +20,7 @@ MAX_LINKS = 10_000
 
 
 class Broken(Exception):
-    """A link does not hold: `sha256` names it, the message says why; `untold` where no document says how it was made."""
+    """A link does not hold: `sha256` names it, the message says why; `untold` where it lacks a document."""
 
     def __init__(self, sha256: str, why: str, *, untold: bool = False) -> None:
         super().__init__(why)
