@@ -198,6 +198,31 @@ def test_a_bwrap_that_fails_is_quoted_with_a_fix(tmp_path, script, error, words)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+def test_without_descriptors_a_start_is_put_off_and_leaves_nothing(confined_tier):
+    with confined_tier.start("pass", limits=LIMITS):
+        pass
+    before, bounds = sorted(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)
+    holes = set(range(max(map(int, before)))) - set(map(int, before))
+    held = [os.open("/", os.O_PATH) for _ in holes]  # so that the limit says how many there are left
+    before, refused = sorted(os.listdir("/proc/self/fd")), []
+    try:
+        while True:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + len(refused), bounds[1]))
+            try:
+                confined_tier.start("pass", limits=LIMITS).__exit__()
+                break
+            except TemporaryFailure as error:
+                refused.append(error.message)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, bounds)
+            assert sorted(os.listdir("/proc/self/fd")) == before
+    finally:
+        for fd in held:
+            os.close(fd)
+    assert len(refused) > 5
+    assert {message for message in refused if "Too many open files" not in message} == set()
+
+
 def test_the_probe_really_starts_the_tiers():
     reports = {report.tier: report for report in box.probe(SETTINGS)}
     assert reports["bubblewrap"].ok, reports

@@ -25,6 +25,7 @@ Facts that shape it:
 """
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -57,6 +58,7 @@ from repairlab.sandbox.processes import Member, pids
 
 NOBODY = 65534
 START_S = 20.0
+_PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 FIRST_TO_GO = ("/usr/bin/choom", "-n", "1000", "--")
 WORKS = ("/work", "/sandbox-work", "/run/work")
 STAGES = ("/mnt", "/media", "/srv")
@@ -105,13 +107,19 @@ class Bubblewrap:
         limits = limits or SandboxLimits.from_settings(self._settings, wall_s=60.0)
         python = os.path.normpath(python or sys.executable)
         shown = [*interpreter.system(), *interpreter.mounts(python, allowed=self._allowed)]
-        with contextlib.ExitStack() as opened:
-            stream, theirs = socket_pair()
-            opened.callback(theirs.close)
-            started = _Started(self._bwrap, shown, boot_argv(python, theirs.fileno()), limits, theirs.fileno())
         order = {"parent": 0, "limits": {**rlimits(limits), "NPROC": limits.processes}, "env": dict(env or {})}
         order["landlock"] = [["/"], [_work(shown), "/tmp", "/dev"]]  # noqa: S108  the same once more, by another guard
-        return started.handed_over(stream, {**order, "name": name}, program, limits)
+        with contextlib.ExitStack() as undo:
+            try:
+                stream, theirs = socket_pair()
+                undo.callback(stream.close)
+                with theirs:
+                    started = _Started(self._bwrap, shown, boot_argv(python, theirs.fileno()), limits, theirs.fileno())
+                confined = started.handed_over(stream, {**order, "name": name}, program, limits)
+            except OSError as error:
+                raise _refused(error) from error
+            undo.pop_all()
+        return confined
 
 
 class _Started:
@@ -121,11 +129,13 @@ class _Started:
         self, bwrap: str, shown: Sequence[interpreter.Mount], argv: Sequence[str], limits: SandboxLimits, stream: int
     ) -> None:
         self._work = _work(shown)
-        self.output, output = os.pipe2(os.O_CLOEXEC)
-        self._info = os.memfd_create("info", os.MFD_CLOEXEC)
-        os.set_blocking(self.output, False)
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as kept, contextlib.ExitStack() as opened:
+            self.output, output = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, self.output)
             opened.callback(os.close, output)
+            os.set_blocking(self.output, False)
+            self._info = os.memfd_create("info", os.MFD_CLOEXEC)
+            kept.callback(os.close, self._info)
             passed = {path: _memory(content, opened) for path, content in ETC.items()}
             prefix, sources = _as_nobody(shown)
             options = [*_options(limits, shown, sources, passed), "--info-fd", str(self._info)]
@@ -146,6 +156,7 @@ class _Started:
                 cwd="/",
                 start_new_session=True,
             )
+            self._kept = kept.pop_all()
 
     def handed_over(
         self, stream: Stream, order: Mapping[str, object], program: bytes | str, limits: SandboxLimits
@@ -157,15 +168,15 @@ class _Started:
             members = _PidNamespace(self._first_pid(), self.process)
             members.look(self._work)
             send_program(stream, told, program, order["name"])
+            keeper = SandboxKeeper(self.output, members, limits)
+            keeper.watch()
         except BaseException as error:
             self._abandon(members)
-            stream.close()
-            if isinstance(error, StreamError):
-                raise self._failure() from None
-            raise
-        os.close(self._info)
-        keeper = SandboxKeeper(self.output, members, limits)
-        keeper.watch()
+            with self._kept:
+                if isinstance(error, StreamError):
+                    raise self._failure() from None
+                raise
+        os.close(self._info)  # the output is the keeper's from now on
         return Confined(stream, keeper)
 
     def _first_pid(self) -> int:
@@ -186,13 +197,19 @@ class _Started:
             said = os.read(self.output, 1 << 16).decode(errors="replace").strip()
         except BlockingIOError:
             said = ""
-        finally:
-            os.close(self.output)
-            os.close(self._info)
         said = said.splitlines()[-1] if said else f"it ended with status {self.process.returncode} without a word"
         if re.search(r"temporarily unavailable|No space left|Cannot allocate|Too many open", said):
             return TemporaryFailure(f"the sandbox did not start: {said}", fix="trying again later may help")
         return Unavailable(f"bubblewrap cannot start a sandbox here: {said}", field="sandbox.tier", fix=fix_for(said))
+
+
+def _refused(error: OSError) -> RepairLabError:
+    """Return what to raise where the kernel refuses us a descriptor, a process, memory, or the programs to start."""
+    said = f"{error.strerror or error}"
+    if error.errno in _PASSING:
+        return TemporaryFailure(f"the sandbox did not start: {said}", fix="trying again later may help")
+    said = f"{error.filename}: {said}" if error.filename else said
+    return Unavailable(f"bubblewrap cannot start a sandbox here: {said}", field="sandbox.tier", fix=fix_for(said))
 
 
 class _PidNamespace:
@@ -202,7 +219,11 @@ class _PidNamespace:
         self._first = first
         self._outermost = outermost
         self._ended = os.pidfd_open(outermost.pid)
-        self._handle = os.pidfd_open(first)  # bwrap cannot have reaped it: its parent is the bwrap that waits for it
+        try:  # bwrap cannot have reaped it: its parent is the bwrap that waits for it
+            self._handle = os.pidfd_open(first)
+        except OSError:
+            os.close(self._ended)
+            raise
         self._proc = -1
         self._mounted: list[int] = []
 
