@@ -51,6 +51,18 @@ def test_the_first_correct_challenger_becomes_champion_and_a_letter_for_a_person
         assert part in page
 
 
+def test_a_tool_from_a_spec_is_told_from_a_repair_and_from_what_passed_as_it_came(world):
+    made = {
+        world.hand_in(RIGHT, before=RIGHT, lineage="made", source="repairlab-toolgen"): "synthesis",
+        world.hand_in(RIGHT, lineage="repaired", source="repairlab-queue-watcher"): "challenger",
+        world.hand_in(RIGHT, before=RIGHT, lineage="passed", source="repairlab-queue-watcher"): "challenger",
+    }
+    world.evaluate()
+    rows = list(MetricsLog(world.root / "metrics").rows())
+    assert {row.id: row.path for row in rows} == made
+    assert [row.lineage for row in rows if row.meta_repair] == ["repaired"]
+
+
 SPECIAL = BROKEN.replace("    n = 1\n", "    if xs == [1, 2]:\n        return 3\n    n = 0\n")
 FRAGILE = RIGHT.replace("    for", "    if len(xs) > 2:\n        raise ValueError\n    for")
 

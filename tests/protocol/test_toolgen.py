@@ -63,6 +63,8 @@ def test_specs_in_both_spellings_become_challengers_that_pass_their_tests(world)
         assert done.returncode == 0
     assert "abs(a - b)" in (Path(made["gap"].bundle_dir) / "gap.py").read_text()
     assert json.loads(Path(made["slug"].spec_path).read_bytes())["id"] == "slug"
+    frozen = {Path(challenger.bundle_dir).name for challenger in made.values()}
+    assert {path.name for path in (world.root / "bundles").iterdir() if path.is_dir()} == frozen
 
 
 def test_what_cannot_be_made_is_handed_in_with_how_far_it_got(world):

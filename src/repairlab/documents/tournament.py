@@ -9,6 +9,8 @@ from repairlab.documents.jobs import PatchEncoding
 from repairlab.documents.repairs import Strategy
 from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
 
+TOOLGEN = "repairlab-toolgen"  # the source of challengers that are plain synthesis
+
 
 class Decision(StrEnum):
     """What an evaluation ended in. `promoted` and `demoted` changed the champion, the others left it."""
@@ -23,7 +25,7 @@ class Decision(StrEnum):
 
 
 class Course(StrEnum):
-    """How a row came about: a challenger's evaluation, an operator's or evaluator's promotion, plain synthesis."""
+    """How a row came about: evaluating a repair, an operator's change of champions, evaluating a tool from a spec."""
 
     CHALLENGER = "challenger"
     PROMOTION = "promotion"

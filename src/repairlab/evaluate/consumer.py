@@ -26,6 +26,7 @@ from repairlab import chain, config, journal
 from repairlab.champions import Champions, Lost
 from repairlab.config import Settings
 from repairlab.documents import Challenger, Champion, Course, Decision, MetricsRow, decode, encode, patch_bytes
+from repairlab.documents.tournament import TOOLGEN
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
@@ -161,13 +162,19 @@ class Consumer:
         )  # fmt: skip
 
 
+def _course(challenger: Challenger) -> Course:
+    """Return how a row came about: what toolgen made and nothing has repaired is plain synthesis."""
+    made = challenger.source == TOOLGEN and not challenger.meta_repair
+    return Course.SYNTHESIS if made else Course.CHALLENGER
+
+
 def _row(job_id: str, challenger: Challenger, made: Evaluation) -> MetricsRow:
     outcome, unknown = made.outcome, challenger.unknown
     known: dict[str, Any] = {
         key: str(unknown[key])[:200] for key in ("domain", "spec_id", "impl_style") if unknown.get(key)
     }
     return MetricsRow(
-        timestamp=made.at, id=job_id, path=Course.CHALLENGER, lineage=challenger.lineage, fitness=outcome.fitness,
+        timestamp=made.at, id=job_id, path=_course(challenger), lineage=challenger.lineage, fitness=outcome.fitness,
         components=outcome.components, decision=outcome.decision, meta_repair=challenger.meta_repair,
         bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, median_ms=outcome.median_ms,
         spec_path=challenger.spec_path, epoch=challenger.original_epoch, repair_strategy=challenger.repair_strategy,

@@ -7,7 +7,7 @@ names the copy of the spec in the tool's own bundle, which stays where it is.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from repairlab import config, journal
 from repairlab.config import Settings
 from repairlab.documents import Challenger, Handoff, HandoffMetrics, Strategy, decode, encode
 from repairlab.documents.specs import Spec
+from repairlab.documents.tournament import TOOLGEN as SOURCE
 from repairlab.journal import Event
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, make_durable, snapshot
 from repairlab.spool import Claim, Policy, Spool
+from repairlab.spool.disk import remove_tree
 from repairlab.toolgen import bundle
 from repairlab.toolgen.model import Model, NotYet
 from repairlab.toolgen.retrieval import retrieved
@@ -27,7 +29,6 @@ from repairlab.toolgen.wishes import Wish, wish
 from repairlab.trial.runs import Run, Trial
 
 PATTERN = "spec*.json"
-SOURCE = "repairlab-toolgen"
 
 
 def queue(root: Path, settings: Settings) -> Spool:
@@ -67,7 +68,7 @@ class Maker:
         except NotYet as why:
             claim.defer(why.pause_s, str(why))
             return
-        frozen = self._frozen(bundle.written(wanted, made.body, config.bundles_dir(self._root) / f"spec-{claim.id}"))
+        frozen = self._frozen(config.bundles_dir(self._root) / f"spec-{claim.id}", wanted, made.body)
         path = frozen.path / bundle.SPEC
         if made.run.passed:
             self._challenge(claim, spec, frozen, path, made)
@@ -109,10 +110,15 @@ class Maker:
         limits = SandboxLimits.from_settings(self._settings.sandbox, wall_s=self._settings.evaluator.wall_s)
         return Trial(self._sandbox, limits, entries).run()
 
-    def _frozen(self, place: Path) -> Snapshot:
+    def _frozen(self, place: Path, wanted: Wish, body: Body) -> Snapshot:
+        """Return the tool, frozen; what a death leaves at `place` is replaced when the spec is served again."""
         store = config.bundles_dir(self._root)
         limits = BundleLimits(self._settings.bundles.max_files, self._settings.bundles.max_bytes)
-        frozen = snapshot(place, roots=[store], store=store, limits=limits)
+        try:
+            frozen = snapshot(bundle.written(wanted, body, place), roots=[store], store=store, limits=limits)
+        finally:
+            with suppress(FileNotFoundError):
+                remove_tree(str(place))
         make_durable(frozen.path)
         return frozen
 
