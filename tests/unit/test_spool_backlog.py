@@ -356,3 +356,32 @@ def test_a_parked_job_that_cannot_be_moved_is_told_once_and_stops_nobody(spool: 
         assert backlog.take() is None
         assert len(backlog.events) == 1
     assert spool.find(parked.id).state is State.DEFERRED
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_queue_that_nobody_may_write_to_is_no_fault_of_its_parked_jobs(spool: Spool, monkeypatch, ours: bool) -> None:
+    """They are served as soon as its owner has mended it: nothing of theirs would change then."""
+    parked = spool.publish(b'{"bundle_dir":"/parked"}')
+    spool.hold(parked.id)
+    spool.release(parked.id)
+    closed = [True]
+
+    def hook(step: str) -> None:
+        if step == "before parked.rename" and closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: not (closed and ours and path.endswith("/active")))
+    with closing(Spool(spool.path, hook=hook).backlog()) as backlog:
+        backlog.scan(1.0)
+        if ours:
+            with pytest.raises(PermissionError):
+                backlog.take()
+        else:
+            assert backlog.take() is None
+        assert [incident.kind for incident in backlog.events] == ([] if ours else ["stuck"])
+        closed.clear()
+        backlog.hint(parked.id)
+        claim = backlog.take()
+        assert (claim is not None) is ours
+        if claim:
+            claim.finish()

@@ -357,8 +357,8 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
         os.close(fd)
         return BUSY  # a duplicate's claimer holds the gate for the moment
     except OSError as error:
-        if error.errno not in _IMMOVABLE:
-            raise
+        if error.errno not in _IMMOVABLE or not all(_may_write_around(place) for place in (path, active)):
+            raise  # it is not the job that is in the way, and all can go on once the queue's directories are mended
         inode = identity(os.fstat(fd))
         os.close(fd)
         return Taken(stuck=f"cannot be moved: {error.strerror}", inode=inode)  # in the lower layer of an overlay
@@ -375,6 +375,10 @@ def _move_in(tree: Tree, job_id: str, path: str, fd: int) -> Taken:
         rename_new(active, path)
         raise
     return Taken(claim=claim)
+
+
+def _may_write_around(path: str) -> bool:
+    return os.access(os.path.dirname(path), os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _note_manual_move(claim: Claim, path: str) -> None:
