@@ -196,9 +196,7 @@ class Claim(Submitted):
                 if self._decided is None:
                     day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
                     self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
-                    if (
-                        durable and to is not State.OK
-                    ):  # nothing is written between this and the fsync before the rename
+                    if durable and to is not State.OK:  # there the next thing is the fsync before the rename
                         self._tree.disk.do("leave.fsync", os.fsync, self.fd)
                 return self.settle(self._decided)
         except FileNotFoundError as error:

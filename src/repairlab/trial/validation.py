@@ -155,9 +155,7 @@ class Setup:
     bundle: Bundle
     python: str | None
     env: Mapping[str, str]
-    started_s: list[float] = dataclasses.field(
-        default_factory=list
-    )  # what each sandbox took until the bundle was in it
+    started_s: list[float] = dataclasses.field(default_factory=list)  # each sandbox, until the bundle was in it
 
     def start(
         self, files: Mapping[str, bytes] | None, wall_s: float, ahead: Ahead | None = None
