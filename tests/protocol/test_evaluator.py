@@ -102,10 +102,11 @@ def test_a_champion_is_beaten_by_what_is_better_and_not_by_its_equal(world):
     same = world.hand_in(SLOW)
     world.evaluate()
     assert world.champion() == slow
-    quick = world.hand_in(RIGHT)
+    more = "\ndef test_more():\n    assert total([4]) == 4\n"
+    quick = world.hand_in(RIGHT, tests=TESTS + more)
     world.evaluate()
-    assert world.champion() == quick
-    wrong = world.hand_in(RIGHT.replace("return n", "return 0 if not xs else 3"), tests=TESTS)
+    assert world.champion() == quick, "more tests than the champion has are no instability"
+    wrong = world.hand_in(RIGHT.replace("return n", "return 0 if not xs else 3"), tests=TESTS + more)
     fewer = TESTS.replace("def test_some():\n    assert total([1, 2]) == 3\n", "")
     left_out = world.hand_in("def total(xs):\n    return 0\n", tests=fewer)
     world.evaluate()
@@ -123,7 +124,7 @@ def test_a_champion_is_beaten_by_what_is_better_and_not_by_its_equal(world):
 
 
 def test_killed_at_any_moment_an_evaluator_leaves_one_row_and_one_decision(world):
-    """Killed again and again, a little later each time, until one gets through."""
+    """Killed again and again, each time after twice as long, until one gets through."""
     job = world.hand_in(RIGHT)
     argv, env = world.program("--once", REPAIRLAB_QUEUE_ORPHANS="1000", REPAIRLAB_QUEUE_MAX_ORPHANS="1000")
     delay = 0.3
@@ -134,8 +135,7 @@ def test_killed_at_any_moment_an_evaluator_leaves_one_row_and_one_decision(world
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGKILL)
             running.wait()
-        delay += 0.35
-        assert delay < 20
+        delay *= 2
     assert world.rows() == {job: "promoted"}
     assert world.champion() == job
     assert len(list((world.root / "patches/line").glob("*.patch"))) == 1
@@ -146,12 +146,13 @@ SOON = {"REPAIRLAB_QUEUE_BACKOFF_BASE_S": "0.001", "REPAIRLAB_QUEUE_BACKOFF_CAP_
 
 @pytest.mark.parametrize("lost", ["bundle", "record"])
 def test_a_champion_that_cannot_be_read_puts_its_challengers_off_and_rejects_none(world, lost):
-    champion = world.hand_in(SLOW)
+    champion = world.hand_in(RIGHT)
     world.evaluate()
     what = {"bundle": world.root / "bundles/1/m.py", "record": world.root / f"champions/line/{champion}/champion.json"}
     aside = what[lost].with_name("aside")
     what[lost].rename(aside)
-    job, other = world.hand_in(RIGHT), world.hand_in(RIGHT, lineage="other")
+    wrong = BROKEN.replace("n = 1", "n = 2")  # settled after two runs
+    job, other = world.hand_in(wrong), world.hand_in(wrong, lineage="other")
     world.evaluate(**SOON)
     assert world.queue.find(job).state is State.DEFERRED
     assert world.queue.find(other).state is State.OK, "other lineages go on"
@@ -160,8 +161,8 @@ def test_a_champion_that_cannot_be_read_puts_its_challengers_off_and_rejects_non
     assert ("repairlab demote line" if lost == "bundle" else "champions/line/current") in reason
     aside.rename(what[lost])
     world.evaluate(**SOON)
-    assert world.rows()[job] == "promoted"
-    assert world.champion() == job
+    assert world.rows()[job] == "incorrect"
+    assert world.champion() == champion
 
 
 def test_sigterm_hands_back_what_is_being_evaluated(world):
@@ -184,7 +185,7 @@ def test_an_evaluator_that_waits_takes_what_comes(world):
     try:
         time.sleep(0.5)
         job = world.hand_in(RIGHT)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while world.champion() != job and time.monotonic() < deadline:
             time.sleep(0.02)
         assert world.champion() == job

@@ -71,7 +71,7 @@ class Shop:
 
     def run(self, program: str, *argv: str) -> str:
         env = {**os.environ, "REPAIRLAB_ROOT": str(self.root), "REPAIRLAB_QUEUE_SETTLE_S": "0",
-               "REPAIRLAB_WATCHER_MIN_FREE_MB": "0", "REPAIRLAB_EVALUATOR_PAIRS": "5"}  # fmt: skip
+               "REPAIRLAB_WATCHER_MIN_FREE_MB": "0", "REPAIRLAB_EVALUATOR_PAIRS": "8"}  # fmt: skip
         done = subprocess.run(
             [sys.executable, BIN / program, *argv], env=env, capture_output=True, text=True, timeout=100
         )

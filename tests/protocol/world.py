@@ -58,7 +58,7 @@ class World:
 
     def program(self, *argv, **environ):
         env = {**os.environ, "REPAIRLAB_ROOT": str(self.root), "REPAIRLAB_QUEUE_SETTLE_S": "0",
-               "REPAIRLAB_EVALUATOR_PAIRS": "5", **environ}  # fmt: skip
+               "REPAIRLAB_EVALUATOR_PAIRS": "8", **environ}  # fmt: skip
         return [sys.executable, str(PROGRAM), *argv], env
 
     def evaluate(self, **environ) -> subprocess.CompletedProcess[str]:

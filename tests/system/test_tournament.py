@@ -40,7 +40,7 @@ def test_some_are_reserved():
 @pytest.fixture(scope="module")
 def loop(machine: Lab) -> Lab:
     """The machine with all of the tournament on, and a toolgen that has no time to find an expression."""
-    machine.run("tee", "/etc/repairlab/config.toml", stdin="[toolgen]\nsearch_s = 0.0001\n[evaluator]\npairs = 5\n")
+    machine.run("tee", "/etc/repairlab/config.toml", stdin="[toolgen]\nsearch_s = 0.0001\n[evaluator]\npairs = 8\n")
     machine.run("systemctl", "enable", "--now", *UNITS, *TIMERS)
     return machine
 

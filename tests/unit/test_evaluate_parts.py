@@ -54,15 +54,26 @@ def test_noise_proves_no_difference_and_a_difference_is_proved(seed):
 
 
 def test_few_pairs_prove_nothing():
-    assert comparison.compared([(1.0, 2.0)] * 4).proved == 1.0
-    assert comparison.compared([(1.0, 2.0)] * 5).proved == 0.5
+    assert comparison.compared([(1.0, 2.0)] * 7).proved == 1.0
+    assert comparison.compared([(1.0, 2.0)] * 8).proved == 0.5
     assert comparison.compared([(0.0, 2.0)]).proved == 1.0
+
+
+@pytest.mark.parametrize("count", [5, 8, 9, 12, 20])
+def test_of_equals_at_most_one_in_a_hundred_is_taken_for_better_or_worse(count):
+    wrong = sum(comparison.compared(noisy(1.0, 0.5, count, seed)).proved != 1 for seed in range(5000))
+    assert wrong <= 65, "three standard deviations above 50"
+
+
+def test_one_pair_that_the_machine_spoilt_does_not_hide_a_difference_in_twelve():
+    assert comparison.compared([(1.0, 2.0)] * 11 + [(5.0, 2.0)]).proved == 0.5
+    assert comparison.compared([(1.0, 2.0)] * 10 + [(5.0, 2.0)] * 2).proved == 1.0
 
 
 def beside(**ours):
     """A duel of runs that take a second of either, but for `ours`."""
     usual = {"wall_s": 1.0, "cpu_s": 1.0}
-    pairs = 5
+    pairs = 8
     return Evidence([], {}, duel=Duel([Run(**(usual | ours))] * pairs, [Run(**usual)] * pairs)).time.proved
 
 

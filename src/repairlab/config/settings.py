@@ -88,7 +88,7 @@ class Evaluator(Section, frozen=True, kw_only=True):
     robustness: Annotated[float, _told("weight of generated inputs that raise nothing new", ge=0, le=1)] = 0.10
     documentation: Annotated[float, _told("weight of docstrings that are there and true", ge=0, le=1)] = 0.10
     runs: Annotated[int, _told("shuffled fresh runs that stability is taken of", ge=5, le=1000)] = 5
-    pairs: Annotated[int, _told("interleaved pairs of runs that performance is taken of", ge=5, le=1000)] = 9
+    pairs: Annotated[int, _told("interleaved pairs of runs that performance is taken of", ge=8, le=1000)] = 9
     wall_s: Annotated[float, _told("wall time of one run of the tests", gt=0, le=86400)] = 120.0
     push: Annotated[str, _told("git repository that promoted patches are pushed to as branches; empty: none")] = ""
 

@@ -1,18 +1,19 @@
 """comparison: which of two is quicker or smaller, beyond noise.
 
 Measurements come in interleaved pairs, so that what else the machine does meets both. The ratio of a pair is what
-counts: its median, and a percentile bootstrap interval of that median (B. Efron, 1979; T. Kalibera and R. Jones,
-"Rigorous Benchmarking in Reasonable Time", ISMM 2013, on pairs and ratios). A seed makes it repeatable.
+counts: its median, and the interval of that median between two of the ordered ratios that the sign test gives (H. David
+and H. Nagaraja, "Order Statistics", section 7.1). It holds for whatever the noise looks like, and for few pairs, of
+which a bootstrap is far too sure. T. Kalibera and R. Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013, are
+on pairs and ratios.
 """
 
-import random
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-RESAMPLES = 2000
 CONFIDENCE = 0.99
-LEAST_PAIRS = 5
+LEAST_PAIRS = 8  # of fewer no interval is so certain
 LEAST_EFFECT = 0.02  # a ratio nearer to 1 is no difference, however certain
 
 
@@ -35,16 +36,22 @@ class Ratio:
 EQUAL = Ratio(1.0, 1.0, 1.0, 0)
 
 
-def compared(pairs: Sequence[tuple[float, float]], seed: int = 0) -> Ratio:
+def compared(pairs: Sequence[tuple[float, float]]) -> Ratio:
     """Return the ratio of (challenger, champion) pairs of one unit, all above 0."""
-    ratios = [challenger / champion for challenger, champion in pairs if challenger > 0 and champion > 0]
+    ratios = sorted(challenger / champion for challenger, champion in pairs if challenger > 0 and champion > 0)
     if not ratios:
         return EQUAL
-    chance = random.Random(seed)
-    medians = sorted(statistics.median(chance.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = medians[int(tail * RESAMPLES)], medians[int((1 - tail) * RESAMPLES) - 1]
-    return Ratio(statistics.median(ratios), low, high, len(ratios))
+    cut = _outliers(len(ratios))
+    return Ratio(statistics.median(ratios), ratios[cut], ratios[-1 - cut], len(ratios))
+
+
+def _outliers(count: int) -> int:
+    """Return how many of the ordered ratios may lie outside of the interval, at either end."""
+    cut, outside = 0, 1  # of the 2 ** count ways in which ratios lie above or below the median, at one end
+    while 2 * (outside + math.comb(count, cut + 1)) <= (1 - CONFIDENCE) * 2**count:
+        cut += 1
+        outside += math.comb(count, cut)
+    return cut
 
 
 def scores(ratio: float) -> tuple[float, float]:

@@ -129,8 +129,9 @@ class Contest:
         if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
             return self._worthless(ours, seen, Decision.OVERFITTED, 1.0, why)  # it answers its tests, not the question
         if theirs is not None and champion is not None:
-            seen.runs.append(self._trial(ours, {**theirs.tests, **ours.code}, challenger, (), champion.tests).run())
-            if not seen.runs[-1].passed:
+            beyond = self._trial(ours, {**theirs.tests, **ours.code}, challenger, (), champion.tests).run()
+            self._beat()
+            if not beyond.passed:  # it has other tests than those that stability is taken of
                 return self._worthless(ours, seen, Decision.INCORRECT, 0.0, "it fails tests that the champion passed")
             rival = self._trial(theirs, {**left_out, **ours.tests, **theirs.code}, challenger, left_out)
             seen.duel = self._duel(trial, rival)
@@ -143,7 +144,7 @@ class Contest:
             return self._sides.side(champion)
         except BadInput as error:
             message = f"the champion {champion.id} of {champion.lineage} cannot be read: {error.message}"
-            fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage}`"
+            fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage} {champion.id}`"
             raise TemporaryFailure(message, field="champion", fix=fix) from None
 
     def _trial(
