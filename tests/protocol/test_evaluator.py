@@ -106,14 +106,12 @@ def test_a_champion_is_beaten_by_what_is_better_and_not_by_its_equal(world):
     quick = world.hand_in(RIGHT, tests=TESTS + more)
     world.evaluate()
     assert world.champion() == quick, "more tests than the champion has are no instability"
-    wrong = world.hand_in(RIGHT.replace("return n", "return 0 if not xs else 3"), tests=TESTS + more)
     fewer = TESTS.replace("def test_some():\n    assert total([1, 2]) == 3\n", "")
     left_out = world.hand_in("def total(xs):\n    return 0\n", tests=fewer)
     world.evaluate()
     decisions = world.rows()
     expected = {slow: "promoted", equal: "not_better", same: "not_better", quick: "promoted"}
     assert decisions == decisions | expected
-    assert decisions[wrong] != "promoted"
     assert decisions[left_out] != "promoted"
     demoted = subprocess.run(
         [sys.executable, str(PROGRAM.with_name("repairlab")), "--json", "demote", "line"],

@@ -17,7 +17,7 @@ from repairlab.trial.bundle import Bundle
 PROGRAM = Path(__file__).resolve().parents[2] / "bin" / "repairlab-evaluator"
 BROKEN = "def total(xs):\n    n = 1\n    for x in xs:\n        n += x\n    return n\n"
 RIGHT = BROKEN.replace("n = 1", "n = 0")
-SLOW = RIGHT.replace("    for", "    sum(range(8_000_000))\n    for")
+SLOW = RIGHT.replace("    for", "    sum(range(4_000_000))\n    for")
 TESTS = """from m import total
 
 def test_none():

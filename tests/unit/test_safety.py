@@ -76,6 +76,9 @@ EVASIONS = [
     ("import sys\nsys.modules['math'] = None", "changes another module"),
     ("import math\nmath.__dict__['sqrt'] = len", "changes another module"),
     ("import os\ndef f(name):\n    getattr(os, name)('x')", "computes a name to look up"),
+    ("import inspect as i\ni.currentframe()", "reaches into memory or interpreter"),
+    ("from inspect import *\ngetattr_static(x, 'y')", "reaches into memory or interpreter"),
+    ("import inspect\ninspect.os.system('x')", PROCESS),
     ("import os, operator\noperator.attrgetter(input())(os)", "computes a name to look up"),
 ]
 
@@ -104,6 +107,8 @@ def test_what_code_could_do_is_found_however_it_is_spelt(code, kind):
         "def f(x):\n    x.y = 1\n    x['y'] = 2\n    x.y.z = 3",
         "def f(exit):\n    def g():\n        exit()",
         "import sys\nsys.stdout.write('x')",
+        "import sys\nsys.exit(0)",  # what `raise SystemExit` does too; no run passes without its report
+        "import inspect\ndef f(g):\n    return inspect.signature(g).parameters",
         "'-'.join(['eval', 'exec'])",
     ],
 )

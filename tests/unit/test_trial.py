@@ -55,6 +55,7 @@ def test_a_seed_shuffles_the_tests_and_the_hashes():
     ("test", "wall_s"),
     [
         ("import os\ndef test_x():\n    os._exit(0)\n", 20),
+        ("import sys\nsys.exit(0)\ndef test_x():\n    pass\n", 20),
         ("import time\ndef test_x():\n    time.sleep(60)\n", 2),
         ("import os, signal\ndef test_x():\n    os.kill(os.getppid(), signal.SIGKILL)\n    os._exit(0)\n", 20),
         ("def test_x():\n    assert False\n", 20),
@@ -62,7 +63,16 @@ def test_a_seed_shuffles_the_tests_and_the_hashes():
         ("import nothing_of_that_name\ndef test_x():\n    pass\n", 20),
         ("def test_x():\n    x = 'x' * (1 << 34)\n", 20),
     ],
-    ids=["exits", "hangs", "kills its parent", "fails", "no test", "does not import", "takes all memory"],
+    ids=[
+        "exits",
+        "raises SystemExit",
+        "hangs",
+        "kills its parent",
+        "fails",
+        "no test",
+        "does not import",
+        "takes all memory",
+    ],
 )
 def test_what_did_not_pass_is_not_believed(test, wall_s):
     run = trial(wall_s=wall_s, test_x_py=test).run()

@@ -136,6 +136,8 @@ class Contest:
             rival = self._trial(theirs, {**left_out, **ours.tests, **theirs.code}, challenger, left_out)
             seen.duel = self._duel(trial, rival)
         seen.robustness, seen.inputs = self._robust(ours, edits, challenger)
+        if champion is not None and not seen.inputs:  # what could not be looked at is no better than what was
+            seen.robustness = champion.components.robustness
         return self._ranked(ours, theirs, champion, seen)
 
     def _standing(self, champion: Champion) -> Side:

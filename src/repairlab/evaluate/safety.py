@@ -38,7 +38,7 @@ MODULES = _table(
         "starts processes": "subprocess multiprocessing pty _posixsubprocess asyncio.subprocess webbrowser",
         "uses the network": "socket ssl urllib.request http.client http.server ftplib smtplib telnetlib xmlrpc requests"
         " httpx httpx2 aiohttp urllib3 socketserver",
-        "reaches into memory or interpreter": "ctypes _ctypes cffi gc mmap inspect",
+        "reaches into memory or interpreter": "ctypes _ctypes cffi gc mmap",
         "loads objects from bytes": "pickle marshal shelve dill cloudpickle",
         "looks for the test runner": "pytest _pytest unittest pluggy",
     }
@@ -51,13 +51,14 @@ CALLS = _table(
         " os.spawnlp os.spawnlpe os.spawnv os.spawnve os.spawnvp os.spawnvpe os.execv os.execve os.execvp os.execvpe"
         " os.execl os.execle os.execlp os.execlpe os.startfile concurrent.futures.ProcessPoolExecutor"
         " asyncio.create_subprocess_exec asyncio.create_subprocess_shell",
-        "ends the process": "os._exit os.abort os.kill os.killpg sys.exit exit quit signal.raise_signal signal.signal",
+        "ends the process": "os._exit os.abort os.kill os.killpg signal.raise_signal signal.signal",
         "changes files": "os.remove os.unlink os.rmdir os.rename os.replace os.truncate os.chmod os.link os.symlink"
         " os.makedirs os.mkdir os.removedirs os.renames os.chown os.mkfifo os.mknod shutil.rmtree shutil.move"
         " shutil.copy shutil.copy2 shutil.copyfile shutil.copytree shutil.chown shutil.unpack_archive"
         " shutil.make_archive",
         "reaches into memory or interpreter": "sys._getframe sys.settrace sys.setprofile sys._current_frames globals"
-        " vars",
+        " vars inspect.currentframe inspect.stack inspect.trace inspect.getouterframes inspect.getinnerframes"
+        " inspect.getclosurevars inspect.getmembers inspect.getmembers_static inspect.getattr_static",
         "uses the network": "asyncio.open_connection asyncio.start_server asyncio.open_unix_connection"
         " asyncio.start_unix_server",
     }
