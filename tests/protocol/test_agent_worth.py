@@ -83,6 +83,8 @@ def test_patches_that_differ_beyond_the_tests_are_told_apart_by_a_question(tmp_p
     assert told.question.call.startswith("scaled(")
     assert told.question.likeliest != told.question.other
     assert 0 < told.timings.first_s < told.timings.total_s
+    assert 0 < told.first_tried <= told.attempts
+    assert (told.failed, told.tests) == (1, 2)
     assert [candidate.cluster for candidate in told.candidates] == list(range(1, len(told.candidates) + 1))
     assert len(told.candidates) == len(list((out / "candidates").iterdir())) <= 5
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from markdown_it import MarkdownIt
 
-from repairlab.documents import Challenger, Champion, Components, Decision, Strategy
+from repairlab.documents import Challenger, Champion, Components, Decision, Findings, Question, Strategy
 from repairlab.evaluate import letter
 from repairlab.evaluate.contest import Outcome
 from repairlab.repair.diff import unified
@@ -16,7 +16,7 @@ PARTS = Components(correctness=1, safety=1, performance=1, robustness=1, documen
 OUTCOME = Outcome(decision=Decision.PROMOTED, fitness=1.0, components=PARTS, tests=2, runs=5)
 
 
-def pair(patch, failing=("t.py::test_a",), details="initial value", lineage="line", encoding="utf-8"):
+def pair(patch, failing=("t.py::test_a",), details="initial value", lineage="line", encoding="utf-8", **told):
     common = {
         "lineage": lineage, "bundle_dir": "/b", "bundle_sha256": "b" * 64, "parent_sha256": "a" * 64,
         "patch": patch, "spec_path": None, "patch_encoding": encoding,
@@ -28,7 +28,7 @@ def pair(patch, failing=("t.py::test_a",), details="initial value", lineage="lin
     challenger = Challenger(
         ts=0, source="t", original_epoch=None, original_fitness=None, repair_strategy=Strategy.MULTI_EDIT,
         repair_pattern_id=None, repair_attempts=1, repair_details=details, meta_repair=True, idempotency_key="k",
-        failing=list(failing), **common,
+        failing=list(failing), **common, **told,
     )  # fmt: skip
     return champion, challenger
 
@@ -61,10 +61,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_strangers_wrote_is_no_markup_in_the_page(text, tmp_path):
-    champion, challenger = pair(PATCH, failing=[text, text], details=text)
+    question = Question(call=text, likeliest=text, other=text)
+    findings = Findings(tests=9, failed=2, clusters=2, next_confidence=0.2, question=question)
+    champion, challenger = pair(PATCH, failing=[text, text], details=text, findings=findings, confidence=0.7)
     page = letter.page(tmp_path / "x.patch", champion, challenger, OUTCOME).decode()
     assert all(char.isprintable() or char == "\n" for char in page)
-    assert len(page) < 5000
+    assert len(page) < 6000
     inside = MarkdownIt("gfm-like", {"linkify": False}).parse(page)
     kinds = {child.type for token in inside for child in token.children or ()}
     assert kinds <= {"text", "code_inline", "softbreak"}
@@ -72,7 +74,47 @@ def test_what_strangers_wrote_is_no_markup_in_the_page(text, tmp_path):
     assert [token.tag for token in headings] == ["h1", *["h2"] * 5]
     assert {token.type for token in inside} & {"html_block", "fence", "blockquote_open", "table_open"} == set()
     spans = [child.content for token in inside for child in token.children or () if child.type == "code_inline"]
-    assert spans.count(letter._line(text)) == 4
+    assert spans.count(letter._line(text)) == 7
+
+
+def evidence(tmp_path, **told):
+    page = letter.page(tmp_path / "x.patch", *pair(PATCH, **told), OUTCOME).decode()
+    return page.partition("## Evidence\n\n")[2].partition("## Risk")[0]
+
+
+def test_the_evidence_is_tests_before_and_after_clusters_question_and_confidence(tmp_path):
+    question = Question(call="total([])", likeliest="0", other="1")
+    findings = Findings(tests=9, failed=2, clusters=3, next_confidence=0.2, question=question)
+    shown = evidence(tmp_path, findings=findings, confidence=0.7)
+    assert "With the parent: 7 of 9 tests pass or are skipped, 2 fail" in shown
+    assert "With the patch: 2 of 2 tests pass, in each of 5 runs" in shown
+    assert "3 clusters (what behaves alike is one); this one leads alone (70%), the next has 20%" in shown
+    assert "differ on `total([])`" in shown
+    assert "this patch: `0`\n    - the next: `1`" in shown
+    assert "Confidence: 70% of such patches were right" in shown
+
+
+@pytest.mark.parametrize(
+    ("findings", "confidence", "words"),
+    [
+        (None, None, ["With the parent: not told"]),
+        (Findings(tests=9), None, ["With the parent: not counted"]),
+        (Findings(tests=2, failed=1, clusters=1), 0.9, ["1 cluster (what behaves alike is one); no other was found"]),
+        (Findings(tests=2, failed=1, clusters=2), None, ["2 clusters", "which is likelier is not known"]),
+        (
+            Findings(tests=2, failed=1, clusters=2, next_confidence=0.4),
+            0.4,
+            ["this one does not lead alone: it has 40%, another 40%"],
+        ),
+        (Findings(tests=2, failed=7), None, ["0 of 2 tests pass or are skipped, 7 fail"]),
+    ],
+)
+def test_what_the_search_did_not_say_is_not_made_up(findings, confidence, words, tmp_path):
+    shown = evidence(tmp_path, findings=findings, confidence=confidence)
+    assert all(word in shown for word in words)
+    assert "differ on" not in shown
+    assert ("Confidence" in shown) == (confidence is not None)
+    assert ("cluster" in shown) == bool(findings and findings.clusters)
 
 
 def test_a_patch_that_adds_what_does_not_show_is_told_of(tmp_path):

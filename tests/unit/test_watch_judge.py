@@ -160,6 +160,18 @@ def test_a_true_repair_becomes_a_challenger_and_durable_evidence(bench: Bench) -
     documents.decode((bench.claim.path / "telemetry.json").read_bytes(), Telemetry)
 
 
+def test_what_the_search_found_goes_with_the_challenger(bench: Bench) -> None:
+    question = {"call": "f(1)", "likeliest": "2", "other": "3"}
+    shown = {"diff": "d", "strategy": "heuristic_microfix", "transformation": "t", "file": "f", "line": 1, "score": 1.0}
+    confidences = [0.6, 0.1, 0.3]
+    candidates = [{**shown, "confidence": each} for each in confidences]
+    bench.says(tests=500, failed=300, clusters=3, question=question, candidates=candidates)
+    (challenger,) = bench.published()
+    assert challenger.findings == documents.Findings(
+        tests=500, failed=300, clusters=3, next_confidence=0.3, question=documents.Question(**question)
+    )
+
+
 def test_a_noop_becomes_a_challenger_without_a_patch(bench: Bench) -> None:
     judged = bench.says(strategy="noop", bundle_sha256=bench.prepared["sha256"], patch=None)
     assert judged["verdict"] == "noop"

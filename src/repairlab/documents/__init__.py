@@ -39,7 +39,16 @@ from repairlab.documents.patterns import (
     PatternQuality,
     pattern_id,
 )
-from repairlab.documents.repairs import Candidate, Question, Strategy, StrategyRun, Suspect, Telemetry, Timings
+from repairlab.documents.repairs import (
+    Candidate,
+    Findings,
+    Question,
+    Strategy,
+    StrategyRun,
+    Suspect,
+    Telemetry,
+    Timings,
+)
 from repairlab.documents.specs import Example, Io, Spec
 from repairlab.documents.supervision import Escalation, JournalLine
 from repairlab.documents.tournament import Champion, Components, Course, Decision, MetricsRow
@@ -59,6 +68,7 @@ __all__ = [
     "Escalation",
     "Example",
     "FailingTest",
+    "Findings",
     "FunctionPattern",
     "Handoff",
     "HandoffMetrics",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from repairlab.documents.repairs import Strategy
+from repairlab.documents.repairs import Findings, Strategy
 from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
 from repairlab.errors import BadInput
 
@@ -67,7 +67,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     after `patch`, a unified diff with `a/` and `b/` prefixes, has been applied. `meta_repair` is true exactly when a
     repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job. `correct`
     is what held-out tests say, null where there are none; `confidence` is the share of such patches that were right.
-    `tests` (held-out ones too), `python` and `env` are how its tests are to be run.
+    `tests` (held-out ones too), `python` and `env` are how its tests are to be run. `findings` is for who reads of it.
     """
 
     ts: float
@@ -92,6 +92,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
+    findings: Findings | None = None
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 

@@ -50,6 +50,21 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     other: Text
 
 
+class Findings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the search for a repair found besides the patch, as the agent tells it.
+
+    `tests` ran in the search; of these `failed` failed before, which is null where the code did not load and nothing
+    was counted. `clusters` counts the plausible patches that behave differently, `next_confidence` is the
+    highest of the others', and `question` a call on which the two likeliest differ.
+    """
+
+    tests: Count
+    failed: Count | None = None
+    clusters: Count = 0
+    next_confidence: Share | None = None
+    question: Question | None = None
+
+
 class StrategyRun(msgspec.Struct, frozen=True, kw_only=True):
     """What one strategy cost and brought: candidates tried, plausible ones, wall time.
 
@@ -101,7 +116,8 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     `correct` is what the held-out tests say of the first patch, null where there are none or they did not run;
     `confidence` is how often a first patch with such evidence was right on the development set, a hint that rests on
     what the sandbox says. `clusters` counts the plausible patches that behave differently, the ones that are not shown
-    included.
+    included. `failed` counts the tests that fail as it came (`failing` names no more than 100), null where it does not
+    load; `first_tried` the candidates until one first passed all tests in the search, 0 where none did.
     """
 
     ok: bool
@@ -116,7 +132,9 @@ class Telemetry(Document, frozen=True, kw_only=True, omit_defaults=False):
     effort: Count = 1
     reason: str | None = None  # a named outcome where not ok: exhausted, deadline, no_tests, collection_error, ...
     candidates_per_s: float = 0.0
+    first_tried: Count = 0
     tests: Count = 0
+    failed: Count | None = None
     failing: list[str] = msgspec.field(default_factory=list)
     localization: list[Suspect] = msgspec.field(default_factory=list)
     timings: Timings = Timings()

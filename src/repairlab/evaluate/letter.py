@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from email.utils import format_datetime
 from pathlib import Path
 
-from repairlab.documents import Challenger, Champion, patch_bytes
+from repairlab.documents import Challenger, Champion, Findings, Question, patch_bytes
 from repairlab.evaluate.contest import Outcome
 from repairlab.spool.disk import Disk, trouble
 
@@ -77,7 +77,10 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
     yield from ("", "## Why this mends it", "")
     yield f"{_code(challenger.repair_details)} (strategy `{champion.strategy}`)."
     yield from ("", "## Evidence", "")
-    yield f"- {outcome.tests} tests pass in {outcome.runs} runs, each in a fresh sandbox, shuffled."
+    yield from _searched(challenger.findings)
+    yield f"- With the patch: {outcome.tests} of {outcome.tests} tests pass, in each of {outcome.runs} runs."
+    yield "- Each run: a fresh sandbox, another order; skipped tests are not counted."
+    yield from _likelihood(challenger)
     before = "" if outcome.rival is None else f"; the champion before: {outcome.rival:.3f}"
     yield f"- fitness: {outcome.fitness:.3f}{before}"
     for name in ("correctness", "safety", "performance", "robustness", "documentation", "stability"):
@@ -86,19 +89,56 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
         yield "- Time beside the champion before: {:.2f} ({:.2f} to {:.2f}); memory {:.2f} ({:.2f} to {:.2f}).".format(
             *outcome.time_ratio, *outcome.memory_ratio
         )
-    yield from ("", "## Risk", "", _risk(challenger, outcome) + _hidden(patch), "")
+    yield from ("", "## Risk", "", _risk(outcome) + _hidden(patch), "")
     yield from ("## What to type", "", "In the project's repository, to apply it:", "")
     yield f"    git am {_options(patch)}{where}"
     yield from ("", "To refuse it, so that the champion before it stands again:", "")
     yield f"    repairlab demote {shlex.quote(champion.lineage)} {champion.id}"
 
 
-def _risk(challenger: Challenger, outcome: Outcome) -> str:
+def _searched(found: Findings | None) -> Iterator[str]:
+    """Tell of the tests before the patch, as the search counted them."""
+    if found is None:
+        yield "- With the parent: not told."
+    elif found.failed is None:
+        yield "- With the parent: not counted, for code that does not load runs no test."
+    else:
+        good = max(0, found.tests - found.failed)
+        yield f"- With the parent: {good} of {found.tests} tests pass or are skipped, {found.failed} fail."
+
+
+def _likelihood(challenger: Challenger) -> Iterator[str]:
+    """Tell what else passed the tests, and how sure the search is of this patch."""
+    found, sure = challenger.findings, challenger.confidence
+    if found is not None and found.clusters:
+        number = "1 cluster" if found.clusters == 1 else f"{found.clusters} clusters"
+        yield f"- Patches that pass the tests: {number} (what behaves alike is one); {_lead(found, sure)}."
+        if found.question is not None:
+            yield from _asked(found.question)
+    if sure is not None:
+        yield f"- Confidence: {sure:.0%} of such patches were right."
+
+
+def _lead(found: Findings, sure: float | None) -> str:
+    if found.clusters == 1:
+        return "no other was found"
+    if sure is None or found.next_confidence is None:
+        return "which is likelier is not known"
+    if sure > found.next_confidence:
+        return f"this one leads alone ({sure:.0%}), the next has {found.next_confidence:.0%}"
+    return f"this one does not lead alone: it has {sure:.0%}, another {found.next_confidence:.0%}"
+
+
+def _asked(question: Question) -> Iterator[str]:
+    yield f"- The two likeliest differ on {_code(question.call)}. Which answer is right?"
+    yield f"    - this patch: {_code(question.likeliest)}"
+    yield f"    - the next: {_code(question.other)}"
+
+
+def _risk(outcome: Outcome) -> str:
     told = "Tests show that what they ask is answered, not that nothing else changed: read the patch."
     if outcome.findings:
         told += " New in this patch: " + ", ".join(sorted(outcome.findings)) + "."
-    if challenger.confidence is not None:
-        told += f" Of such patches {challenger.confidence:.0%} were right."
     return told
 
 

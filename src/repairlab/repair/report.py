@@ -50,6 +50,7 @@ class Report:
         attempt, search = self.attempt, self.attempt.search
         parent = attempt.bundle.sha256()
         changed = attempt.bundle.patched(attempt.chosen.edits) if attempt.chosen else {}
+        found = search or attempt.loading
         tried = (search.tried if search else 0) + (attempt.loading.tried if attempt.loading else 0)
         return Telemetry(
             ok=attempt.ok,
@@ -63,7 +64,9 @@ class Report:
             effort=attempt.effort,
             reason=attempt.reason,
             candidates_per_s=round(search.tried / search.seconds, 1) if search and search.seconds else 0.0,
+            first_tried=min((patch.tried for patch in found.plausible), default=0) if found else 0,
             tests=len(attempt.tests),
+            failed=None if attempt.loading else sum(test.failing for test in attempt.tests),
             failing=[test.id[:NAME_SHOWN] for test in attempt.tests if test.failing][:TESTS_SHOWN],
             localization=self._localization(),
             timings=self._timings(),

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from repairlab import documents
-from repairlab.documents import Challenger, Handoff, PatchEncoding, Strategy, Telemetry
+from repairlab.documents import Challenger, Findings, Handoff, PatchEncoding, Strategy, Telemetry
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.sandbox.bundle import content_digest, hash_manifest, make_durable, manifest
 from repairlab.sandbox.patch import BadPatch, applied
@@ -223,8 +223,21 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         python=handoff.python,
         env=handoff.env,
         failing=[name[:1000] for name in told.failing[:KEPT]],
+        findings=_findings(told),
         unknown=handoff.unknown,
         patch_encoding=encoding,
+    )
+
+
+def _findings(told: Telemetry) -> Findings:
+    """Return what a person is told of the search."""
+    others = [each.confidence for each in told.candidates[1:] if each.confidence is not None]
+    return Findings(
+        tests=told.tests,
+        failed=told.failed,
+        clusters=told.clusters,
+        next_confidence=max(others, default=None),
+        question=told.question,
     )
 
 
