@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repairlab.documents import Challenger, Handoff, Spec, decode, encode
+from repairlab.documents import Challenger, Handoff, Pattern, Spec, decode, encode
 from repairlab.documents.specs import Example, Io
 from repairlab.spool import Policy, Spool, State
 
@@ -29,8 +29,8 @@ class World:
     def run(self, program, **environ):
         env = {**os.environ, "REPAIRLAB_ROOT": str(self.root), "REPAIRLAB_QUEUE_SETTLE_S": "0",
                "REPAIRLAB_WATCHER_MIN_FREE_MB": "0", "REPAIRLAB_TOOLGEN_SEARCH_S": "20", **environ}  # fmt: skip
-        argv = [sys.executable, BIN / program, "--once"]
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100)
+        command = [sys.executable, BIN / program, *["--once"] * (program != "repairlab-library-extract")]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -65,6 +65,25 @@ def test_specs_in_both_spellings_become_challengers_that_pass_their_tests(world)
     assert json.loads(Path(made["slug"].spec_path).read_bytes())["id"] == "slug"
     frozen = {Path(challenger.bundle_dir).name for challenger in made.values()}
     assert {path.name for path in (world.root / "bundles").iterdir() if path.is_dir()} == frozen
+
+
+def test_a_tool_that_won_is_what_the_next_like_spec_is_made_of(world):
+    told = {"task": "Return the gap between two numbers.", "signature": "gap(one, two)"}
+    world.hand_in(id="gap", examples=examples(([5, 1], 4), ([0, 1], 1), ([2, 2], 0)), **told)
+    world.run("repairlab-toolgen")
+    world.run("repairlab-evaluator", REPAIRLAB_EVALUATOR_PAIRS="8")
+    world.run("repairlab-library-extract")
+    (path,) = (world.root / "patterns").glob("*.json")
+    pattern = decode(path.read_bytes(), Pattern)
+    assert (pattern.origin, pattern.function.name, pattern.quality.wins) == ("gap", "gap", 1)
+    like = {"task": "Return the gap between two temperatures.", "signature": "spread(low, high)"}
+    world.hand_in(id="spread", examples=examples(([9, 2], 7), ([3, 8], 5)), **like)
+    world.run("repairlab-toolgen", REPAIRLAB_TOOLGEN_SEARCH_S="0.0001")
+    (challenger,) = world.waiting("challengers", Challenger)
+    assert (challenger.lineage, challenger.repair_pattern_id) == ("spread", pattern.told)
+    world.run("repairlab-evaluator", REPAIRLAB_EVALUATOR_PAIRS="8")
+    world.run("repairlab-library-extract")
+    assert [each.name for each in (world.root / "patterns").glob("*.json")] == [path.name], "a call of it is no other"
 
 
 def test_what_cannot_be_made_is_handed_in_with_how_far_it_got(world):

@@ -64,6 +64,23 @@ class World:
         assert self.store.promote(champion)
         return bundle
 
+    def made(self, lineage, text, *, patterned=None, path=Course.SYNTHESIS, **components):
+        """Promote what has no parent and no patch: a tool, unless `path` says otherwise."""
+        number = next(self.numbers)
+        bundle = self.root / "bundles" / str(number)
+        (bundle / "tests").mkdir(parents=True)
+        (bundle / f"{lineage}.py").write_text(text)
+        (bundle / "tests/test_it.py").write_text(
+            "def helper():\n    return 1\n\n\ndef test_it():\n    assert helper()\n"
+        )
+        sha256, head = tree_hash(bundle), self.store.current(lineage)
+        assert self.store.promote(Champion(
+            id=f"{number:024x}", at=AT, lineage=lineage, parent=head and head.id, bundle_dir=str(bundle), patch="",
+            bundle_sha256=sha256, parent_sha256=sha256, fitness=0.5, strategy=Strategy.NOOP, pattern_id=patterned,
+            path=path, components=Components(**(ONES | components)),
+        ))  # fmt: skip
+        return bundle
+
     def used(self, name, *, fitness, median_ms=None):
         number = next(self.numbers)
         self.log.append(MetricsRow(
@@ -179,3 +196,62 @@ def test_a_pattern_that_keeps_failing_sinks_and_one_that_works_does_not(world):
     for _ in range(8):
         world.used(name, fitness=0.7)
     assert "counted" in world.extracted(), "what is measured later counts as well"
+
+
+TOOL = '''"""Words of a text."""
+
+from __future__ import annotations
+
+import re
+
+WORD = re.compile("[a-z]+")
+
+
+def _found(text):
+    return WORD.findall(text.lower())
+
+
+def words(text: Any, least: int) -> Sequence[str]:
+    """Return the long words of a text."""
+    return [word for word in _found(text) if len(word) >= least]
+'''
+
+
+def test_a_tool_that_was_made_from_its_spec_teaches_its_whole_function_with_what_it_needs(world):
+    bundle = world.made("words", TOOL)
+    taught = world.extracted()
+    assert set(taught) == {"words", "_found"}, "and none of its tests"
+    function = taught["words"].function
+    assert function.imports == ["import re"]
+    assert [text.partition("(")[0] for text in function.helpers] == ["WORD = re.compile", "def _found"]
+    assert [parameter.name for parameter in function.parameters] == ["text", "least"]
+    assert taught["words"].origin == "words"
+    assert taught["words"].quality.wins == 1
+    space = {}
+    exec("\n".join([*function.imports, *function.helpers, function.source]), space)
+    assert space["words"]("An old tale", 3) == ["old", "tale"]
+    (bundle / "more.py").write_text("x = 1\n")
+    assert world.extracted() == {}, "it is no more what was verified"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"correctness": 0.9},
+        {"stability": 0.9},
+        {"path": Course.CHALLENGER},
+        {"patterned": "line:" + "a" * 32},
+    ],
+    ids=str,
+)
+def test_what_was_not_right_not_made_here_or_is_a_call_of_a_pattern_teaches_no_function(world, told):
+    world.made("words", TOOL, **told)
+    assert world.extracted() == {}
+
+
+def test_a_tool_that_was_demoted_teaches_no_more(world):
+    world.made("words", TOOL)
+    assert "words" in world.extracted()
+    with world.store.demotion("words", None, lambda: (1, 0)):
+        pass
+    assert world.extracted() == {}

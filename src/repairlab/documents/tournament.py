@@ -78,6 +78,7 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
 
     `id` is the id of the challenger's job, `parent` that of the champion before it. The bundle of `bundle_dir` (hash
     `parent_sha256`) becomes the champion (hash `bundle_sha256`) by `patch`, which is empty where it passed as it came.
+    `path` is that of its row in the log: `synthesis` is a tool that was made from its spec.
     """
 
     id: Annotated[str, matching(r"[0-9a-f]{24}")]
@@ -96,4 +97,5 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
     median_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
+    path: Course = Course.CHALLENGER
     schema: Annotated[str, matching(r"champion/1")] = "champion/1"

@@ -158,7 +158,7 @@ class Consumer:
             bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, patch=challenger.patch,
             fitness=outcome.fitness, components=outcome.components, strategy=challenger.repair_strategy,
             pattern_id=challenger.repair_pattern_id, spec_path=challenger.spec_path, median_ms=outcome.median_ms,
-            tests=challenger.tests, patch_encoding=challenger.patch_encoding,
+            tests=challenger.tests, patch_encoding=challenger.patch_encoding, path=_course(challenger),
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ metrics log;
 writes <root>/patterns/ID.json, each whole or not at all, and removes what has been merged into another or has sunk.
 What it writes follows from what it reads alone: a second run changes nothing; one that was killed is just run again.
 
+A repair teaches its edits and the functions that it changed, a tool that was made from its spec all its functions.
 Nothing enters that was not correct, stable and verified: a champion whose bundle or patch is not what its record says
 is left out and told. A pattern's quality is counted anew each time: wins are the champions that it was mined from,
 transplants and successes the evaluations of repairs that used it, or one that was merged into it. One that keeps
@@ -97,12 +98,12 @@ class Extraction:
         self.patterns = {pattern.id: pattern for pattern in counted if not sunk(pattern)}
 
     def _of(self, champion: "Champion") -> "list[Pattern]":
-        """Return what one champion teaches; nothing where it is not what its record says, or was a noop."""
+        """Return what one champion teaches; nothing where it is not what its record says."""
         from repairlab import journal
         from repairlab.documents import PatternQuality
         from repairlab.patterns import mined
 
-        if not champion.patch or champion.components.correctness < 1 or champion.components.stability < 1:
+        if not _teaches(champion):
             return []
         try:
             side = self._sides.side(champion)
@@ -111,9 +112,10 @@ class Extraction:
             journal.say(message, priority=journal.Priority.WARNING)
             return []
         self.champions += 1
-        changed = [path for path in side.bundle.sources if side.files[path] != side.before[path]]
-        before = {path: side.bundle.sources[path].text for path in changed}
-        after = {path: side.files[path].decode(side.bundle.sources[path].encoding) for path in changed}
+        sources, made = side.bundle.sources, not champion.patch
+        changed = [path for path in sources if made or side.files[path] != side.before[path]]
+        before = {} if made else {path: sources[path].text for path in changed}
+        after = {path: side.files[path].decode(sources[path].encoding) for path in changed}
         quality = PatternQuality(wins=1)
         return mined(before, after, origin=champion.lineage, provenance=[champion.bundle_sha256], quality=quality)
 
@@ -150,6 +152,18 @@ class Extraction:
                     removed += 1
             disk.sync_directory("patterns", str(directory))
         return written, removed
+
+
+def _teaches(champion: "Champion") -> bool:
+    """Whether it was right each time, and made here: by a repair, or from its spec.
+
+    A tool that calls a pattern teaches nothing: the pattern is there, or is not there for a reason.
+    """
+    from repairlab.documents import Course
+
+    right = champion.components.correctness == champion.components.stability == 1
+    whole = champion.path is Course.SYNTHESIS and champion.pattern_id is None
+    return right and (bool(champion.patch) or whole)
 
 
 def _holds(path: Path, raw: bytes) -> bool:

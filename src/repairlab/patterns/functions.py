@@ -141,6 +141,10 @@ def function_pattern(text: str, name: str) -> FunctionPattern | None:
             return None
         source = extracted(text, function)
         needed = _needs(tree, text, source)
+        if needed is None and _postponed(tree):
+            function = bare(function)
+            source = ast.unparse(function) + "\n"
+            needed = _needs(tree, text, source)
         if needed is None:
             return None
         marks = fingerprint(function)
@@ -156,6 +160,22 @@ def function_pattern(text: str, name: str) -> FunctionPattern | None:
         return msgspec.convert(msgspec.to_builtins(made), FunctionPattern)
     except (*UNPARSABLE, msgspec.ValidationError):
         return None
+
+
+def _postponed(tree: ast.Module) -> bool:
+    """Whether annotations are never evaluated there, so that names in them need not be at hand (PEP 563)."""
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    return any(alias.name == "annotations" for node in imports for alias in node.names)
+
+
+def bare(function: Function) -> Function:
+    """Return a function without decorators and the annotations of its parameters and result."""
+    plain = copy.deepcopy(function)
+    plain.decorator_list, plain.returns = [], None
+    for node in ast.walk(plain.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return plain
 
 
 def definition(tree: ast.Module, name: str) -> Function | None:

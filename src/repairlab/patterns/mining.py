@@ -1,4 +1,4 @@
-"""mining: all patterns of one verified repair."""
+"""mining: all patterns of one verified repair, or of files that were made anew."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,18 @@ def mined(
     provenance: Sequence[str] = (),
     quality: PatternQuality | None = None,
 ) -> list[Pattern]:
-    """Return the patterns, each once, of a repair that turned the texts `before` into `after` (by path)."""
+    """Return the patterns, each once, of what turned the texts `before` into `after` (by path).
+
+    A file that is only in `after` is new: each of its functions is one.
+    """
     found: dict[str, Pattern] = {}
-    for path in sorted(set(before) & set(after)):
-        if before[path] == after[path]:
+    for path, text in sorted(after.items()):
+        old = before.get(path)
+        if old == text:
             continue
-        functions = (function_pattern(after[path], name) for name in changed(before[path], after[path]))
+        functions = (function_pattern(text, name) for name in changed(old or "", text))
         contents: list[EditPattern | FunctionPattern] = [
-            *edit_patterns(before[path], after[path]),
+            *(edit_patterns(old, text) if old is not None else ()),
             *filter(None, functions),
         ]
         for content in contents:
