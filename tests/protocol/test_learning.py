@@ -110,13 +110,16 @@ def test_what_won_is_in_the_library_and_a_second_run_changes_nothing(shop):
     assert {path.name: path.read_bytes() for path in (shop.root / "patterns").glob("*.json")} == patterns
 
 
-def test_a_similar_failure_is_repaired_by_what_the_first_one_taught_and_sooner(shop):
+def test_a_similar_failure_is_repaired_by_what_the_first_one_taught_and_sooner(shop, tmp_path):
     assert shop.first["strategy"] == "heuristic_microfix"
     second = shop.repaired("readings", "readings", SECOND, SECOND_TESTS)
     assert second["strategy"] == "pattern_transplant"
     origin, _, name = second["pattern_id"].partition(":")
     assert origin == "invoices"
     assert (shop.root / f"patterns/{name}.json").exists()
+    untaught = Shop(tmp_path / "untaught").repaired("readings", "readings", SECOND, SECOND_TESTS)
+    tried = [told["first_tried"] for told in (second, untaught, shop.first)]
+    assert 0 < tried[0] < min(tried[1:])
     assert second["attempts"] < shop.first["attempts"]
 
 

@@ -88,7 +88,9 @@ def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(l
     assert second["pattern_id"].startswith("rest:")
     times = [told["timings"]["first_s"] for told in (first, second)]
     record_property("seconds to the first plausible patch, before and after", times)
-    assert times[1] <= 2 * times[0], "a busy machine doubles what it likes, no more"
+    tried = [told["first_tried"] for told in (first, second)]
+    record_property("candidates until the first plausible patch, before and after", tried)
+    assert 0 < tried[1] < tried[0], f"seconds follow from it where the machine is quiet: {times}"
     loop.until(lambda: champion(loop, "stock"), 60)
     told = json.loads(loop.run("repairlab", "--json", "leaderboard", "--by", "pattern").stdout)["data"]["rows"]
     assert [row["pattern"] for row in told] == [second["pattern_id"]]
