@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from test_cleanup import NOW, SECOND, Then, World
+from cleaning import NOW, SECOND, Then, World
 
 from repairlab import config
 from repairlab.chain import Link, record, verify

@@ -20,7 +20,7 @@ from repairlab.operate.app import CONTEXT, App, run, version_option
 # The sections of --help. name: (module, promise); a test holds the promises against the commands' own.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Jobs": {
-        "submit": ("submit", "Hand in failing code to be repaired."),
+        "submit": ("submit", "Hand in failing code to be repaired, or the spec of a tool."),
         "status": ("listing", "Say how many jobs are where, and what is wrong."),
         "list": ("listing", "List jobs, one a line."),
         "show": ("show", "Show jobs: attempts, telemetry, patch, reason."),

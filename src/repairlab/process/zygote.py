@@ -306,7 +306,7 @@ def prepare(order: wire.Message, fds: list[int], parent: int) -> None:
     """Give a fresh fork its own session, signals, descriptors, limits, directory and environment."""
     os.setsid()
     die_with_parent(parent)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # a shell ignores the last for `&`
         signal.signal(number, signal.SIG_DFL)
     if order["command"]:  # what Python ignores for itself an exec would hand on
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
