@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.05
 FOLLOW_S = 0.2
+REMEMBERED = 10_000  # jobs that have ended, of which the last event told is kept
 MOVING = (State.ACTIVE, State.DEFERRED, State.HOLD)
 
 
@@ -135,7 +136,8 @@ class Tail:
 
     def __init__(self, spool: "Spool", wanted: set[str] | None, since: float | None) -> None:
         self._spool, self._wanted, self._since = spool, wanted, since
-        self._last: dict[str, dict[str, Any]] = {}  # the newest event told of each job
+        self._last: dict[str, dict[str, Any]] = {}  # the newest event told of each job that goes on
+        self._over: dict[str, dict[str, Any]] = {}  # and of those that have ended: their new place is news yet to come
         self._names: dict[str, tuple[int, set[str]]] = {}  # of each directory: its mtime and what was in it
         self._others: set[str] = set()  # jobs that we may not read, and never will
         self.ended: dict[str, State] = {}
@@ -192,11 +194,19 @@ class Tail:
             self._last[job_id] = event
             yield job, event
         if job.state in views.ENDED:
-            self.ended[job_id] = job.state
-            self._last.pop(job_id, None)
+            self._remember(job_id, job.state)
+
+    def _remember(self, job_id: str, state: State) -> None:
+        if self._wanted is not None:
+            self.ended[job_id] = state
+        if job_id in self._last:
+            self._over.pop(job_id, None)
+            self._over[job_id] = self._last.pop(job_id)
+        while len(self._over) > REMEMBERED:
+            del self._over[next(iter(self._over))]
 
     def _unseen(self, job_id: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        last = self._last.get(job_id)
+        last = self._last.get(job_id, self._over.get(job_id))
         if last in events:
             return events[events.index(last) + 1 :]
         if self._since is None:
