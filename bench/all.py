@@ -25,7 +25,7 @@ from machine import machine
 from program import parser
 
 ENVIRONMENT = ROOT / "build/bench/environment"
-DISK = ("disk.py", "--flush-ms", "1", "--size-mb", "1024", "--", "python")
+DISK = ("disk.py", "--flush-ms", "1", "--size-mb", "4096", "--", "python")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ PARTS = (
         "What disk and kernel give at most",
         ("limits.py",),
         ("limits.py", "--seconds", "0.1"),
-        100,
+        150,
         (("limit", 1),),
     ),
     Part(
@@ -54,7 +54,7 @@ PARTS = (
         "The same, on a disk whose flush takes 1 ms",
         (*DISK, "bench/limits.py", "--dir", "{}"),
         (*DISK, "bench/limits.py", "--seconds", "0.1", "--dir", "{}"),
-        90,
+        150,
         (("limit", 1),),
     ),
     Part(

@@ -29,6 +29,7 @@ from peers import QUEUES, SPOOLERS, Queue, retried
 from program import parser
 
 MANY = 16
+LOST_S = 10.0
 BATCH = 1000
 RESULT = struct.Struct("ddd")
 SPOOLED = 300
@@ -149,7 +150,9 @@ def turns(queue: Queue, seconds: float, first: int) -> tuple[list[float], list[f
         began = time.perf_counter()
         queue.put(first + len(takes))
         between = time.perf_counter()
-        job = queue.take()
+        while (job := queue.take()) is None:  # an empty queue of ours may take the next look to hear of it
+            if time.perf_counter() > between + LOST_S:
+                raise RuntimeError("what was put was not there to be taken")
         taken = time.perf_counter()
         queue.done(job)
         takes.append((taken - between) * 1e3)
