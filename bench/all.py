@@ -77,11 +77,11 @@ PARTS = (
         "backlog",
         "Our queue as its backlog grows",
         (
-            *("queues.py", "--no-rates", "--only", "repairlab", "--fill", "150"),
+            *("queues.py", "--no-rates", "--only", "repairlab", "--fill", "300"),
             *("--waiting", "1000", "10000", "100000", "1000000"),
         ),
         ("queues.py", "--no-rates", "--only", "repairlab", "--waiting", "1000", "10000", "--seconds", "0.5"),
-        240,
+        480,
         (("queue, backlog", 6),),
     ),
     Part(
