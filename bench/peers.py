@@ -105,19 +105,10 @@ class Ours(Queue):
         self.hints.close()
 
 
-class PersistSqlite(Queue):
-    """Commits each put and each get by itself, whatever auto_commit says: it has no commit for many."""
+class Persist(Queue):
+    """What the queues of persist-queue have in common."""
 
-    NAME, GUARANTEE, CRASH = "persist-queue SQLite", (KEPT, PERHAPS), LOST
-
-    def __init__(self, path: Path, durable: bool) -> None:
-        super().__init__(path, durable)
-        from persistqueue import SQLiteQueue
-
-        self.queue = SQLiteQueue(str(path), auto_commit=True, timeout=60)
-        level = "FULL" if durable else "OFF"
-        for connection in {self.queue._getter, self.queue._putter}:
-            connection.execute(f"PRAGMA synchronous={level}")
+    queue: Any
 
     def put(self, number: int) -> None:
         self.queue.put(document(number))
@@ -133,6 +124,24 @@ class PersistSqlite(Queue):
     def done(self, _job: Any) -> None:
         self.queue.task_done()
 
+
+class PersistSqlite(Persist):
+    """Commits each put and each get by itself, whatever auto_commit says: it has no commit for many."""
+
+    NAME, GUARANTEE, CRASH = "persist-queue SQLite", (KEPT, PERHAPS), LOST
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        super().__init__(path, durable)
+        self.queue = self.opened(str(path))
+        level = "FULL" if durable else "OFF"
+        for connection in {self.queue._getter, self.queue._putter}:
+            connection.execute(f"PRAGMA synchronous={level}")
+
+    def opened(self, path: str) -> Any:
+        from persistqueue import SQLiteQueue
+
+        return SQLiteQueue(path, auto_commit=True, timeout=60)
+
     def close(self) -> None:
         self.queue.close()
 
@@ -140,20 +149,16 @@ class PersistSqlite(Queue):
 class PersistSqliteAck(PersistSqlite):
     NAME, CRASH = "persist-queue SQLite, acknowledged", AGAIN
 
-    def __init__(self, path: Path, durable: bool) -> None:
-        Queue.__init__(self, path, durable)
+    def opened(self, path: str) -> Any:
         from persistqueue import SQLiteAckQueue
 
-        self.queue = SQLiteAckQueue(str(path), timeout=60)
-        level = "FULL" if durable else "OFF"
-        for connection in {self.queue._getter, self.queue._putter}:
-            connection.execute(f"PRAGMA synchronous={level}")
+        return SQLiteAckQueue(path, timeout=60)
 
     def done(self, job: Any) -> None:
         self.queue.ack(job)
 
 
-class PersistFile(Queue):
+class PersistFile(Persist):
     """Flushes nothing but a chunk of a hundred jobs that is full; one process at a time may use it."""
 
     NAME, GUARANTEE, CRASH, MODES = "persist-queue file", ("", TORN), AGAIN, (False,)
@@ -164,20 +169,6 @@ class PersistFile(Queue):
 
         (path / "tmp").mkdir(parents=True, exist_ok=True)
         self.queue = FileQueue(str(path / "queue"), tempdir=str(path / "tmp"))
-
-    def put(self, number: int) -> None:
-        self.queue.put(document(number))
-
-    def take(self) -> Any:
-        from persistqueue import Empty
-
-        try:
-            return self.queue.get(block=False)
-        except Empty:
-            return None
-
-    def done(self, _job: Any) -> None:
-        self.queue.task_done()
 
 
 class HueySqlite(Queue):

@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+from dying import Died, dies_at
 
 from repairlab.champions import Champions, Lost
 from repairlab.documents import Champion, Components, Strategy
@@ -13,10 +14,6 @@ from repairlab.errors import BadInput
 from repairlab.spool.disk import Disk
 
 ONES = Components(correctness=1, safety=1, performance=1, robustness=1, documentation=1, stability=1)
-
-
-class Died(BaseException):
-    """The process ends here."""
 
 
 def champion(number, parent=None, **fields):
@@ -92,15 +89,10 @@ def test_a_death_at_any_step_leaves_the_old_champion_or_the_new_one(tmp_path):
     Champions(tmp_path / "dry", disk=Disk(steps.append)).promote(champion(2, parent=1))
     assert "after champion.switch" in steps
     for number, step in enumerate(steps):
-        place, calls = tmp_path / str(number), iter(range(1000))
+        place = tmp_path / str(number)
         Champions(place).promote(champion(1))
-
-        def die(_step, calls=calls, number=number):
-            if next(calls) == number:
-                raise Died
-
         with pytest.raises(Died):
-            Champions(place, disk=Disk(die)).promote(champion(2, parent=1))
+            Champions(place, disk=Disk(dies_at(number))).promote(champion(2, parent=1))
         switched = steps.index("after champion.switch") <= number
         assert Champions(place).current("line").id == champion(2 if switched else 1).id, step
         assert Champions(place).promote(champion(2, parent=1))
@@ -116,15 +108,10 @@ def test_a_death_at_any_step_of_a_demotion_leaves_it_undone_or_done_for_good(tmp
     demoted(Champions(tmp_path / "dry", disk=Disk(steps.append)))
     assert {"after champion.mark.rename", "after champion.none"} <= set(steps)
     for number, step in enumerate(steps):
-        place, calls = tmp_path / str(number), iter(range(1000))
+        place = tmp_path / str(number)
         Champions(place).promote(champion(1))
-
-        def die(_step, calls=calls, number=number):
-            if next(calls) == number:
-                raise Died
-
         with pytest.raises(Died):
-            demoted(Champions(place, disk=Disk(die)))
+            demoted(Champions(place, disk=Disk(dies_at(number))))
         done = steps.index("after champion.none") <= number
         assert Champions(place).promote(champion(1)) is not done, step
         assert (Champions(place).current("line") is None) is done

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from dying import Died, dies_at
 
 from repairlab.documents import Components, Course, Decision, MetricsRow, Strategy
 from repairlab.errors import TemporaryFailure
@@ -17,10 +18,6 @@ from repairlab.spool.disk import Disk
 
 EPOCH = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 SHA = "ab" * 32
-
-
-class Died(BaseException):
-    """The process ends here."""
 
 
 def row(number: int, **fields) -> MetricsRow:
@@ -95,14 +92,8 @@ def test_a_death_at_any_step_leaves_a_row_once_or_not_at_all(tmp_path):
     MetricsLog(tmp_path / "dry", rotate_bytes=1, disk=Disk(steps.append)).append(row(0), since=place)
     assert {"before metrics.write", "after metrics.fsync", "after metrics.rotate"} <= set(steps)
     for number in range(len(steps)):
-        calls = iter(range(1000))
-
-        def die(_step, calls=calls, number=number):
-            if next(calls) == number:
-                raise Died
-
         place = MetricsLog(tmp_path / str(number)).end()
-        victim = MetricsLog(tmp_path / str(number), rotate_bytes=1, disk=Disk(die))
+        victim = MetricsLog(tmp_path / str(number), rotate_bytes=1, disk=Disk(dies_at(number)))
         with pytest.raises(Died):
             victim.append(row(7), since=place)
         victim.close()
