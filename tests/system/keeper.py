@@ -219,6 +219,13 @@ def mount_tree() -> None:
 # --- the container ----------------------------------------------------------------------------------------------------
 
 
+def name_of(pid: int) -> str:
+    """What a process calls itself, and nothing if it has ended since it was seen: nspawn starts some that are brief."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 class Container:
     """One machine that boots, loses its power, and boots again."""
 
@@ -246,7 +253,7 @@ class Container:
             )
         while self.nspawn.poll() is None:
             for pid in self.children():
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                if name_of(pid) == "systemd":
                     return {"leader": pid}
             time.sleep(0.005)
         return {"leader": None, "console": (LAB / "console").read_text(errors="replace")}

@@ -207,3 +207,10 @@ def test_in_ci_a_skip_is_a_failure_and_elsewhere_it_is_none(tmp_path, ci, told):
     done = subprocess.run([*argv, tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert told in done.stdout.splitlines()[-1], done.stdout
     assert ("CI must not skip test_by_itself: " in done.stdout) == bool(ci)
+
+
+def test_a_process_that_ended_while_the_keeper_looked_is_nobody():
+    with subprocess.Popen(["true"]) as brief:
+        pass
+    assert keeper.name_of(brief.pid) == ""
+    assert keeper.name_of(os.getpid())
