@@ -2,8 +2,8 @@
 
     python bench/hints.py [--arrivals N] [--pause-ms MS]
 
-Each arrival is claimed (renamed into active/) as soon as it is known, as a watcher does. Rows: watchdog with the mask
-of repairlab.spool.hints; with its own full mask on the queue directory alone; one recursive watch over both ends.
+Each arrival is claimed (renamed into active/) as soon as it is known, as a watcher does. Rows:
+repairlab.spool.hints; watchdog's own observer on the same directories; one recursive watch of it over both ends.
 """
 
 import os
@@ -12,19 +12,19 @@ import select
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import program
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
-from watchdog.observers.inotify_c import WATCHDOG_ALL_EVENTS
 
-from repairlab.spool.hints import MASK, Hints
+from repairlab.spool.hints import Hints
 
 
 class Ours:
-    def __init__(self, root: Path, mask: int) -> None:
-        self.hints = Hints([root, root / "deferred"], mask=mask)
+    def __init__(self, root: Path) -> None:
+        self.hints = Hints([root, root / "deferred"])
 
     def wait(self, name: str) -> None:
         while name not in self.hints.take():
@@ -34,11 +34,12 @@ class Ours:
         self.hints.close()
 
 
-class Recursive(FileSystemEventHandler):
-    def __init__(self, root: Path) -> None:
+class Theirs(FileSystemEventHandler):
+    def __init__(self, *places: Path, recursive: bool) -> None:
         self.names: queue.Queue[str] = queue.Queue()
         self.observer = InotifyObserver()
-        self.observer.schedule(self, str(root), recursive=True)
+        for place in places:
+            self.observer.schedule(self, str(place), recursive=recursive)
         self.observer.start()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
@@ -53,7 +54,14 @@ class Recursive(FileSystemEventHandler):
         self.observer.join()
 
 
-def measure(watch: Ours | Recursive, root: Path, arrivals: int, pause_s: float) -> list[float]:
+WATCHES: dict[str, Callable[[Path], Ours | Theirs]] = {
+    "ours, queue and deferred": Ours,
+    "watchdog's observer, queue and deferred": lambda root: Theirs(root, root / "deferred", recursive=False),
+    "watchdog's observer, recursive, both ends": lambda root: Theirs(root, recursive=True),
+}
+
+
+def measure(watch: Ours | Theirs, root: Path, arrivals: int, pause_s: float) -> list[float]:
     """Return the milliseconds from each rename in to the name being known."""
     out = []
     for number in range(arrivals):
@@ -74,16 +82,12 @@ def main() -> None:
     parser.add_argument("--pause-ms", type=float, default=20)
     args = parser.parse_args()
     print(f"{'watch':<44}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
-    for label in ("our mask, queue and deferred", "watchdog's full mask, queue and deferred", "recursive, both ends"):
+    for label, make in WATCHES.items():
         with tempfile.TemporaryDirectory() as directory:
             root = Path(directory)
             for name in ("tmp", "active", "deferred"):
                 (root / name).mkdir()
-            watch: Ours | Recursive
-            if label.startswith("recursive"):
-                watch = Recursive(root)
-            else:
-                watch = Ours(root, MASK if label.startswith("our") else WATCHDOG_ALL_EVENTS)
+            watch = make(root)
             times = sorted(measure(watch, root, args.arrivals, args.pause_ms / 1000))
             watch.close()
         p99 = times[min(len(times) - 1, int(len(times) * 0.99))]

@@ -60,10 +60,12 @@ def needs_root() -> None:
 # --- notifications ---------------------------------------------------------------------------------------------------
 
 
-def test_where_the_user_has_no_inotify_instance_left_the_rescan_finds_what_is_dropped(make):
+@pytest.mark.parametrize("limit", ["max_inotify_instances 0", "max_inotify_watches 1"])
+def test_where_the_user_has_no_inotify_instance_or_watch_left_the_rescan_finds_what_is_dropped(make, limit):
     needs_root()
     here = make()
-    limit = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"'
+    name, most = limit.split()
+    limit = f'echo {most} >/proc/sys/user/{name} && exec "$@"'
     here.under = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh"]
     watcher = here.start()
     here.wait(lambda: "only the rescan finds arrivals" in here.said())
@@ -72,9 +74,9 @@ def test_where_the_user_has_no_inotify_instance_left_the_rescan_finds_what_is_dr
 
 
 def test_an_overflow_of_the_kernels_queue_of_events_hides_no_arrival(make):
-    """It stands still while more happens than the kernel keeps events of; the rescan finds what was dropped."""
+    """It stands still while more happens than the kernel keeps events of; the next rescan would be in an hour."""
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    here = make()
+    here = make(QUEUE_RESCAN_S="3600")
     watcher = here.start()
     here.wait_state(here.drop(here.behaving("noop")), State.OK)
     watcher.send_signal(signal.SIGSTOP)

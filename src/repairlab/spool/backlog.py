@@ -62,7 +62,8 @@ class Backlog:
         self._stuck: dict[tuple[int, int, int], str] = {}
         self._passes = (Carousel(tree, tree.path, tree.arrives), Carousel(tree, tree.state(State.DEFERRED), is_id))
         self._scanning: Iterator[tuple[bool, str]] | None = None
-        self._next_pass = 0.0
+        self._next_pass = self._earliest = 0.0
+        self._wanted = False  # one more pass: what the one under way has gone by may have changed
         self._looked_s = 0.0
         self._cut_short = False  # the last take gave up after many duplicates, with more ready
         self.events: deque[Incident] = deque(maxlen=_EVENTS)
@@ -75,9 +76,14 @@ class Backlog:
         if not self._tree.arrives(name_or_id) and not is_id(name_or_id):
             return
         if len(self._hints) >= self._tree.policy.backlog_entries:
-            self._next_pass = 0.0  # the scan will find it
+            self.rescan()
             return
         self._hints[name_or_id] = None
+
+    def rescan(self) -> None:
+        """Let the next pass begin at once, for what no hint told of; it still is a twentieth of the time at most."""
+        self._wanted = True
+        self._next_pass = min(self._next_pass, self._earliest)
 
     def scan(self, budget_s: float = 0.001) -> bool:
         """Look at the directories for at most about `budget_s`; True while this pass has more to do."""
@@ -93,7 +99,7 @@ class Backlog:
         if self._scanning is None:
             if now < self._next_pass and not self._hungry():
                 return False
-            self._order.missed = False
+            self._order.missed = self._wanted = False
             self._scanning = (entry for carousel in self._passes for entry in carousel.walk(self._order.refused))
             self._looked_s = 0.0
         for arrival, name in self._scanning:
@@ -106,7 +112,11 @@ class Backlog:
         self._scanning = None
         took_s = self._looked_s if self._order.missed else 0.0  # all that had no room is looked at again each pass
         took_s += sum(carousel.took_s for carousel in self._passes)
-        self._next_pass = self._tree.clock.boottime() + max(self._tree.policy.rescan_s, 20 * took_s)
+        now = self._tree.clock.boottime()
+        self._earliest = now + 20 * took_s
+        self._next_pass = max(now + self._tree.policy.rescan_s, self._earliest)
+        if self._wanted:
+            self.rescan()
         return False
 
     def _hungry(self) -> bool:

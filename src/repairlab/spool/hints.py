@@ -1,19 +1,21 @@
 """hints: which names have just appeared in the queue, said by inotify (watchdog) within a fraction of a ms.
 
 A hint is a hint: it may be late, lost or wrong, and the rescan of the backlog is the truth. What this module owes its
-caller is only that hints are quick, that they never block or fill memory, and that their loss is told (`lost`).
+caller is only that hints are quick, that they never block or fill memory, and that their loss is told: `missed` when
+names were dropped and the directories want to be looked at now, `lost` when a watched directory is gone.
 
 Watched, not recursively: the queue directory (arrivals) and deferred/ (what is deferred, released, retried or handed
-back by any process). The mask has IN_MOVED_TO but not IN_MOVED_FROM. That is the point of the module: watchdog holds
-every IN_MOVED_FROM back for 0.5 s, hoping to pair it with an IN_MOVED_TO, and everything that comes after it in the
-same queue waits with it, so that each claim (a rename out of the queue directory) would delay the next arrival by up
-to half a second. With nothing to pair nothing is held back, and our own claims do not wake us.
+back by any process). The mask has IN_MOVED_TO but not IN_MOVED_FROM: our own claims (renames out of the queue
+directory) do not wake us. watchdog's observers are not used, only its reader of inotify: an emitter of theirs holds
+every IN_MOVED_FROM back for 0.5 s, hoping to pair it with an IN_MOVED_TO, everything behind it waits with it, and the
+overflow of the kernel's queue does not get through them.
 
-Threads: watchdog's reader and one emitter a directory. They only append a name and write an eventfd; no thread of ours
-touches the spool. Descriptor: `fileno()` becomes readable when `take()` has something to return.
+Threads: watchdog's reader. It only appends a name and writes an eventfd; no thread of ours touches the spool.
+Descriptors: inotify, the reader's pipe, an eventfd; `fileno()` becomes readable when `take()` has something to return
+or `missed` or `lost` is news.
 
 Errors: OSError from the constructor when inotify is missing or one of its limits is reached; the caller then lives on
-rescans. `lost` is also set when a watched directory was removed; `close()` and build anew.
+rescans. After `lost`, `close()` and build anew.
 """
 
 import os
@@ -21,14 +23,10 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from watchdog.events import DirCreatedEvent, DirDeletedEvent, FileClosedEvent, FileCreatedEvent, FileSystemEvent
-from watchdog.observers.api import EventQueue, ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter
-from watchdog.observers.inotify_c import InotifyConstants
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
-MASK = (
+MASK = Mask(
     InotifyConstants.IN_CREATE  # link(2), the last step of publish
     | InotifyConstants.IN_CLOSE_WRITE  # the end of a plain cp
     | InotifyConstants.IN_MOVED_TO
@@ -36,23 +34,22 @@ MASK = (
     | InotifyConstants.IN_ONLYDIR
 )
 BOUND = 65_536  # names; beyond it the oldest are forgotten and the rescan finds them
-APPEARED = (FileCreatedEvent, DirCreatedEvent, FileClosedEvent)
 
 
 class Hints:
     """The names that appeared since they were last taken."""
 
-    def __init__(self, directories: Sequence[Path], *, mask: int = MASK) -> None:
+    def __init__(self, directories: Sequence[Path]) -> None:
         self._names: deque[str] = deque(maxlen=BOUND)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
-        self._lost = False
-        self._emitters: list[_Emitter] = []
+        self._missed = self._lost = False
+        self._reader: InotifyFD | None = None
         try:
+            self._reader = _Reader()
+            self._reader.start()
             for directory in directories:
-                emitter = _Emitter(self, directory, mask)
-                emitter.start()
-                self._emitters.append(emitter)
+                self._reader.add_callback(os.fsencode(directory), MASK, self, CallbackId(id(self)))
         except OSError:
             self.close()
             raise
@@ -65,6 +62,11 @@ class Hints:
     def lost(self) -> bool:
         """Whether a watched directory is gone, so that nothing more can be expected from here."""
         return self._lost
+
+    def missed(self) -> bool:
+        """Tell whether names were dropped since this was last asked."""
+        missed, self._missed = self._missed, False
+        return missed
 
     def take(self) -> list[str]:
         """Return the names in the order in which they appeared, each once, and forget them."""
@@ -79,12 +81,9 @@ class Hints:
 
     def put(self, name: str) -> None:
         """Add a name (from any thread)."""
+        if len(self._names) == BOUND:
+            self._missed = True
         self._names.append(name)
-        self._ring()
-
-    def lose(self) -> None:
-        """Say that a directory is gone (from any thread)."""
-        self._lost = True
         self._ring()
 
     def _ring(self) -> None:
@@ -93,32 +92,42 @@ class Hints:
                 os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        """End the threads and give the descriptors back; a second call does nothing."""
-        emitters, self._emitters = self._emitters, []
-        for emitter in emitters:
-            emitter.stop()
-        for emitter in emitters:
-            emitter.join()
-        with self._lock:
-            if self._wake >= 0:
-                os.close(self._wake)
-                self._wake = -1
+        """End the thread and give the descriptors back; a second call does nothing."""
+        with self._lock:  # first: that the watches go now is no news
+            wake, self._wake = self._wake, -1
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop()
+            reader.join()
+        if wake >= 0:
+            os.close(wake)
+
+    # What watchdog's reader calls, from its thread
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Take note of a name; an event without one is about the directory itself."""
+        if event.name:
+            self.put(os.fsdecode(event.name))
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002  watchdog passes it
+        """Take note that a directory is gone."""
+        self._lost = True
+        self._ring()
+
+    def on_queue_overflow(self) -> None:
+        """Take note that more happened than the kernel keeps events of."""
+        self._missed = True
+        self._ring()
 
 
-class _Emitter(InotifyEmitter):
-    """A watch whose events go straight to the hints, past the observer's own queue and thread."""
+class _Reader(InotifyFD):
+    """watchdog's reader, which leaves no descriptor behind where there is none left for its pipe."""
 
-    def __init__(self, hints: Hints, directory: Path, mask: int) -> None:
-        # watchdog watches with IN_DONT_FOLLOW, so a queue behind a symlink must be resolved here.
-        super().__init__(EventQueue(), ObservedWatch(str(directory.resolve()), recursive=False))
-        self._hints = hints
-        self._mask = mask
-
-    def get_event_mask_from_filter(self) -> Any:
-        return self._mask
-
-    def queue_event(self, event: FileSystemEvent) -> None:
-        if isinstance(event, APPEARED):
-            self._hints.put(os.path.basename(os.fsdecode(event.src_path)))
-        elif isinstance(event, DirDeletedEvent) and os.fsdecode(event.src_path) == self.watch.path:
-            self._hints.lose()
+    def __init__(self) -> None:
+        self._inotify_fd = -1
+        try:
+            super().__init__()
+        except OSError:
+            if self._inotify_fd >= 0:
+                os.close(self._inotify_fd)
+            raise

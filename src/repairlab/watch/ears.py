@@ -96,6 +96,10 @@ class Ears:
             self._listen(now)
         return self._hints.take() if self._hints is not None else []
 
+    def missed(self) -> bool:
+        """Tell whether names were dropped since this was last asked."""
+        return self._hints is not None and self._hints.missed()
+
     def doubt(self) -> None:
         """Look at the next turn whether the directories are still there."""
         self._doubt = True

@@ -135,6 +135,8 @@ class Watcher:
             self._signalled(number, now)
         for name in self._ears.names(now):
             self._backlog.hint(name)
+        if self._ears.missed():
+            self._backlog.rescan()
         self._workers.dispatch(now)
         self._timers.run(now)
         for course in self._courses:
