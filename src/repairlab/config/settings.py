@@ -4,6 +4,9 @@ The structs are the one source of the configuration file's comments, of `config 
 manual: a setting that is added here appears in all of them.
 """
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -144,13 +147,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: Cleanup = Cleanup()
 
 
-def names() -> dict[str, msgspec.structs.FieldInfo]:
+@functools.cache
+def names() -> Mapping[str, msgspec.structs.FieldInfo]:
     """Return every `section.key` with its field (type, bounds, description, default), in the order of the file."""
-    return {
-        f"{section.name}.{field.name}": field
-        for section in msgspec.structs.fields(Settings)
-        for field in msgspec.structs.fields(section.type)
-    }
+    return MappingProxyType(
+        {
+            f"{section.name}.{field.name}": field
+            for section in msgspec.structs.fields(Settings)
+            for field in msgspec.structs.fields(section.type)
+        }
+    )
 
 
 def default(name: str) -> Any:
