@@ -1,6 +1,6 @@
 """bench/faults: strike the programs at every system call of the protocol, and let the independent judge look.
 
-    python bench/faults.py [--faults 10000] [--seed N] [--only SCENE …] [--jobs N] [--keep DIR]
+    python bench/faults.py [--faults 10000] [--minutes N] [--seed N] [--only SCENE …] [--jobs N] [--keep DIR]
     python bench/faults.py --replay watch-repair.judge:renameat2:1:after:KILL …
 
 Each scene is run once with nothing wrong, which tells its calls; then every call meets every kind of fault once, then
@@ -8,12 +8,15 @@ random ones follow until there are as many as asked for. A fault costs a fork of
 programs. After it healthy programs work until nothing is left, and `invariants` says what does not hold.
 
 Prints how many faults of each kind struck and what was violated, then each violation with the name to replay it by.
+On stderr each violation is told at once, and every 500 faults how far it is. With --minutes it begins no fault after
+that time, and says how many there were; a run that SIGINT or SIGTERM ends says the same.
 Exit 0 when there is none, 1 otherwise.
 """
 
 import argparse
 import gc
 import json
+import math
 import os
 import random
 import select
@@ -24,21 +27,24 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import invariants
 from injection import Fault, Layer, faults_of, without_flushes
 from scenes import SCENES
-from stage import Stage
+from stage import Stage, warm
 
 from repairlab.errors import RepairLabError
 from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, prctl
 
 LIMIT_S = 30.0
 GONE_S = 8.0
+TELLS_EVERY = 500  # faults
 MACHINE_EVERY = 25  # of how many faults one is followed by a look at all processes of the machine
 
 
@@ -91,6 +97,7 @@ class Trial:
         return pid
 
     def _child(self, act):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         said = os.open(self._base / "said", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(said, 1)
         os.dup2(said, 2)
@@ -227,25 +234,37 @@ def plan(recorded, count, dice):
     return (known + again)[:count], len(known)
 
 
-def carried_out(faults, jobs, where, **how):
-    """Yield what was seen of each fault, from `jobs` processes side by side."""
+def carried_out(faults, jobs, where, until=math.inf, **how):
+    """Yield what was seen of each fault that was begun until then, from `jobs` processes side by side."""
     pipes = []
     for number in range(jobs):
         hears, tells = os.pipe()
         if os.fork() == 0:
             os.close(hears)
-            _worker(faults[number::jobs], where / f"w{number}", tells, how)
+            begun = takewhile(lambda _: time.monotonic() < until, faults[number::jobs])
+            _worker(begun, where / f"w{number}", tells, how)
         os.close(tells)
         pipes.append(os.fdopen(hears, "rb", buffering=0))
     rests = dict.fromkeys(pipes, b"")
-    while rests:
-        for pipe in select.select(list(rests), [], [])[0]:
-            piece = os.read(pipe.fileno(), 1 << 16)
-            *lines, rests[pipe] = (rests[pipe] + piece).split(b"\n")
-            yield from (Seen(**json.loads(line)) for line in lines)
-            if not piece:
-                del rests[pipe]
-                os.wait()
+    try:
+        while rests:
+            for pipe in select.select(list(rests), [], [])[0]:
+                piece = os.read(pipe.fileno(), 1 << 16)
+                *lines, rests[pipe] = (rests[pipe] + piece).split(b"\n")
+                yield from (Seen(**json.loads(line)) for line in lines)
+                if not piece:
+                    del rests[pipe]
+                    os.wait()
+    finally:
+        _end_all()
+
+
+def _end_all():
+    """End who still works when a run is interrupted; whoever a worker leaves behind becomes our child."""
+    while children := _children():
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _worker(faults, where, tells, how):
@@ -280,11 +299,17 @@ def recorded(scenes, where):
 class Table:
     """Counts of faults and violations."""
 
-    def __init__(self):
+    def __init__(self, wanted):
+        self.wanted, self.done, self.began = wanted, 0, time.monotonic()
         self.struck, self.violated, self.kinds = Counter(), Counter(), Counter()
         self.missed, self.bugs, self.bad, self.long = 0, [], [], []
 
     def add(self, seen):
+        self.done += 1
+        if seen.findings:
+            print(f"{seen.name}\t{seen.findings[:3]}", file=sys.stderr, flush=True)
+        if self.done % TELLS_EVERY == 0:
+            print(f"{datetime.now(UTC):%H:%M:%S} {self.so_far()}", file=sys.stderr, flush=True)
         what = seen.name.rpartition(":")[2]
         self.long = sorted([*self.long, seen], key=lambda one: one.took_s)[-8:]
         self.missed += not seen.struck
@@ -293,6 +318,11 @@ class Table:
         self.kinds.update({kind for kind, _ in seen.findings})
         self.bad += [seen] if seen.findings else []
         self.bugs += [seen.name] if seen.code == os.EX_SOFTWARE else []
+
+    def so_far(self):
+        took_s = time.monotonic() - self.began
+        told = f"{self.done:,} of {self.wanted:,} faults, {len(self.bad)} violated something"
+        return f"{told}, {took_s:.0f} s, {self.done / took_s:.1f} a second"
 
     def print(self):
         print(f"{'fault':<10}{'struck':>8}{'violations':>12}")
@@ -310,6 +340,7 @@ class Table:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no fault after that time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--only", nargs="+", metavar="SCENE", help=f"of {', '.join(SCENES)}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -320,20 +351,25 @@ def main() -> int:
     options = parser.parse_args()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     without_flushes()
+    warm()
     gc.freeze()  # else the first collection in each fork would touch, and so copy, every page
-    began, table = time.monotonic(), Table()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="repairlab-faults-", dir=options.where) as scratch:
         where = Path(scratch)
         faults, known = [Fault.named(name) for name in options.replay], 0
         if not faults:
             dice = random.Random(options.seed)
             faults, known = plan(recorded(options.only or SCENES, where), options.faults, dice)
-        for seen in carried_out(faults, options.jobs, where, keep=options.keep, alone=options.alone):
-            table.add(seen)
-            if options.replay:
-                print(f"{seen.name}: struck {seen.struck}, exit code {seen.code}\n{seen.said}")
+        table = Table(len(faults))
+        until = time.monotonic() + 60 * options.minutes
+        found = carried_out(faults, options.jobs, where, until, keep=options.keep, alone=options.alone)
+        with suppress(KeyboardInterrupt), closing(found):
+            for seen in found:
+                table.add(seen)
+                if options.replay:
+                    print(f"{seen.name}: struck {seen.struck}, exit code {seen.code}\n{seen.said}")
     table.print()
-    print(f"seed {options.seed}: {len(faults)} faults, {known} different ones known, {time.monotonic() - began:.0f} s")
+    print(f"seed {options.seed}: {table.so_far()}; {known:,} different ones known")
     return int(bool(table.bad))
 
 

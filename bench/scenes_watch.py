@@ -124,12 +124,15 @@ def unusable(stage):
 
 
 def watched_to_the_end(stage):
-    """Let healthy watchers come, each later than the one before, until nothing waits; then clean up."""
+    """Let healthy watchers come, each later than the one before, until nothing waits; then clean up.
+
+    Failures of two of them are within one window, so that it is full soon.
+    """
     for turn in range(ROUNDS):
         spool = stage.spool()
         if not any(spool.jobs(State.WAITING, State.DEFERRED)) and not os.listdir(spool.path / "active"):
             break
-        in_a_fork(lambda turn=turn: (ahead(LATER_S + turn * 3600.0), watches(stage)))
+        in_a_fork(lambda turn=turn: (ahead(LATER_S + turn * 300.0), watches(stage)))
     ahead(LATER_S)
     challengers = Spool(stage.root / "spool" / "challengers", pattern="challenger_*.json")
     challengers.create()

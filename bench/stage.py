@@ -1,5 +1,6 @@
 """bench/stage: a state directory for one fault, and the healthy programs that carry on after it."""
 
+import importlib
 import json
 import os
 import time
@@ -12,14 +13,29 @@ from pathlib import Path
 from invariants import Ledger
 from room import QUICK, peer
 
+from repairlab import config
 from repairlab.operate import cleanup
 from repairlab.spool import Policy, Spool, State
 
 DOCUMENTS = [b'{"bundle_dir":"/b","ts":%d}' % n for n in range(8)]
 LATER_S = 2.5 * 86_400  # after the age at which staging files are swept
 SETTINGS = {**QUICK, "QUEUE_SETTLE_S": "0", "CLEANUP_WORK_DAYS": "1", "WATCHER_CONCURRENCY": "1"}
+SETTINGS |= {"QUEUE_FAILURES": "2"}
 SETTINGS |= {f"CLEANUP_{what}_DAYS": "9000" for what in ("PROCESSED", "CHALLENGERS", "BUNDLES", "ESCALATIONS")}
 ROUNDS = 12
+# What programs import when they need it, and work out once: here, and not anew in each fork.
+LAZY = (
+    "tomllib",
+    "filelock",
+    *(f"repairlab.operate.{name}" for name in ("aged", "checks", "fate", "pruning", "rooms")),
+)
+
+
+def warm():
+    """Do once, in the process that all others are forked from, what each of them would do."""
+    for name in LAZY:
+        importlib.import_module(name)
+    config.load({f"REPAIRLAB_{key}": value for key, value in SETTINGS.items()})
 
 
 class Unharmed:
