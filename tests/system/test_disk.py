@@ -126,6 +126,68 @@ def test_nothing_is_acknowledged_after_the_power_was_cut():
     assert seen["names"] == ["lost+found"]
 
 
+@pytest.mark.parametrize(("sync", "size"), [(True, 300), (False, 0)])
+def test_bytes_that_were_ordered_before_their_name_are_whole_wherever_the_name_is(sync: bool, size: int):
+    """Somebody else's fsync commits the name; without the order, which is the control, it has no bytes."""
+    seen = ran(f"""
+        from repairlab.spool.disk import Disk as Files
+        from repairlab.spool.ordering import keeps_order
+        with Disk(size_mb=64) as disk:
+            before = disk.told()["flushes"]
+            Files(ordered=keeps_order(str(disk.path))).replace("x", str(disk.path / "name"), b"x" * 300, sync={sync})
+            flushes = disk.told()["flushes"] - before
+            other = os.open(disk.path / "other", os.O_WRONLY | os.O_CREAT)
+            os.fsync(other)
+            disk.cut()
+            disk.boot()
+            told(flushes=flushes, size=len((disk.path / "name").read_bytes()))
+    """)
+    assert seen == {"flushes": 0, "size": size}
+
+
+def test_a_file_system_without_a_journal_keeps_no_order():
+    seen = ran("""
+        import subprocess
+        from repairlab.spool.ordering import keeps_order
+        with Disk(size_mb=128) as disk:
+            image, at = disk.path / "image", disk.path / "at"
+            at.mkdir()
+            with image.open("wb") as file: file.truncate(32 << 20)
+            subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", image], check=True)
+            subprocess.run(["mount", "-o", "loop", image, at], check=True)
+            with_one, without = keeps_order(str(disk.path / "not/yet")), keeps_order(str(at))
+            subprocess.run(["umount", at], check=True)
+            told(with_one=with_one, without=without)
+    """)
+    assert seen == {"with_one": True, "without": False}
+
+
+def test_a_document_is_put_and_a_job_ended_by_one_commit_each():
+    seen = ran("""
+        from repairlab.spool import Spool
+        with Disk(size_mb=64) as disk:
+            spool = Spool(disk.path / "queue")
+            spool.create()
+            def flushes(): return disk.told()["flushes"]
+            spool.publish(b'{"n": 0}')
+            before = flushes()
+            spool.publish(b'{"n": 1}')
+            put = flushes()
+            (claim,) = spool.claims(limit=1)
+            claim.put("result.json", b"{}")
+            taken = flushes()
+            job = claim.finish()
+            ended = flushes()
+            os.fsync(os.open(disk.path / "other", os.O_WRONLY | os.O_CREAT))
+            one = flushes() - ended
+            disk.cut()
+            disk.boot()
+            told(commits=[(put - before) / one, (taken - put) / one, (ended - taken) / one],
+                 states=sorted(str(job.state) for job in spool.jobs()), result=open(f"{job.path}/result.json").read())
+    """)
+    assert seen == {"commits": [1, 0, 1], "states": ["ok", "waiting"], "result": "{}"}
+
+
 def test_a_flush_takes_its_time():
     seen = ran("""
         with Disk(size_mb=64, flush_ms=5) as disk:

@@ -231,7 +231,7 @@ def test_whose_it_was_is_durable_before_only_our_copy_is_left(spool: Spool, mode
     drop(spool).chmod(mode)
     steps: list[str] = []
     take(Spool(spool.path, hook=steps.append))
-    assert ("after claim.facts.fsync" in steps[: steps.index("before claim.rename")]) is durable
+    assert ("after claim.facts.order" in steps[: steps.index("before claim.rename")]) is durable
 
 
 def test_own_file_is_moved_not_copied(spool: Spool) -> None:

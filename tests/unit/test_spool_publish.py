@@ -95,7 +95,7 @@ def steps_of(spool: Spool, act) -> list[str]:
 
 def test_one_document_is_flushed_before_it_has_its_name_and_its_name_after(spool: Spool) -> None:
     steps = steps_of(spool, lambda spool: spool.publish(DOC))
-    wanted = ["publish.create", "publish.write", "publish.fsync", "publish.rename", "publish.directory"]
+    wanted = ["publish.create", "publish.write", "publish.order", "publish.rename", "publish.directory"]
     assert steps == wanted
 
 
@@ -117,14 +117,14 @@ def test_relaxed_publication_flushes_nothing(spool: Spool) -> None:
 def test_old_kernels_whose_syncfs_is_silent_get_a_fsync_a_file(spool: Spool, monkeypatch) -> None:
     monkeypatch.setattr("repairlab.spool.publish.platform.release", lambda: "5.4.0-26-generic")
     steps = steps_of(spool, lambda spool: spool.publish_many([b'{"n":%d}' % n for n in range(5)]))
-    assert steps.count("publish.fsync") == 5
+    assert steps.count("publish.order") == 5
 
 
 def test_fsync_that_failed_is_not_repeated_and_the_file_is_gone(spool: Spool) -> None:
     calls = []
 
     def hook(step: str) -> None:
-        if step == "before publish.fsync":
+        if step == "before publish.order":
             calls.append(step)
             raise OSError(errno.EIO, "gone")
 

@@ -5,8 +5,9 @@ stays claimed for as long as either lives. Leaving is always the same three step
 appended to the history, what it promises is written, the directory is renamed. A claimer that dies in between leaves an
 intent that the reaper carries out; one that dies before the intent leaves an orphan that is tried again.
 
-Durability: `fail`, `crashed`, `finish`, `reject` and `quarantine` fsync the intent and the job's directory before the
-rename. The rename itself is not flushed: where a power cut undoes it the intent is there, and is carried out again.
+Durability: `fail`, `crashed`, `finish`, `reject` and `quarantine` fsync the intent, and let the names in the job's
+directory be safe before the rename (`Disk.order`: a second flush only where the file system keeps no order). The rename
+itself is not flushed: where a power cut undoes it the intent is there, and is carried out again.
 Deferrals of our own making are not fsynced: losing one means trying sooner.
 
 A failed leave (full disk) raises TemporaryFailure and keeps the claim; leaving again carries the first intent on.
@@ -94,7 +95,7 @@ class Claim(Submitted):
         return self.path / WORK
 
     def put(self, name: str, data: bytes) -> Path:
-        """Put a durable file beside the document, replacing it in one step. Costs open, write, fsync, rename."""
+        """Put a file beside the document in one step; no decision that follows is durable without it."""
         if name in _OWN_FILES or "/" in name or name.startswith("."):
             raise ValueError(f"{name!r} is not a name for a result")
         with trouble(f"write {name}"):
@@ -196,8 +197,8 @@ class Claim(Submitted):
                 if self._decided is None:
                     day = {"day": rfc3339(self._tree.clock.wall())[:10]} if to in TERMINAL else {}
                     self._decided = self.history.append(event, durable=durable, to=to, **day, **fields)
-                    if durable and to is not State.OK:  # there the next thing is the fsync before the rename
-                        self._tree.disk.do("leave.fsync", os.fsync, self.fd)
+                    if durable and to is not State.OK:  # there the next thing is the order before the rename
+                        self._tree.disk.order("leave.order", self.fd)
                 return self.settle(self._decided)
         except FileNotFoundError as error:
             self.close()
@@ -233,8 +234,8 @@ class Claim(Submitted):
         if to in TERMINAL:
             with suppress(FileExistsError):
                 disk.do("bucket.mkdir", os.mkdir, parent)
-                disk.sync_directory("bucket.fsync", os.path.dirname(parent))
-            disk.do("leave.fsync", os.fsync, self.fd)  # the names of the results and of reason.json
+                disk.order_directory("bucket.order", os.path.dirname(parent))
+            disk.order("leave.order", self.fd)  # the names of the results and of reason.json
         try:
             disk.do("leave.rename", rename_new, str(self.path), target)
         except FileExistsError:

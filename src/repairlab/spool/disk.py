@@ -3,9 +3,11 @@
 `Disk.do("claim.rename", os.rename, …)` calls the hook with `before claim.rename` and `after claim.rename`. Errors that
 mean "not now" (no space, no quota, no descriptors, a failing device) become `TemporaryFailure` in `trouble()`.
 
-A file is durable when its bytes were fsynced before it got its name and its directory was fsynced after. An fsync that
-failed once is never repeated and believed: the kernel may have dropped the dirty pages and marked them clean
-(P. Ts'ai et al., "Can Applications Recover from fsync Failures?", ATC 2020), so the file is written anew.
+A file is durable when its bytes were safe before it got its name and its directory was fsynced after. `order` is for
+what must be safe no later than what follows, an fsync for what must be safe now: where the file system keeps the order
+of changes itself (`ordered`), only the second is a flush. An fsync that failed once is never repeated and believed: the
+kernel may have dropped the dirty pages and marked them clean (P. Ts'ai et al., "Can Applications Recover from fsync
+Failures?", ATC 2020), so the file is written anew.
 """
 
 import ctypes
@@ -41,8 +43,10 @@ _PASSING = {
     errno.ENOLCK: "the system has no lock left",
 }
 _RENAME_NOREPLACE = 1
+_WRITE_AND_WAIT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 @contextmanager
@@ -58,12 +62,15 @@ def trouble(doing: str) -> Iterator[None]:
 
 
 class Disk:
-    """The file operations of one spool; every one is a step of the hook."""
+    """The file operations of one spool; every one is a step of the hook.
 
-    __slots__ = ("hook",)
+    `ordered` says that on this file system no change is durable without those before it (`ordering.keeps_order`).
+    """
 
-    def __init__(self, hook: Hook | None = None) -> None:
-        self.hook = hook
+    __slots__ = ("hook", "ordered")
+
+    def __init__(self, hook: Hook | None = None, *, ordered: bool = False) -> None:
+        self.hook, self.ordered = hook, ordered
 
     def do(self, step: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `call(*args)`, telling the hook before and after."""
@@ -81,7 +88,7 @@ class Disk:
         try:
             self.do(f"{step}.write", write_all, fd, data)
             if sync:
-                self.do(f"{step}.fsync", os.fsync, fd)
+                self.order(f"{step}.order", fd)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(path, dir_fd=dir_fd)
@@ -107,7 +114,7 @@ class Disk:
             raise
 
     def put_new(self, step: str, name: str, data: bytes, *, by: str = "") -> bool:
-        """Give durable bytes a name that nothing has; False where something has it. The name is not durable yet.
+        """Give bytes a name that nothing has, which is not durable yet, nor without them; False where something has it.
 
         `by` as in `replace`.
         """
@@ -123,6 +130,21 @@ class Disk:
                 os.unlink(staged)
             raise
         return True
+
+    def order(self, step: str, fd: int) -> None:
+        """Let nothing that is done later be durable without what `fd`, a file or a directory, holds now.
+
+        Costs a write without a flush where the file system is `ordered`, an fsync elsewhere.
+        """
+        self.do(step, _hand_over if self.ordered else os.fsync, fd)
+
+    def order_directory(self, step: str, path: str) -> None:
+        """Let nothing that is done later be durable without the names in the directory."""
+        fd = os.open(path, DIRECTORY)
+        try:
+            self.order(step, fd)
+        finally:
+            os.close(fd)
 
     def sync_directory(self, step: str, path: str) -> None:
         """Make the names in the directory durable."""
@@ -180,6 +202,13 @@ def read_file(path: str | os.PathLike[str], limit: int, *, dir_fd: int | None = 
         return read_all(fd, limit)
     finally:
         os.close(fd)
+
+
+def _hand_over(fd: int) -> None:
+    """Write what is dirty to the disk and wait until that has it, in its cache perhaps; errors are this file's."""
+    if _libc.sync_file_range(fd, 0, 0, _WRITE_AND_WAIT) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _syncfs(fd: int) -> None:

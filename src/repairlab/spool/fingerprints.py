@@ -87,11 +87,11 @@ def _append(tree: Tree, name: str, entry: Event) -> None:
         torn = size and os.pread(fd, 1, size - 1) != b"\n"
         # One O_APPEND write: appends of several processes do not mix.
         tree.disk.do("fingerprint.write", write_all, fd, b"\n" + line if torn else line)
-        tree.disk.do("fingerprint.fsync", os.fsync, fd)
+        tree.disk.order("fingerprint.order", fd)
     finally:
         os.close(fd)
     if not size:
-        tree.disk.sync_directory("fingerprint.directory", f"{tree.path}/{FINGERPRINTS}")
+        tree.disk.order_directory("fingerprint.directory", f"{tree.path}/{FINGERPRINTS}")
 
 
 def _compact(tree: Tree, name: str, path: str, entry: Event) -> None:

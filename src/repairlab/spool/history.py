@@ -157,7 +157,7 @@ class History:
         try:
             size = self._seal(fd)
             if self._suspect or size > COMPACT_BYTES:
-                self._rewrite([*self._worth_keeping(), entry])
+                self._rewrite([*self._worth_keeping(), entry], durable)
             else:
                 self._add(fd, size, line, durable)
         finally:
@@ -194,9 +194,11 @@ class History:
                 os.ftruncate(fd, size)
             raise
 
-    def _rewrite(self, events: list[Event]) -> None:
+    def _rewrite(self, events: list[Event], durable: bool) -> None:
         text = b"".join(map(dumps, events))
         self._disk.replace("history.compact", NAME, text, dir_fd=self._fd, sync=True)
+        if durable:
+            self._disk.do("history.compacted", os.fsync, self._fd)
         self._suspect = False
 
     def _worth_keeping(self) -> list[Event]:

@@ -1,9 +1,10 @@
 """publish: put documents into a queue so that they are durable before the call returns.
 
-One document: create in tmp/, write, fsync, renameat2 into the queue without replacing, fsync the queue directory: two
-flushes. Many: all are written, one syncfs(2) flushes them, all are renamed, one directory fsync: two flushes a batch.
-syncfs also flushes what others wrote to the file system, and reports errors only since Linux 5.8; older kernels get an
-fsync a file. `durable=False` leaves all flushing to the kernel.
+One document: create in tmp/, write, let the bytes be safe before the name (`Disk.order`), renameat2 into the queue
+without replacing, fsync the queue directory: one flush where the file system keeps the order, else two. Many: all are
+written, one syncfs(2) flushes them, all are renamed, one directory fsync: two flushes a batch. syncfs also flushes what
+others wrote to the file system, and reports errors only since Linux 5.8; older kernels get `order` a file.
+`durable=False` leaves all flushing to the kernel.
 
 Nothing is visible before it is complete. A crash leaves files in tmp/, which `sweep` removes; a failure removes them.
 """

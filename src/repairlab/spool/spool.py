@@ -17,6 +17,7 @@ from repairlab.spool.fingerprints import Fingerprint
 from repairlab.spool.fsck import Finding, Stray
 from repairlab.spool.history import Clock
 from repairlab.spool.job import Job, facts_of
+from repairlab.spool.ordering import keeps_order
 from repairlab.spool.policy import PARKED, TERMINAL, Policy, State
 from repairlab.spool.publish import publish
 from repairlab.spool.reaper import Reaped
@@ -44,9 +45,9 @@ class Spool:
             raise ValueError(f"{pattern!r} is not a name with one star in it")
         self.policy = policy or Policy()
         root = os.path.abspath(path)
-        self._tree = Tree(
-            root, prefix, suffix, self.policy, Disk(hook), clock or Clock(), random or randomness.SystemRandom().random
-        )
+        disk = Disk(hook, ordered=keeps_order(root))
+        chance = random or randomness.SystemRandom().random
+        self._tree = Tree(root, prefix, suffix, self.policy, disk, clock or Clock(), chance)
 
     @property
     def path(self) -> Path:

@@ -1,0 +1,45 @@
+"""ordering: whether a file system makes changes durable in the order in which they were made.
+
+ext4 with a journal does: each change of names and sizes belongs to a transaction, a transaction is never durable before
+those that went before it, and its commit flushes the disk's cache first. Bytes that the disk has when their file gets
+its name are therefore safe wherever that name is, and one fsync makes safe all that was done before it. Everything else
+gets a flush for each order that matters: a file system that promises less (btrfs, which ends a write before its extent
+is in the tree), ext4 without a journal, and whatever cannot be asked, as in a sandbox without /sys.
+
+Sources: jbd2 (Documentation/filesystems/journalling.rst), sync_file_range(2), ext4(5). See docs/decisions/0815.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_MOUNTS = "/proc/self/mountinfo"
+# Its commit block may reach the disk before what it commits; nobody waits for the cache.
+_UNORDERED = frozenset({"journal_async_commit", "nobarrier", "barrier=0"})
+
+
+def keeps_order(path: str) -> bool:
+    """Return whether the file system of `path`, or of what is to be made there, keeps the order; False if unknown."""
+    with suppress(OSError, ValueError):
+        device = os.stat(_existing(path)).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
+            return any(_ordered(line) for line in mounts if line.split(" ", 3)[2] == number) and _journaled(number)
+    return False
+
+
+def _existing(path: str) -> str:
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _ordered(mount: str) -> bool:
+    kind, _, options = mount.partition(" - ")[2].split()
+    return kind == "ext4" and _UNORDERED.isdisjoint(options.split(","))
+
+
+def _journaled(number: str) -> bool:
+    """Ask the kernel for the thread that writes the journal; its number is 0 where it is in another PID namespace."""
+    name = os.path.basename(os.readlink(f"/sys/dev/block/{number}"))
+    return Path(f"/sys/fs/ext4/{name}/journal_task").read_text(encoding="ascii").strip().isdigit()
