@@ -219,6 +219,32 @@ def test_flood_of_one_submitter_under_many_lineages_gets_one_turn_in_two() -> No
     assert turns.count(2) == 10
 
 
+def test_flood_that_calls_itself_urgent_gets_no_turn_of_another() -> None:
+    order = Order(1000)
+    for n in range(100):
+        order.add(entry(f"flood-{n}", f"lineage-{n}", priority=100, submitter=1))
+        order.add(entry(f"less-{n}", f"lineage-{n}", priority=99, submitter=1))
+    for n in range(10):
+        order.add(entry(f"honest-{n}", "mine", submitter=2))
+    turns = []
+    for _ in range(20):
+        head = order.next(None)
+        order.remove(head.name)
+        order.served(head)
+        turns.append((head.submitter, head.priority))
+    assert [turns.count(one) for one in ((1, 100), (1, 99), (2, 0))] == [10, 0, 10]
+
+
+def test_whose_jobs_may_not_start_keeps_nobody_elses_waiting() -> None:
+    order = Order(10)
+    order.add(entry("first", submitter=1, priority=5))
+    order.add(entry("second", submitter=2))
+    assert order.next(lambda entry: entry.submitter == 2).name == "second"
+    order.add(entry("plain", "y", submitter=1))
+    assert order.next(lambda entry: entry.lineage == "y").name == "plain"
+    assert order.next(lambda _: False) is None
+
+
 def test_one_pick_costs_the_same_in_a_large_window() -> None:
     """Steps, not seconds: the heap of a hundred thousand is compared a few dozen times."""
     small, large = picks(100), picks(20_000)

@@ -4,7 +4,7 @@ The directory is the truth. `hint` makes one name known in O(1); `scan` walks th
 time, over an open scandir that goes on where it stopped (a carousel), so a pick-up costs the same whether ten or a
 hundred thousand files wait. A pass is skipped when the directory cannot have changed since the last one.
 
-Order: the highest priority; in it the submitter served least recently, in that his lineage served least recently, in
+Order: the submitter served least recently; of his the highest priority, in it the lineage served least recently, in
 that the earliest arrival. When the window is full, an entry of a submitter who has less in it replaces one of whoever
 has the most; among one's own, a higher priority or a rarer lineage replaces one of the fullest lineage. What found no
 room is found again by a later pass.

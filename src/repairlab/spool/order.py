@@ -1,7 +1,8 @@
 """order: which of the known entries is next, fairly, in logarithmic time; no system calls here.
 
-Ready entries are kept by priority, then submitter, then lineage; submitters and lineages take turns, least recently
-served first. Waiting entries are kept by the time at which they are due. Both halves are bounded.
+Ready entries are kept by submitter, then priority, then lineage; submitters and lineages take turns, least recently
+served first. A priority is for one's own jobs: whatever somebody gives to his, he has his turn and no more. Waiting
+entries are kept by the time at which they are due. Both halves are bounded.
 """
 
 import heapq
@@ -76,15 +77,14 @@ class Turns(Generic[K]):
 
 
 class Level:
-    """The ready entries of one priority."""
+    """The ready entries of one submitter that have the same priority."""
 
     def __init__(self, order: "Order") -> None:
         self._order = order
-        self._submitters = Turns(order.submitter_turns)
-        self._lineages: dict[int, Turns[tuple[int, str]]] = {}
+        self._lineages = Turns(order.lineage_turns)
         self._groups: dict[tuple[int, str], list[tuple[float, int, Entry]]] = {}
         self._sizes: dict[tuple[int, str], int] = {}
-        self._fullest: dict[int, tuple[int, str]] = {}
+        self._fullest: tuple[int, str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._sizes)
@@ -96,15 +96,11 @@ class Level:
     def add(self, entry: Entry, number: int) -> None:
         """Put an entry in its place, O(log n)."""
         group = entry.group
-        if entry.submitter not in self._lineages:
-            self._lineages[entry.submitter] = Turns(self._order.lineage_turns)
-        self._submitters.add(entry.submitter)
-        self._lineages[entry.submitter].add(group)
+        self._lineages.add(group)
         heapq.heappush(self._groups.setdefault(group, []), (entry.since, number, entry))
         self._sizes[group] = self.size(group) + 1
-        fullest = self._fullest.get(entry.submitter)
-        if fullest is not None and self._sizes[group] > self.size(fullest):
-            self._fullest[entry.submitter] = group
+        if self._fullest is not None and self._sizes[group] > self.size(self._fullest):
+            self._fullest = group
 
     def forget(self, entry: Entry) -> None:
         """Count an entry out; the heap drops it when it comes up."""
@@ -113,13 +109,9 @@ class Level:
         if self._sizes[group]:
             return
         del self._sizes[group], self._groups[group]
-        if self._fullest.get(entry.submitter) == group:
-            del self._fullest[entry.submitter]
-        lineages = self._lineages[entry.submitter]
-        lineages.discard(group)
-        if not lineages:
-            del self._lineages[entry.submitter]
-            self._submitters.discard(entry.submitter)
+        if self._fullest == group:
+            self._fullest = None
+        self._lineages.discard(group)
 
     def next(self, eligible: Callable[[Entry], bool]) -> Entry | None:
         """Return the entry whose turn it is."""
@@ -128,7 +120,7 @@ class Level:
             head = self._head(group)
             return head if eligible(head) else None
 
-        return self._submitters.first(lambda submitter: self._lineages[submitter].first(of_group))
+        return self._lineages.first(of_group)
 
     def _head(self, group: tuple[int, str]) -> Entry:
         heap = self._groups[group]
@@ -136,20 +128,15 @@ class Level:
             heapq.heappop(heap)
         return heap[0][2]
 
-    def serves(self, submitter: int) -> bool:
-        """Tell whether the submitter has an entry here."""
-        return submitter in self._lineages
+    def fullest(self) -> tuple[int, str]:
+        """Return (about) the fullest group."""
+        if self._fullest is None:
+            self._fullest = max(self._sizes, key=self._sizes.__getitem__)
+        return self._fullest
 
-    def fullest(self, submitter: int) -> tuple[int, str]:
-        """Return (about) the fullest group of a submitter who has one here."""
-        if submitter not in self._fullest:
-            mine = (group for group in self._sizes if group[0] == submitter)
-            self._fullest[submitter] = max(mine, key=self._sizes.__getitem__)
-        return self._fullest[submitter]
-
-    def victim(self, submitter: int) -> Entry:
-        """Return a late entry of the submitter's fullest group."""
-        heap = self._groups[self.fullest(submitter)]
+    def victim(self) -> Entry:
+        """Return a late entry of the fullest group."""
+        heap = self._groups[self.fullest()]
         while not self._order.is_ready(heap[-1][2]):
             heap.pop()  # the last leaf of a heap can go without repairing it
         return heap[-1][2]
@@ -162,12 +149,13 @@ class Order:
         self._capacity = capacity
         self._ready: dict[str, Entry] = {}
         self._held: Counter[int] = Counter()
-        self._levels: dict[int, Level] = {}
+        self._levels: dict[int, dict[int, Level]] = {}  # of each submitter, by priority
         self._waits: dict[str, tuple[int, Entry]] = {}
         self._dues: list[tuple[float, int, str]] = []
         self._number = count(1)
         self.submitter_turns: dict[int, int] = {}
         self.lineage_turns: dict[tuple[int, str], int] = {}
+        self._submitters = Turns(self.submitter_turns)
         self.missed = False
 
     def __len__(self) -> int:
@@ -190,9 +178,11 @@ class Order:
             return
         self._ready[entry.name] = entry
         self._held[entry.submitter] += 1
-        if entry.priority not in self._levels:
-            self._levels[entry.priority] = Level(self)
-        self._levels[entry.priority].add(entry, next(self._number))
+        self._submitters.add(entry.submitter)
+        levels = self._levels.setdefault(entry.submitter, {})
+        if entry.priority not in levels:
+            levels[entry.priority] = Level(self)
+        levels[entry.priority].add(entry, next(self._number))
 
     def _make_room(self, entry: Entry) -> bool:
         """Tell whether the entry may come in, having put out another one for it if need be.
@@ -206,13 +196,14 @@ class Order:
         richest = max(self._held, key=self._held.__getitem__)
         poor = self._held[entry.submitter] + 1 < self._held[richest]
         submitter = richest if poor else entry.submitter
-        lowest = min((key for key, level in self._levels.items() if level.serves(submitter)), default=None)
-        if lowest is None:
+        levels = self._levels.get(submitter)
+        if not levels:
             return False
-        level = self._levels[lowest]
-        rarer = entry.priority == lowest and level.size(entry.group) + 1 < level.size(level.fullest(submitter))
+        lowest = min(levels)
+        level = levels[lowest]
+        rarer = entry.priority == lowest and level.size(entry.group) + 1 < level.size(level.fullest())
         if poor or entry.priority > lowest or rarer:
-            self.remove(level.victim(submitter).name)
+            self.remove(level.victim().name)
             return True
         return False
 
@@ -231,13 +222,14 @@ class Order:
         entry = self._ready.pop(name, None)
         if entry is None:
             return
+        levels = self._levels[entry.submitter]
+        levels[entry.priority].forget(entry)
+        if not levels[entry.priority]:
+            del levels[entry.priority]
         self._held[entry.submitter] -= 1
         if not self._held[entry.submitter]:
-            del self._held[entry.submitter]
-        level = self._levels[entry.priority]
-        level.forget(entry)
-        if not level:
-            del self._levels[entry.priority]
+            del self._held[entry.submitter], self._levels[entry.submitter]
+            self._submitters.discard(entry.submitter)
 
     def due(self, now: float) -> Iterator[Entry]:
         """Yield, and forget, the waiting entries that are due."""
@@ -254,10 +246,13 @@ class Order:
 
     def next(self, eligible: Callable[[Entry], bool] | None) -> Entry | None:
         """Return the entry to take, which stays; None when there is none that is eligible."""
-        for priority in sorted(self._levels, reverse=True):
-            if entry := self._levels[priority].next(eligible or _any):
-                return entry
-        return None
+
+        def of_submitter(submitter: int) -> Entry | None:
+            levels = self._levels[submitter]
+            found = (levels[priority].next(eligible or _any) for priority in sorted(levels, reverse=True))
+            return next((entry for entry in found if entry is not None), None)
+
+        return self._submitters.first(of_submitter)
 
     def served(self, entry: Entry) -> None:
         """Put the entry's submitter and lineage at the end of their queues."""
