@@ -14,6 +14,7 @@ from repairlab.documents.specs import Example
 from repairlab.metrics import MetricsLog
 from repairlab.spool import Clock, Policy, Spool, State
 
+ALICE, BOB = 54322, 54323  # nobody's numbers
 PROGRAM = Path(__file__).resolve().parents[2] / "bin" / "repairlab-auto-specder"
 ONES = Components(correctness=1, safety=1, performance=1, robustness=1, documentation=1, stability=1)
 
@@ -120,6 +121,21 @@ def test_handoffs_that_keep_being_given_up_are_a_sign(world):
                 claim.fail("exhausted")
         assert len(world.run()) == (number == 2)
     assert world.written()[0].reason == "failing: narrowed from slug"
+
+
+@pytest.mark.root
+def test_what_two_people_call_by_one_name_is_not_one_lineage(world):
+    path = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
+    queue = Spool(world.root / "spool/repair", policy=Policy(settle_s=0, failures=1))
+    queue.create()
+    for number, owner in enumerate((ALICE, ALICE, BOB, BOB, ALICE)):
+        handoff = Handoff(bundle_dir="/srv/x", lineage="slug", spec_path=path, reason=str(number))
+        arrival = Path(queue.publish(encode(handoff)).path)
+        os.chown(arrival, owner, owner)
+        for claim in queue.claims(limit=1):
+            with claim:
+                claim.fail("exhausted")
+        assert len(world.run()) == (number == 4), "three of alice's"
 
 
 class LongAgo(Clock):

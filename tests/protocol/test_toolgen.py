@@ -12,6 +12,7 @@ from repairlab.documents import Challenger, Handoff, Pattern, Spec, decode, enco
 from repairlab.documents.specs import Example, Io
 from repairlab.spool import Policy, Spool, State
 
+ALICE = 54322  # nobody's number
 BIN = Path(__file__).resolve().parents[2] / "bin"
 pytestmark = pytest.mark.timeout(120)
 
@@ -94,6 +95,16 @@ def test_what_cannot_be_made_is_handed_in_with_how_far_it_got(world):
     assert (handoff.reason, handoff.epoch, handoff.lineage) == ("tests_failed", 4, "words")
     assert handoff.metrics.correctness < 1
     assert world.specs.find(job).state is State.OK
+
+
+@pytest.mark.root
+def test_the_tool_of_another_users_spec_competes_in_a_lineage_of_his_own(world):
+    world.hand_in(id="words", signature="words(n: int) -> str", examples=examples((3, "three"), (7, "seven")))
+    [path] = world.specs.path.glob("spec*.json")
+    os.chown(path, ALICE, ALICE)
+    world.run("repairlab-toolgen", REPAIRLAB_TOOLGEN_SEARCH_S="0.1")
+    (handoff,) = world.waiting("repair", Handoff)
+    assert handoff.lineage == f"words.{ALICE}"
 
 
 @pytest.mark.parametrize(

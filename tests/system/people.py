@@ -126,6 +126,11 @@ def challengers(lab: Lab, job: Path) -> list[dict]:
     return [json.loads(raw) for _, raw in found if raw]
 
 
+def lineage_of(lab: Lab, user: str, name: str) -> str:
+    """What a lineage of somebody's is called in the tournament."""
+    return f"{name}.{lab.run('id', '-u', user).stdout.strip()}"
+
+
 def main_pid(lab: Lab) -> int:
     return int(lab.show(WATCHER, "MainPID")["MainPID"])
 

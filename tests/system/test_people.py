@@ -19,6 +19,7 @@ from people import (
     files_named,
     give,
     inside,
+    lineage_of,
     may,
     outcome,
     repairlab,
@@ -66,7 +67,7 @@ def test_a_submitter_reads_all_of_a_job_but_its_work_and_nobody_elses(machine, j
 def test_readers_read_challengers_and_submitters_do_not(machine, jobs):
     (challenger,) = challengers(machine, jobs["alice"])
     [path] = machine.at(CHALLENGERS).glob(f"challenger_{jobs['alice'].name}*.json")
-    assert challenger["lineage"] == "of-alice"
+    assert challenger["lineage"] == lineage_of(machine, "alice", "of-alice")
     assert may(machine, "rita", "cat", inside(machine, path))
     for user in ("alice", "bob", "mallory"):
         assert not may(machine, user, "cat", inside(machine, path)), user

@@ -27,7 +27,7 @@ def test_a_dropped_handoff_becomes_a_verified_challenger(machine, repaired):
     assert people.outcome(job) == "ok"
     (challenger,) = people.challengers(machine, job)
     assert challenger["meta_repair"] is True
-    assert challenger["lineage"] == "invoices"
+    assert challenger["lineage"] == people.lineage_of(machine, "alice", "invoices")
     assert challenger["bundle_sha256"] != challenger["parent_sha256"]
     copy = "/tmp/verified"
     machine.run("cp", "-r", f"{EXAMPLES}/invoices", copy)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab
-from people import QUEUE, STATE, drop, end, give, inside, may, outcome
+from people import EXAMPLES, QUEUE, STATE, drop, end, give, inside, lineage_of, may, outcome
 
 pytestmark = pytest.mark.usefixtures("_prompt", "_counted_anew")
 UNITS = ("repairlab-evaluator.service", "repairlab-toolgen.service")
@@ -72,9 +72,10 @@ def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(l
     assert outcome(job) == "ok"
     first = telemetry(job)
     assert json.loads((job / "job.json").read_bytes())["source"] == "repairlab-toolgen"
-    won = loop.until(lambda: champion(loop, "rest"), 60)
+    rest, stock = (lineage_of(loop, "alice", name) for name in ("rest", "stock"))
+    won = loop.until(lambda: champion(loop, rest), 60)
     assert won["strategy"] == first["strategy"] == "heuristic_microfix"
-    loop.until(lambda: list(loop.at(f"{STATE}/patches/rest").glob("*.patch")))
+    loop.until(lambda: list(loop.at(f"{STATE}/patches/{rest}").glob("*.patch")))
     loop.run("systemctl", "start", "repairlab-library-extract.service")
     assert list(loop.at(f"{STATE}/patterns").glob("*.json"))
     loop.run("mkdir", "/home/alice/stock", user="alice")
@@ -85,17 +86,30 @@ def test_what_was_made_of_a_spec_and_repaired_wins_and_teaches_the_next_repair(l
     assert outcome(job) == "ok"
     second = telemetry(job)
     assert second["strategy"] == "pattern_transplant"
-    assert second["pattern_id"].startswith("rest:")
+    assert second["pattern_id"].startswith(f"{rest}:")
     times = [told["timings"]["first_s"] for told in (first, second)]
     record_property("seconds to the first plausible patch, before and after", times)
     tried = [told["first_tried"] for told in (first, second)]
     record_property("candidates until the first plausible patch, before and after", tried)
     assert 0 < tried[1] < tried[0], f"seconds follow from it where the machine is quiet: {times}"
-    loop.until(lambda: champion(loop, "stock"), 60)
+    loop.until(lambda: champion(loop, stock), 60)
     told = json.loads(loop.run("repairlab", "--json", "leaderboard", "--by", "pattern").stdout)["data"]["rows"]
     assert [row["pattern"] for row in told] == [second["pattern_id"]]
-    walked = json.loads(loop.run("repairlab", "--json", "verify-chain", "stock").stdout)["data"]
+    walked = json.loads(loop.run("repairlab", "--json", "verify-chain", stock).stdout)["data"]
     assert [link["bundle"] for link in walked["links"]] == ["present", "present"]
+
+
+def test_nobody_competes_in_anothers_lineage(loop):
+    """bob hands in under the name of alice's: what would beat her champion, or be the first where she has none yet."""
+    mine, his = (lineage_of(loop, user, "parts") for user in ("alice", "bob"))
+    for user, lineage in (("alice", mine), ("bob", his)):
+        bundle = give(loop, user, f"{EXAMPLES}/passing", f"{user}-parts")
+        assert outcome(end(loop, drop(loop, user, bundle, lineage="parts"))) == "ok"
+        loop.until(lambda lineage=lineage: champion(loop, lineage), 60)
+    stands = [champion(loop, lineage) for lineage in (mine, his)]
+    assert [one["lineage"] for one in stands] == [mine, his]
+    assert [one["parent"] for one in stands] == [None, None]
+    assert not loop.at(f"{STATE}/champions/parts").exists(), "no lineage is everybody's"
 
 
 def test_units_of_the_tournament_are_not_exposed(loop):

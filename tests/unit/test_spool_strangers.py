@@ -114,6 +114,18 @@ def shared(top):
     return spool
 
 
+def test_a_lineage_of_another_user_is_his_own(shared):
+    with next(shared.claims()) as claim:
+        assert (claim.submitter, claim.own("web")) == (ALICE, f"web.{ALICE}")
+        assert claim.own("w" * 128) == f"{'w' * 122}.{ALICE}"
+        assert claim.own(f"web.{BOB}") == f"web.{BOB}.{ALICE}"
+        job = claim.finish()
+    assert job.own("web") == f"web.{ALICE}"
+    shared.publish(DOC)
+    with next(shared.claims()) as claim:
+        assert claim.own("web") == "web", "the service's own, and a person's in her own queue"
+
+
 def test_a_submitter_reads_his_job_wherever_it_goes_and_nobody_else_does(shared):
     with next(shared.claims()) as claim:
         work = claim.workdir()

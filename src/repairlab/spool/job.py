@@ -19,7 +19,7 @@ import orjson
 from repairlab import access
 from repairlab.errors import BadInput
 from repairlab.spool import history
-from repairlab.spool.arrival import KEY_CHARS, Arrival, envelope, id_of
+from repairlab.spool.arrival import KEY_CHARS, LINEAGE_CHARS, Arrival, envelope, id_of
 from repairlab.spool.disk import READ, read_all, read_file
 from repairlab.spool.history import Event
 from repairlab.spool.policy import State
@@ -110,6 +110,17 @@ class Submitted:
     def lineage(self) -> str:
         """The lineage of the document, by default the submitter's."""
         return str(self.facts.get("lineage") or f"uid-{self.submitter}")
+
+    def own(self, lineage: str) -> str:
+        """Return what a lineage of the submitter's is called where those of all users lie side by side.
+
+        Another user's ends in his uid, or whoever may hand in could be the champion of what somebody else works at. Two
+        names of one user that differ only where there is no room for that are one.
+        """
+        if self.submitter == os.geteuid():
+            return lineage
+        tail = f".{self.submitter}"
+        return lineage[: LINEAGE_CHARS - len(tail)] + tail
 
     @property
     def priority(self) -> int:

@@ -78,7 +78,7 @@ class Maker:
             good, total = made.run.counts
             outcome = f"to be repaired: {good} of {total} tests pass"
         claim.finish(reason=outcome, how=made.body.how)
-        journal.event(Event.TOOL_MADE, f"{spec.id}: {outcome}", JOB_ID=claim.id, LINEAGE=spec.id)
+        journal.event(Event.TOOL_MADE, f"{spec.id}: {outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
 
     def _made(self, claim: Claim, wanted: Wish) -> "Made":
         """Return the first tool that passes, else the one with the most tests right; NotYet: a model may answer."""
@@ -125,7 +125,7 @@ class Maker:
     def _challenge(self, claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> None:
         more = {"spec_id": spec.id, "domain": spec.domain, "impl_style": made.body.style}
         challenger = Challenger(
-            ts=time.time(), source=SOURCE, bundle_dir=str(frozen.path), spec_path=str(path), lineage=spec.id,
+            ts=time.time(), source=SOURCE, bundle_dir=str(frozen.path), spec_path=str(path), lineage=claim.own(spec.id),
             original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
             repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
             bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
@@ -138,8 +138,9 @@ class Maker:
         good, total = made.run.counts
         share = good / total if total else 0.0
         handoff = Handoff(
-            bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch, lineage=spec.id,
-            reason="tests_failed", metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
+            bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch,
+            lineage=claim.own(spec.id), reason="tests_failed",
+            metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
             impl_style=made.body.style, idempotency_key=f"spec-{claim.id}",
         )  # fmt: skip
         self._repair.create()

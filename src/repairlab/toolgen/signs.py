@@ -65,6 +65,6 @@ def given_up(jobs: Iterable[Job]) -> Iterable[Sign]:
     """Yield the signs of jobs that were given up: of each lineage, whether that keeps happening."""
     since, counts = datetime.now(UTC) - WINDOW, Counter[str]()
     for job in jobs:
-        counts[job.lineage] += job.since >= since
+        counts[job.own(job.lineage)] += job.since >= since
     for lineage, count in counts.items():
         yield Sign("failing", lineage, count >= GIVEN_UP, count == 0)

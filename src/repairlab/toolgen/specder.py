@@ -180,7 +180,7 @@ class Specder:
             with suppress(BadInput, OSError):
                 handoff = decode(job.document(), Handoff, max_bytes=MAX_BYTES)
                 if handoff.spec_path:
-                    found[job.lineage] = handoff.spec_path
+                    found[job.own(job.lineage)] = handoff.spec_path
         return {**self._recent.paths, **found}
 
 

@@ -128,7 +128,7 @@ class Course:
         order = judge.Order(
             job=str(self.claim.path),
             id=self.claim.id,
-            lineage=self.lineage,
+            lineage=self.claim.own(self.lineage),
             queue=str(self._yard.challengers),
             snapshot=self._prepared.snapshot,
             sha256=self._prepared.sha256,
