@@ -1,18 +1,16 @@
-"""Untrusted code under a real service manager: a unit for each sandbox, whom it serves, what is left of it, how exposed
-it and all other units are."""
+"""Untrusted code under a real service manager: a unit for each sandbox, whom it serves, what is left of it."""
 
 import json
 from pathlib import Path
 
 import pytest
 from lab import Lab
-from people import EXAMPLES, SOURCE, WATCHER, active, drop, end, found, give, outcome, slow
+from people import EXAMPLES, SOURCE, WATCHER, drop, end, found, give, outcome, slow
 
 pytestmark = pytest.mark.usefixtures("_prompt")
 HERE = Path(__file__).parent
 SOCKET = "repairlab-sandbox.socket"
 LIMIT = f"/etc/systemd/system/{SOCKET}.d/test.conf"
-THRESHOLD = "3"  # tenths of a point of ten
 CONNECT = """
 import socket, sys, time
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -186,20 +184,3 @@ def test_the_doctor_proves_the_tiers_by_running_them(machine):
     failed = [check for check in told["data"] if check["name"] == "sandbox" and check["status"] == "fail"]
     assert not told["ok"]
     assert "repairlab-sandbox.socket" in failed[0]["fix"]
-
-
-def test_no_unit_that_has_run_its_job_is_exposed(machine, record_property):
-    """`systemd-analyze security` fails for what is above the threshold; measured on running or ended units."""
-    machine.run("systemctl", "start", "repairlab-cleanup.service")
-    machine.run("systemctl", "start", f"repairlab-failure@{WATCHER}.service", check=False)
-    name = drop(machine, "alice", slow(machine, "alice", "exposed", 2))
-    (sandbox, *_) = machine.until(lambda: units(machine))
-    for unit in (WATCHER, sandbox, "repairlab-cleanup.service", f"repairlab-failure@{WATCHER}.service"):
-        assert machine.show(unit, "ExecMainStartTimestampMonotonic")["ExecMainStartTimestampMonotonic"] != "0"
-        told = machine.run("systemd-analyze", "security", "--no-pager", f"--threshold={THRESHOLD}", unit, check=False)
-        record_property(unit, told.stdout.strip().splitlines()[-1])
-        assert told.returncode == 0, told.stdout
-    assert outcome(end(machine, name)) == "ok"
-    control = machine.run("systemd-analyze", "security", f"--threshold={THRESHOLD}", "dbus.service", check=False)
-    assert control.returncode != 0, "the threshold lets anything through"
-    assert not active(machine, name)

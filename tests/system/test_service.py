@@ -236,11 +236,3 @@ def test_systemd_analyze_has_nothing_to_say(machine):
     assert [path.rpartition("/")[2] for path in paths] == UNITS
     told = machine.run("systemd-analyze", "verify", *paths)
     assert told.stdout + told.stderr == ""
-
-
-@pytest.mark.parametrize("unit", [WATCHER, "repairlab-cleanup.service"])
-def test_the_exposure_of_a_unit_is_on_record(machine, unit, record_property):
-    told = machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
-    exposure = float(re.search(r"Overall exposure level for .*: ([\d.]+)", told)[1])
-    record_property("exposure", exposure)
-    assert 0 < exposure < 10

@@ -11,6 +11,7 @@ from people import EXAMPLES, SOURCE, WATCHER
 from repairlab import documents
 
 HOME = "/home/carol"
+SHIPPED = Path(__file__).parents[2] / "systemd/user"
 pytestmark = pytest.mark.timeout(400)  # the first of them makes an environment
 
 
@@ -96,14 +97,32 @@ def test_a_persons_unit_that_fails_is_written_down_with_what_their_journal_has(c
     carol("systemctl", "--user", "start", WATCHER)
 
 
-def test_cleanup_by_hand_works_without_root(carol):
-    carol("systemctl", "--user", "start", "repairlab-cleanup.service")
-    told = carol("systemctl", "--user", "show", "repairlab-cleanup.service", "-pResult", "-pExecMainStatus").stdout
-    assert told.split() == ["Result=success", "ExecMainStatus=0"]
+# Tenths of what systemd-analyze says at most: a person's manager has no User=, which alone is 0.4, and few namespaces.
+SERVING, ONESHOT, SANDBOX = 79, 61, 5
+EXPOSURE = {
+    "repairlab-queue-watcher": SERVING, "repairlab-evaluator": SERVING, "repairlab-toolgen": SERVING,
+    "repairlab-cleanup": ONESHOT, "repairlab-library-extract": ONESHOT, "repairlab-auto-specder": ONESHOT,
+    "repairlab-failure@": ONESHOT, "repairlab-sandbox@": SANDBOX,
+}  # fmt: skip
+
+
+def test_a_persons_units_do_their_job_as_confined_as_they_can_be(carol, record_property):
+    services = {path.stem for path in SHIPPED.glob("*.service")}
+    assert services == set(EXPOSURE)
+    oneshots = [f"{name}.service" for name, tenths in EXPOSURE.items() if tenths == ONESHOT and "@" not in name]
+    carol("systemctl", "--user", "start", *oneshots, "repairlab-evaluator.service", "repairlab-toolgen.service")
+    for unit in oneshots:
+        told = carol("systemctl", "--user", "show", unit, "-pResult", "-pExecMainStatus").stdout
+        assert told.split() == ["Result=success", "ExecMainStatus=0"], unit
+    for name, tenths in EXPOSURE.items():
+        unit = f"{name}x.service" if "@" in name else f"{name}.service"
+        told = carol("systemd-analyze", "--user", "security", "--no-pager", f"--threshold={tenths}", unit, check=False)
+        record_property(unit, told.stdout.strip().rpartition(": ")[2])
+        assert told.returncode == 0, told.stdout
 
 
 def test_systemd_analyze_has_nothing_to_say_about_a_persons_units(carol):
-    shipped = [path.name for path in (Path(__file__).parents[2] / "systemd/user").iterdir() if path.is_file()]
+    shipped = [path.name for path in SHIPPED.iterdir() if path.is_file()]
     units = [carol.lab.at(f"{HOME}/.local/share/systemd/user") / name for name in sorted(shipped)]
     assert all(unit.exists() for unit in units)
     paths = [f"{HOME}/.local/share/systemd/user/{unit.name}" for unit in units]

@@ -59,14 +59,20 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(name):
     assert found["Service.RestartPreventExitStatus"] == ["64 65 78"]
 
 
+SERVING = [f"repairlab-{name}.service" for name in ("queue-watcher", "evaluator", "toolgen")]  # a queue each, all night
+
+
+@pytest.mark.parametrize("name", SERVING)
 @pytest.mark.parametrize("directory", [SYSTEMD, SYSTEMD / "user"], ids=["system", "user"])
-def test_a_storm_of_restarts_is_given_up_however_they_are_spaced(directory):
-    found = settings(directory / "repairlab-queue-watcher.service.d/override.conf")
+def test_a_storm_of_restarts_is_given_up_however_they_are_spaced(directory, name):
+    policy = directory / f"{name}.d/override.conf"
+    found = settings(policy if policy.exists() else directory / name)
     burst, interval_s = int(found["Unit.StartLimitBurst"][0]), seconds(found["Unit.StartLimitIntervalSec"][0])
     assert found["Service.Restart"] == ["on-failure"]
     assert burst * seconds(found["Service.RestartSec"][0]) < interval_s
     # systemd.service(5): RestartSec grows to RestartMaxDelaySec in RestartSteps steps, by the same factor each.
-    stepped = settings(directory / "repairlab-queue-watcher.service.d/backoff.conf")
+    assert (directory / f"{name}.d/backoff.conf").read_text().startswith("# Needs systemd 254\n")
+    stepped = settings(directory / f"{name}.d/backoff.conf")
     first, last = seconds(stepped["Service.RestartSec"][0]), seconds(stepped["Service.RestartMaxDelaySec"][0])
     steps = int(stepped["Service.RestartSteps"][0])
     delays = [first * (last / first) ** (min(number, steps) / steps) for number in range(burst)]
@@ -92,9 +98,6 @@ def test_the_one_more_chance_of_a_watcher_comes_when_its_start_limit_is_over(dir
 
 # What is started by jobs ends with them: the watcher judges it, and tells the journal.
 OF_JOBS = ("repairlab-sandbox@.service",)
-
-
-SERVING = [f"repairlab-{name}.service" for name in ("queue-watcher", "evaluator", "toolgen")]  # a queue each, all night
 
 
 TOURNAMENT = [f"repairlab-{name}.service" for name in ("evaluator", "toolgen", "library-extract", "auto-specder")]
@@ -222,7 +225,7 @@ def test_a_cleanup_that_did_not_clean_up_is_a_failure_and_tried_again():
 
 
 def test_the_copies_for_the_user_manager_do_not_drift():
-    for path in [*SYSTEMD.glob("repairlab-queue-watcher.service.d/*.conf"), *SYSTEMD.glob("*.timer")]:
+    for path in [*SYSTEMD.glob("*.service.d/*.conf"), *SYSTEMD.glob("*.timer")]:
         assert (SYSTEMD / "user" / path.relative_to(SYSTEMD)).read_bytes() == path.read_bytes()
 
 
@@ -231,6 +234,8 @@ def test_the_preset_names_units_that_can_be_enabled():
     names = [line.split()[1] for line in lines if line.startswith("enable ")]
     assert names
     assert all("Install.WantedBy" in unit(name) for name in names)
+    told = {line.split()[1] for line in lines if line and not line.startswith("#")}
+    assert told == {path.name for path in UNITS if "Install.WantedBy" in settings(path)}, "each is decided upon"
 
 
 def table(name: str) -> list[list[str]]:
