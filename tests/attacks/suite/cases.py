@@ -88,7 +88,7 @@ def _outside(victims: Victims) -> Mapping[str, object]:
     if victims.control:
         return {"paths": [there], "rewrite": settings}
     paths = ["/x", "/dev/x", "/usr/x", "/etc/x", "/etc/passwd", "/root/x", "/opt/x", "/home/x", "/run/x", "/sys/fs/cgroup/x"]
-    paths += [there, f"{sys.prefix}/lib/x", f"{sys.prefix}/bin/x", "/proc/sys/kernel/x", "/dev/mqueue/x", "/var/lib/x"]
+    paths += [*map(str, victims.files.values()), f"{sys.prefix}/lib/x", f"{sys.prefix}/bin/x", "/proc/sys/kernel/x", "/dev/mqueue/x", "/var/lib/x"]
     return {"paths": paths, "rewrite": settings}
 
 
@@ -133,7 +133,7 @@ SOCKETS = {
 MAY_LACK = dict.fromkeys([*SOCKETS][3:], NO_FAMILY)
 
 READING = (
-    Case("read `/etc/shadow`, homes, spool, jobs, keys, credentials", "host_files", _files, root=True,
+    Case("read `/etc/shadow`, homes, spool, jobs, keys, credentials, champions, letters, answers", "host_files", _files, root=True,
          may_lack={name: {"ENOENT", "empty"} for name in ("root's home", "spool", "credentials", "log")}),
     Case("environment of the starter", "environment",
          lambda v: {"secret": v.secret.encode().hex(), "pid": v.parent["pid"]}),

@@ -26,6 +26,13 @@ HERE = Path(__file__).parent
 SECRET_VARIABLE = "API_KEY"
 METADATA = "169.254.169.254"
 NEW_NET, SET_ADDRESS, GET_FLAGS, SET_FLAGS, UP = 0x40000000, 0x8916, 0x8913, 0x8914, 1
+FILES = {
+    "job": "spool/repair/active/1/job.json", "key": "home/.ssh/id_rsa", "secret": "credentials/api_key",
+    "spec": "spool/specs/spec-1.json", "challenger": "spool/challengers/active/1/evaluation.json",
+    "champion": "champions/web/1/champion.json", "letter": "patches/web/1.md", "metrics": "metrics/metrics.jsonl",
+    "pattern": "patterns/1.json", "question": "llm/requests/request-1.json", "answer": "llm/responses/1.json",
+    "bundle": "bundles/1/held_out/test_web.py",
+}  # fmt: skip
 DEVICES = ("kmsg", "fuse", "loop-control", "kvm", "net/tun", "vda", "sda", "rtc0")
 SYSTEM_SOCKETS = {
     "D-Bus": {
@@ -116,8 +123,7 @@ class Victims:
 
     def _make_files(self) -> dict[str, Path]:
         """What everybody on the machine may read: only the sandbox stands before it."""
-        names = {"job": "spool/repair/active/1/job.json", "key": "home/.ssh/id_rsa", "secret": "credentials/api_key"}
-        files = {name: self.place / path for name, path in names.items()}
+        files = {name: self.place / path for name, path in FILES.items()}
         for path in files.values():
             path.parent.mkdir(parents=True)
             path.write_text(self.secret)
