@@ -14,6 +14,11 @@ WATCHER = "repairlab-queue-watcher.service"
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 # Every unit that is shipped for the system's manager, templates among them.
 UNITS = sorted(path.name for path in SYSTEMD.glob("repairlab*.*") if path.is_file() and path.suffix != ".catalog")
+# What programs keep below the state directory when they need it, as others may not write there.
+WRITTEN_LATER = (
+    *("reports", "metrics", "patches", "champions", "patterns", "escalations", "sbom", "specder"),
+    *("llm/requests", "llm/responses", "heartbeats", "health", "incidents"),
+)
 SOURCE = "/usr/src/repairlab"  # where the machine has the project
 EXAMPLES = f"{SOURCE}/examples"
 HOSTILE = """

@@ -18,6 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PRESET = (PROJECT / "systemd/50-repairlab.preset").read_text()
 WANTED = [line.split()[1] for line in PRESET.splitlines() if line.startswith("enable ")]
 HIGHER = "0.1.1"
+STARTED = "ExecMainStartTimestampMonotonic"
 pytestmark = pytest.mark.timeout(400)  # the first of them builds the package
 
 
@@ -136,6 +137,8 @@ def test_installing_starts_nothing_and_enables_nothing(machine):
         told = machine.lab.show(name, "LoadState", "ActiveState", "UnitFileState")
         assert (name, told["LoadState"], told["ActiveState"]) == (name, "loaded", "inactive")
         assert told["UnitFileState"] in {"disabled", "static"}
+        if name.endswith(".service"):  # a oneshot that was started is inactive, too
+            assert machine.lab.show(name, STARTED)[STARTED] == "0", name
     assert machine.run("dpkg", "--verify", "repairlab").stdout == ""
     assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
 
@@ -195,8 +198,10 @@ def test_a_job_that_is_in_flight_during_an_upgrade_ends_exactly_once(machine):
     machine.run("mkdir", "-p", "/etc/repairlab")
     machine.run("tee", "/etc/repairlab/config.toml", stdin="[watcher]\ngrace_s = 1\n")
     machine.run("systemctl", "restart", WATCHER)
+    judged = people.end(lab, people.drop(lab, "alice", people.slow(lab, "alice", "judged", 1.2)))
     name = people.drop(lab, "alice", people.slow(lab, "alice", "inflight", 2))
     lab.until(lambda: people.active(lab, name))
+    assert challenger_of(lab, judged, "active"), "the evaluator was quicker than the upgrade: this proves nothing"
     before = people.main_pid(lab)
 
     machine.install(machine.debs[1])
@@ -210,7 +215,19 @@ def test_a_job_that_is_in_flight_during_an_upgrade_ends_exactly_once(machine):
     events = [json.loads(line)["event"] for line in (job / "attempts.jsonl").read_text().splitlines()]
     assert events == ["started", "interrupted", "started", "finished"]
     assert machine.run("ls", "/usr/lib/repairlab").stdout.split() == ["00000000deadbeef", "gated", "root", "units"]
+    [evaluated] = lab.until(lambda: challenger_of(lab, judged, "processed/*/*"), 60)
+    assert people.outcome(evaluated) == "ok"
+    events = [json.loads(line)["event"] for line in (evaluated / "attempts.jsonl").read_text().splitlines()]
+    assert not {"failed", "crashed", "orphaned"} & set(events), events
+    log = lab.at(f"{STATE}/metrics/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in log].count(evaluated.name) == 1
     machine.run("rm", "/etc/repairlab/config.toml")
+
+
+def challenger_of(lab: Lab, job: Path, where: str) -> list[Path]:
+    """The evaluator's job of what a job was repaired to, in one of its states."""
+    jobs = [path for path in lab.at(people.CHALLENGERS).glob(f"{where}/*") if path.is_dir()]
+    return [path for path in jobs if people.value(path / "job.json", "idempotency_key") == job.name]
 
 
 def test_what_did_not_run_is_not_started_by_an_upgrade(machine):

@@ -13,6 +13,7 @@ from people import (
     QUEUE,
     STATE,
     WATCHER,
+    WRITTEN_LATER,
     challengers,
     drop,
     end,
@@ -76,7 +77,7 @@ def test_readers_read_challengers_and_submitters_do_not(machine, jobs):
 
 def test_what_a_service_writes_later_is_readable_for_readers_alone(machine):
     """Whatever the umask of the unit: the directory says it."""
-    for name in ("reports", "metrics", "patches", "champions", "patterns", "escalations"):
+    for name in WRITTEN_LATER:
         script = f"umask 077; mkdir -p {STATE}/{name}/today && echo done >{STATE}/{name}/today/file"
         machine.run("sh", "-c", script, user="repairlab")
         assert may(machine, "rita", "cat", f"{STATE}/{name}/today/file"), name
@@ -87,6 +88,8 @@ def test_what_a_service_writes_later_is_readable_for_readers_alone(machine):
 def test_only_the_service_writes_state(machine, jobs):
     """access(2) for each directory and file below the root, as each person."""
     machine.until(lambda: not list(machine.at(f"{QUEUE}/active").iterdir()))
+    for name in WRITTEN_LATER:
+        machine.run("mkdir", "-p", f"{STATE}/{name}/lately", user="repairlab")
     shared = {f"{STATE}/bundles", QUEUE, f"{QUEUE}/tmp", f"{STATE}/spool/specs", f"{STATE}/spool/specs/tmp"}
     for user, expected in (("alice", shared), ("bob", shared), ("rita", set()), ("mallory", set())):
         told = machine.run("find", STATE, "-writable", "!", "-user", user, "!", "-type", "l", user=user, check=False)
@@ -113,6 +116,8 @@ def _watcher_rests(machine):
 def test_what_waits_is_its_owners_and_the_services(machine):
     name = drop(machine, "alice", give(machine, "alice", f"{EXAMPLES}/passing", "alice-waiting"))
     path, bundle = f"{QUEUE}/{name}", f"{STATE}/bundles/alice-waiting"
+    spec = f"{STATE}/spool/specs/spec-alice.json"
+    machine.run("cp", f"/home/alice/{name}", spec, user="alice")
     for argv in (
         ["cat", path],
         ["cp", "/etc/hostname", path],
@@ -123,6 +128,10 @@ def test_what_waits_is_its_owners_and_the_services(machine):
         ["touch", path],
         ["cat", f"{bundle}/slug.py"],
         ["ls", bundle],
+        ["cat", spec],
+        ["cp", "/etc/hostname", spec],
+        ["mv", spec, f"{spec}-of-bob.json"],
+        ["rm", "-f", spec],
         ["ls", f"{STATE}/bundles"],
         ["ls", f"{QUEUE}/tmp"],
         ["cp", "/etc/hostname", f"{bundle}/slug.py"],
@@ -130,9 +139,9 @@ def test_what_waits_is_its_owners_and_the_services(machine):
     ):
         for user in ("bob", "mallory"):
             assert not may(machine, user, *argv), (user, argv)
-    assert may(machine, "repairlab", "cat", path, f"{bundle}/slug.py")
-    assert may(machine, "alice", "cat", path, f"{bundle}/slug.py")
-    machine.run("rm", path, user="alice")
+    assert may(machine, "repairlab", "cat", path, spec, f"{bundle}/slug.py")
+    assert may(machine, "alice", "cat", path, spec, f"{bundle}/slug.py")
+    machine.run("rm", path, spec, user="alice")
     machine.run("rm", "-r", bundle, user="alice")
 
 
@@ -250,8 +259,8 @@ def test_commands_say_of_anothers_job_whose_it_is_and_never_more(machine, jobs):
     for verb in ("hold", "release", "retry", "drop"):
         for job in (theirs, mine):
             assert repairlab(machine, "bob", verb, job).returncode in (os.EX_NOPERM, os.EX_DATAERR), (verb, job)
-    for argv in (["status"], ["shape"], ["fsck"], ["list", "--queue", "challengers"], ["doctor"]):
-        assert repairlab(machine, "bob", *argv).returncode in (0, 1, os.EX_NOPERM), argv
+    for argv in ("status", "shape", "fsck", "doctor", "list --queue challengers", "list --queue specs"):
+        assert repairlab(machine, "bob", *argv.split()).returncode in (0, 1, os.EX_NOPERM), argv
     assert repairlab(machine, "rita", "show", theirs).returncode == 0
     assert repairlab(machine, "rita", "submit", f"{EXAMPLES}/passing").returncode == os.EX_NOPERM
 
