@@ -14,7 +14,7 @@ import difflib
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,8 @@ def killed(
     """
     with generating(choose):
         handoff = Handoff(bundle_dir=str(bundle.resolve()), limits=Limits(wall_s=wall_s))
-        attempt = Attempt(handoff, config.load(), effort=1)
-        attempt.run()
+        with closing(Attempt(handoff, config.load(), effort=1)) as attempt:
+            attempt.run()
     if leads:
         chosen = attempt.ok and attempt.chosen is not None and attempt.chosen.edits == wanted.key
         return "" if chosen else told(attempt)
@@ -102,6 +102,7 @@ def killed(
         return f"refused: {why}"
     confirmation = Confirmation(attempt.setup, attempt.tests, lambda: wall_s)
     verification = confirmation.plain(attempt.bundle.patched(wanted.edits))
+    attempt.setup.close()
     return "" if verification.ok else f"{LATE if verification.late else 'plain run: '}{verification.why}"[:300]
 
 

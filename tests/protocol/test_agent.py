@@ -1,5 +1,6 @@
 """The real repairlab-agent on real bundles: repaired, already passing, hopeless, hostile, unusable."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -107,8 +108,9 @@ def test_two_edits_that_only_repair_together_are_found_by_being_alike(tmp_path):
     tests = "from mod import ends\n\n\ndef test_ends():\n    assert ends([4, 1, 3, 9]) == (4, 9)\n"
     tests += "    assert ends([7, 5, 8]) == (7, 8)\n"
     files = made(tmp_path / "bundle", {"mod.py": source, "test_mod.py": tests})
-    tried = Attempt(Handoff(bundle_dir=str(files), limits=Limits(wall_s=12)), config.load(), effort=1)
-    tried.run()
+    handoff = Handoff(bundle_dir=str(files), limits=Limits(wall_s=12))
+    with contextlib.closing(Attempt(handoff, config.load(), effort=1)) as tried:
+        tried.run()
     assert (tried.ok, tried.strategy) == (True, "multi_edit")
     singles = next(run.tried for run in tried.ledger.told() if run.strategy == "heuristic_microfix")
     assert 0 < tried.search.plausible[0].tried - singles < singles / 2

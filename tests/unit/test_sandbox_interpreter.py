@@ -81,3 +81,15 @@ def test_what_nobody_can_reach_is_staged(tmp_path):
     prefix, sources = bubblewrap._as_nobody([interpreter.Mount("/usr")])
     assert prefix[0].endswith("setpriv")
     assert sources == {}
+
+
+def test_the_version_of_bubblewrap_is_that_of_the_file_that_stands_there(tmp_path):
+    program = tmp_path / "bwrap"
+    for number, known in (("0.7.1", (0, 7)), ("0.11.0", (0, 11))):
+        new = tmp_path / "new"
+        new.write_text(f"#!/bin/sh\necho bubblewrap {number}\necho >> {tmp_path}/asked\n")
+        new.chmod(0o755)
+        new.rename(program)
+        assert bubblewrap.version(str(program)) == bubblewrap.version(str(program)) == known
+    assert len((tmp_path / "asked").read_text().splitlines()) == 2
+    assert bubblewrap.version(str(tmp_path / "none")) == (0, 0)

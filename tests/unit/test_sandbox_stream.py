@@ -115,7 +115,10 @@ def test_byte_code_is_sent_to_the_very_same_python_and_to_no_other(python, code)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_the_inside_becomes_source_and_byte_code_alike(compiled):
+def test_the_inside_becomes_source_and_byte_code_alike(compiled, monkeypatch):
+    if not compiled:  # as for another Python than ours
+        known, _, source = api._loaded()
+        monkeypatch.setattr(api, "_loaded", lambda: (known + b"+", b"no byte code of that Python's", source))
     program = "stream.send(repr((__name__, sys.argv, (lambda: 0).__code__.co_filename, __debug__)).encode())"
     ours, theirs = api.socket_pair()
     with (
@@ -127,4 +130,19 @@ def test_the_inside_becomes_source_and_byte_code_alike(compiled):
         assert told == inside.READY + sys.version.encode()
         api.send_program(ours, told if compiled else b"ready", program, "<told>")
         assert ours.recv(20) == b"('__main__', ['<told>'], '<told>', True)"
+    assert process.returncode == 0
+
+
+def test_the_boot_imports_nothing_that_is_slow_to_import():
+    """Each of these took some milliseconds of every start, for the names of types and one line of JSON."""
+    slow = ("typing", "re", "json", "collections", "functools")
+    ours, theirs = api.socket_pair()
+    with (
+        subprocess.Popen(api.boot_argv(sys.executable, theirs.fileno()), pass_fds=[theirs.fileno()], env={}) as process,
+        closing(ours),
+    ):
+        theirs.close()
+        told = api.boot(ours, {"parent": 0, "limits": {}, "env": {}, "name": "<told>"}, 20)
+        api.send_program(ours, told, f"stream.send(repr([n for n in {slow} if n in sys.modules]).encode())", "<told>")
+        assert ours.recv(20) == b"[]"
     assert process.returncode == 0

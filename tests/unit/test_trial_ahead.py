@@ -53,7 +53,27 @@ def test_what_nobody_took_is_ended_by_the_close(started):
     assert found[0].wait(20).why is box.Why.KILLED
 
 
-def test_what_is_closed_before_it_stands_is_ended_as_soon_as_it_does(started):
+def test_a_close_waits_for_the_start_that_is_in_flight_and_leaves_nothing(started):
+    found, start = started
+    begun, go = threading.Event(), threading.Event()
+
+    def late() -> box.Confined:
+        begun.set()
+        go.wait()
+        return start()
+
+    ahead = Ahead(late)
+    begun.wait()
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    go.set()
+    closing.join(20)
+    assert found[0].wait(0).why is box.Why.KILLED
+    assert found[0].stream.fileno() == -1
+
+
+def test_what_takes_too_long_to_start_is_ended_as_soon_as_it_stands(started, monkeypatch):
+    monkeypatch.setattr("repairlab.trial.ahead.CLOSE_S", 0.0)
     found, start = started
     closed = threading.Event()
 
@@ -139,3 +159,18 @@ def test_a_run_takes_the_sandbox_that_is_there_and_starts_one_where_there_is_non
             assert tier.starts == starts
     if ahead:
         ahead.close()
+
+
+def test_what_was_dismissed_or_begun_ahead_is_gone_after_the_close(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    assert True\n")
+    bundle = Bundle.read(tmp_path, tests=[], editable=[], limits=BundleLimits())
+    setup = Setup(box.open_sandbox(SETTINGS), box.SandboxLimits.from_settings(SETTINGS, wall_s=20), bundle, None, {})
+    confined, _ = setup.start({}, 20.0)
+    ahead = setup.ahead(20.0)
+    ahead._there.wait()
+    unwanted = ahead._confined
+    setup.dismiss(confined)
+    setup.close()
+    for each in (confined, unwanted):
+        assert each.wait(0).why is box.Why.KILLED
+        assert each.stream.fileno() == -1

@@ -39,7 +39,10 @@ def main(argv: Sequence[str]) -> int:
     handoff = decode(_read(options.handoff), Handoff)
     previous = signal.getsignal(signal.SIGTERM)
     attempt = _attempted(handoff, options.effort)
-    telemetry = _written(Report(attempt), options.out)
+    try:
+        telemetry = _written(Report(attempt), options.out)
+    finally:
+        attempt.close()
     sys.stdout.buffer.write(encode(telemetry))  # bytes: JSON is UTF-8, whatever the locale
     sys.stdout.flush()
     signal.signal(signal.SIGTERM, previous)
@@ -60,6 +63,10 @@ def _attempted(handoff: Handoff, effort: int) -> "Attempt":
         if attempt is None:
             raise TemporaryFailure("SIGTERM came before the attempt had begun", fix="try again") from None
         attempt.interrupted()
+    except BaseException:
+        if attempt is not None:
+            attempt.close()
+        raise
     return attempt
 
 

@@ -121,7 +121,7 @@ class Attempt:
         self.ledger = Ledger()
 
     def run(self) -> None:
-        """Attempt the repair; the result is in the attributes."""
+        """Attempt the repair; the result is in the attributes. To be closed, however it ends."""
         try:
             self._run()
         except Stop as stop:
@@ -133,12 +133,12 @@ class Attempt:
             self.reason = "deadline" if late else "tests_unruly"
             why = "the time was up" if late else "the tests end the process that runs them"
             self.details = f"{why}: {error}"[:2000]
-        finally:
-            if self.search is not None and self.search.ahead is not None:
-                self.search.ahead.close()
-
         if self.bundle.left_out:
             self.details += f"; pytest ran without {', '.join(self.bundle.left_out)}"[:500]
+
+    def close(self) -> None:
+        """Return when nothing is left of its sandboxes; a report can be made meanwhile."""
+        self.setup.close()
 
     def interrupted(self) -> None:
         """Note that SIGTERM ended the attempt; a verified patch stays one."""
@@ -164,7 +164,8 @@ class Attempt:
 
     def _begun(self) -> Base | None:
         """Repair in one server what can be loaded; return texts that load where the bundle's own do not."""
-        with Server(self.setup, self._left()) as server:
+        server = Server(self.setup, self._left())
+        try:
             began = time.monotonic()
             found = collected(server, self.bundle, self._left())
             self._timed("collect_s", began)
@@ -172,6 +173,8 @@ class Attempt:
                 self._repair(server, found.ids)
                 return None
             return self._load(server, found)
+        finally:
+            server.dismiss()
 
     def _repair(self, server: Server, ids: list[str]) -> None:
         types = self._baseline(server, ids)

@@ -21,16 +21,21 @@ def verify(
     unsteady: frozenset[tuple[str, str]] = frozenset(),
     ahead: Ahead | None = None,
 ) -> "Verification":
-    """Run plain pytest on the bundle with `files` replaced; `expected` maps each test id to its letter at baseline."""
+    """Run plain pytest on the bundle with `files` replaced; `expected` maps each test id to its letter at baseline.
+
+    The sandbox is dismissed: `setup.close` waits for its end.
+    """
     try:
         confined, _ = setup.start(files, wall_s + GRACE_S, ahead)
-        with confined:
+        try:
             request = {
                 "op": "pytest",
                 "arguments": [*ARGUMENTS, *setup.bundle.options, *setup.bundle.tests],
                 "limit_s": wall_s,
             }
             run = ask(confined, request, PlainRun, wall_s + GRACE_S)
+        finally:
+            setup.dismiss(confined)
     except ServerLost as error:
         return Verification(False, f"the sandbox was lost: {error}", {})
     return judge(run, expected, unsteady)

@@ -13,7 +13,6 @@ Errors: `Unavailable` when the tier cannot start here at all, `TemporaryFailure`
 """
 
 import functools
-import json
 import marshal
 import os
 import select
@@ -32,6 +31,7 @@ from repairlab.errors import RepairLabError
 from repairlab.sandbox import inside
 
 DEFAULT_SEND_S = 30.0
+OLD_MARSHAL = 2  # the version that any Python reads; of what comes out of a sandbox nothing is ever unmarshalled
 
 
 class SandboxSettings(Protocol):
@@ -267,6 +267,10 @@ class Confined:
             return None
         return self._keeper.outcome()
 
+    def dismiss(self) -> None:
+        """Have every process inside ended, and go on: it takes the kernel some milliseconds. `kill` waits for it."""
+        self._keeper.end(Why.KILLED)
+
     def kill(self) -> Ended:
         """End every process inside now and return how it ended (as it was, if it had ended before)."""
         self._keeper.end(Why.KILLED)
@@ -324,9 +328,22 @@ def boot_argv(python: str, fd: int) -> list[str]:
 def boot(stream: Stream, order: Mapping[str, object], timeout: float) -> bytes:
     """Return what the boot inside says once it stands, with its limits on, and waits for the program."""
     deadline = time.monotonic() + timeout
-    for frame in (Path(inside.__file__).read_bytes(), json.dumps({"landlock": None, **order}).encode()):
+    for frame in (*_loaded(), marshal.dumps({"landlock": None, **order}, OLD_MARSHAL)):
         stream.send(frame, timeout=deadline - time.monotonic())
     return stream.recv(deadline - time.monotonic(), max_bytes=1024)
+
+
+def prepare(program: bytes | str, name: str) -> None:
+    """Compile what every start of this program sends, once for all forks of this process."""
+    _loaded()
+    compiled(program, name)
+
+
+@functools.cache
+def _loaded() -> tuple[bytes, bytes, bytes]:
+    """Return what the loader takes: the Python that the byte code is for, the byte code, the source for any other."""
+    source = Path(inside.__file__).read_bytes()
+    return sys.version.encode(), compiled(source, "<inside>").removeprefix(inside.COMPILED), source
 
 
 def send_program(stream: Stream, told: bytes, program: bytes | str, name: object) -> None:

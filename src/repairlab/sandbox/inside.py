@@ -2,13 +2,15 @@
 
     python -s -S -c LOADER FD
 
-FD is one end of a stream socket, over which the loader has taken this file. It takes away what the kernel gives every
-process (resources, a place in the queue of the OOM killer, files by landlock), says "ready" and which Python it is,
-takes the program (source, or byte code where that is the host's own Python) from the stream and becomes it: the program
-runs in this very namespace, as `__main__`, with `stream` connected, the work directory as its current one, and the
-functions below. Nothing but the stream leads out, so the same boot serves a tier that shares no file.
+FD is one end of a stream socket, over which the loader has taken this file: as byte code where this is the host's own
+Python, else as source. It takes away what the kernel gives every process (resources, a place in the queue of the OOM
+killer, files by landlock), says "ready" and which Python it is, takes the program from the stream, in the same two
+ways, and becomes it: the program runs in this very namespace, as `__main__`, with `stream` connected, the work
+directory as its current one, and the functions below. Nothing but the stream leads out, so the same boot serves a tier
+that shares no file.
 
-Stdlib only, Python 3.8 at the oldest. The host uses the same functions for its side of the wire:
+Stdlib only, Python 3.8 at the oldest, and little of that: somebody waits for each import. The host uses the same
+functions for its side of the wire:
 
     frame   4 bytes big-endian length, then the payload; at most MAX_FRAME bytes
     files   frames of entries (kind f, x executable or l symlink; two lengths; path; content), ended by an empty frame
@@ -21,15 +23,22 @@ import marshal
 import os
 import struct
 import sys
-from typing import Any, Iterable, Iterator, List, Tuple
 
-Entry = Tuple[str, str, bytes]  # path, kind, content
+TYPE_CHECKING = False  # as typing has it, whose import takes 10 ms
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Iterator, List, Tuple
 
-LOADER = """import os, sys
+    Entry = Tuple[str, str, bytes]  # path, kind, content
+
+LOADER = """import marshal, os, sys
 def exactly(n, s=b""):
     while len(s) < n: s += os.read(int(sys.argv[1]), n - len(s)) or sys.exit("closed before the boot")
     return s
-exec(compile(exactly(int.from_bytes(exactly(4), "big")), "<inside>", "exec", dont_inherit=True))"""
+def itself():
+    known, code, source = (exactly(int.from_bytes(exactly(4), "big")) for _ in range(3))
+    if known == sys.version.encode(): return marshal.loads(code)
+    return compile(source, "<inside>", "exec", dont_inherit=True)
+exec(itself())"""
 READY = b"ready "  # then sys.version: what is the same there has the same byte code
 COMPILED = b"\0"  # no source text begins so
 MAX_FRAME = 1 << 26
@@ -96,7 +105,7 @@ def checked_path(path: str) -> str:
     return path
 
 
-def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
+def pack(entries: "Iterable[Entry]") -> "Iterator[bytes]":
     """Yield frames for (path, kind, content) entries; the last one is empty."""
     batch: List[bytes] = []
     size = 0
@@ -113,7 +122,7 @@ def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
     yield b""
 
 
-def unpack(frame: bytes) -> Iterator[Entry]:
+def unpack(frame: bytes) -> "Iterator[Entry]":
     """Yield the (path, kind, content) entries of one frame; FrameError for anything else."""
     at = 0
     while at < len(frame):
@@ -132,7 +141,7 @@ def unpack(frame: bytes) -> Iterator[Entry]:
         at += sized
 
 
-def send_files(stream: Stream, entries: Iterable[Entry]) -> None:
+def send_files(stream: Stream, entries: "Iterable[Entry]") -> None:
     """Send (path, kind, content) entries to the other side's `recv_files`."""
     for frame in pack(entries):
         stream.send(frame)
@@ -162,7 +171,7 @@ def recv_files(stream: Stream, root: str = ".") -> int:
     return count
 
 
-def read_files(root: str, paths: Iterable[str]) -> Iterator[Entry]:
+def read_files(root: str, paths: "Iterable[str]") -> "Iterator[Entry]":
     """Yield (path, kind, content) of regular files below `root`, for `send_files`."""
     for path in paths:
         fd = os.open(os.path.join(root, checked_path(path)), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -182,7 +191,7 @@ def landlock_abi() -> int:
     return max(0, _landlock(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
-def restrict(read: Iterable[str], write: Iterable[str]) -> int:
+def restrict(read: "Iterable[str]", write: "Iterable[str]") -> int:
     """Allow reading and executing below `read`, everything but devices below `write`; return landlock's ABI.
 
     From ABI 6 on, signals to processes outside and abstract sockets of others are taken away too. A process outside can
@@ -227,7 +236,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     os.close(fd)
 
 
-def _landlock(number: int, *arguments: Any) -> int:
+def _landlock(number: int, *arguments: "Any") -> int:
     import ctypes
 
     return int(ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments))
@@ -240,7 +249,7 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(%d)" % option)
 
 
-def _limit(limits: Any) -> None:
+def _limit(limits: "Any") -> None:
     """Lower the hard limits: without CAP_SYS_RESOURCE over the machine nobody in here can raise them again."""
     import resource
 
@@ -251,13 +260,12 @@ def _limit(limits: Any) -> None:
         resource.setrlimit(which, (lower, lower))
 
 
-def _boot() -> Tuple[Stream, bytes, str]:
-    import json
+def _boot() -> "Tuple[Stream, bytes, str]":
     import time
 
     stream = Stream(int(sys.argv[1]))
     os.set_inheritable(stream.fd, False)
-    order = json.loads(stream.recv())
+    order = marshal.loads(stream.recv())  # noqa: S302  from the host, in the version that every Python reads
     if order["parent"]:  # the tier without a PID namespace: die with the host's process, also if it died just now
         _prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
         if os.getppid() != order["parent"]:

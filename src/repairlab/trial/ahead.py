@@ -3,7 +3,7 @@
     ahead = Ahead(lambda: sandbox.start(…))
     …                                   # meanwhile
     confined = ahead.take()             # None where there is none that runs: start one, and hear why
-    ahead.close()                       # once that has ended; nothing is left, whether it was taken or not
+    ahead.close()                       # once that has been ended; nothing is left, whether it was taken or not
 
 It holds nothing of a bundle: the program waits for its first request. The thread stays until `close`, for bubblewrap
 ends a sandbox with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from repairlab.errors import RepairLabError
 from repairlab.sandbox import Confined
+
+CLOSE_S = 3.0  # less than an agent has between SIGTERM and SIGKILL
 
 
 class Ahead:
@@ -60,7 +62,10 @@ class Ahead:
         return None
 
     def close(self) -> None:
-        """End what was not taken, at the latest when it stands; wait for nothing."""
+        """End what was not taken, and return when nothing is left: a start that is in flight is waited for.
+
+        After `CLOSE_S` seconds it is left to the thread, or to the kernel where this process ends before it stands.
+        """
         with self._lock:
             self._closed = True
             left, self._confined = self._confined, None
@@ -68,3 +73,4 @@ class Ahead:
             left.kill()
             left.stream.close()
         self._over.set()
+        self._there.wait(CLOSE_S)

@@ -7,7 +7,7 @@ runs in the same processes. `verification` says what is believed.
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
@@ -156,6 +156,7 @@ class Setup:
     python: str | None
     env: Mapping[str, str]
     started_s: list[float] = dataclasses.field(default_factory=list)  # each sandbox, until the bundle was in it
+    ends: list[Callable[[], object]] = dataclasses.field(default_factory=list)  # what `close` waits for
 
     def start(
         self, files: Mapping[str, bytes] | None, wall_s: float, ahead: Ahead | None = None
@@ -172,9 +173,21 @@ class Setup:
         self.started_s.append(time.monotonic() - began)
         return confined, root
 
+    def dismiss(self, confined: Confined) -> None:
+        """Have a sandbox ended while the caller goes on to something else."""
+        self.ends.append(lambda: confined.__exit__(None, None, None))
+        confined.dismiss()
+
+    def close(self) -> None:
+        """Return when nothing is left of the sandboxes that were dismissed or started ahead."""
+        while self.ends:
+            self.ends.pop()()
+
     def ahead(self, wall_s: float) -> Ahead:
         """Begin to start a sandbox for `start`."""
-        return Ahead(lambda: self._sandbox(wall_s))
+        ahead = Ahead(lambda: self._sandbox(wall_s))
+        self.ends.append(ahead.close)
+        return ahead
 
     def _sandbox(self, wall_s: float) -> Confined:
         """Start the server; an interpreter that was named and starts nothing, where ours does, is a bad one."""
@@ -235,6 +248,10 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._confined.__exit__(None, None, None)
+
+    def dismiss(self) -> None:
+        """End it without waiting for its end, which is left to the setup's `close`."""
+        self.setup.dismiss(self._confined)
 
     def collect(self, limit_s: float) -> Collected:
         """Import pytest and collect, for at most `limit_s` seconds."""
