@@ -78,6 +78,9 @@ missing() {
     have systemd-analyze || printf 'systemd '
     have systemd-nspawn || printf 'systemd-container ' # a machine of its own for tests/system
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || printf 'e2fsprogs '
+    have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || printf 'xfsprogs '
+    have mkfs.btrfs || [ -x /sbin/mkfs.btrfs ] || printf 'btrfs-progs '
+    have bindfs || printf 'bindfs ' # a file system behind which others change files without an event
     have man || printf 'man-db '
 }
 

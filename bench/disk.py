@@ -6,9 +6,10 @@
         …                       # end your processes: they would not have outlived it either
         disk.boot()             # what was safe, and a random half of what was not, is mounted: the journal is replayed
 
-The disk is the one file of a FUSE file system (bench/volatile.py), a loop device is attached to that file, ext4 is on
-the loop device. A flush takes `flush_ms` and makes safe what was written before it; nothing else does. An fsync is two
-flushes, as on every disk without FUA: one before the journal's commit block, one after it. See docs/decisions/0821.
+The disk is the one file of a FUSE file system (bench/volatile.py), a loop device is attached to that file, ext4 (or,
+with `kind`, xfs or btrfs) is on the loop device. A flush takes `flush_ms` and makes safe what was written before it;
+nothing else does. An fsync is two flushes, as on every disk without FUA: one before the journal's commit block, one
+after it. See docs/decisions/0821.
 
 Mounts are made in a mount namespace of this process, which the first Disk makes: call it before there are threads, and
 know that only this process and what it starts afterwards sees the disk. When all of them are gone, by SIGKILL too, the
@@ -28,6 +29,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +45,30 @@ AUTOCLEAR, DIRECT_IO = 4, 16
 CAP_SYS_ADMIN = 21
 
 
-def impossible() -> str | None:
+@dataclass(frozen=True)
+class Kind:
+    """A file system: how it is made, mounted and checked, all on an image that is zero as it is."""
+
+    make: Sequence[str]
+    options: str
+    check: Sequence[str]
+    package: str
+
+
+KINDS = {
+    "ext4": Kind(
+        ("mkfs.ext4", "-q", "-F", "-i", "4096", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"),
+        "noinit_itable",
+        ("fsck.ext4", "-f", "-n"),
+        "e2fsprogs",
+    ),
+    # nouuid: what was not yet let go of before a cut has the same one
+    "xfs": Kind(("mkfs.xfs", "-q", "-f", "-K"), "nouuid", ("xfs_repair", "-n"), "xfsprogs"),
+    "btrfs": Kind(("mkfs.btrfs", "-q", "-f", "-K"), "", ("btrfs", "check"), "btrfs-progs"),
+}
+
+
+def impossible(kind: str = "ext4") -> str | None:
     """Return why there can be no disk here."""
     if os.geteuid() != 0:
         return "a disk needs root, to mount it"
@@ -51,22 +77,25 @@ def impossible() -> str | None:
         return "a disk needs CAP_SYS_ADMIN, to mount it"
     if missing := [device for device in ("/dev/fuse", "/dev/loop-control") if not os.path.exists(device)]:
         return f"a disk needs {' and '.join(missing)}"
-    if missing := [tool for tool in ("mkfs.ext4", "fsck.ext4") if not shutil.which(tool, path=TOOLS)]:
-        return f"a disk needs {' and '.join(missing)} (Debian: e2fsprogs)"
+    wanted = KINDS[kind]
+    if missing := [tool for tool in (wanted.make[0], wanted.check[0]) if not shutil.which(tool, path=TOOLS)]:
+        return f"a disk needs {' and '.join(missing)} (Debian: {wanted.package})"
+    if f"\t{kind}\n" not in Path("/proc/filesystems").read_text():
+        return f"this kernel has no {kind}"
     return None
 
 
 class Disk:
     """A disk, from its making to the end of the block; `path` is where it is mounted."""
 
-    def __init__(self, *, size_mb: int = 512, flush_ms: float = 1.0, seed: int = 0) -> None:
-        if reason := impossible():
+    def __init__(self, *, size_mb: int = 512, flush_ms: float = 1.0, seed: int = 0, kind: str = "ext4") -> None:
+        if reason := impossible(kind):
             raise RuntimeError(reason)
+        self.kind = kind
         outside = _own_mounts()
         self.image = os.memfd_create("disk")
         os.ftruncate(self.image, size_mb << 20)
-        lazy = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"  # the image is zero as it is
-        _run("mkfs.ext4", "-q", "-F", "-i", "4096", "-m", "0", "-E", lazy, self._image_path)
+        _run(*KINDS[kind].make, self._image_path)
         scratch = tempfile.mkdtemp(prefix="repairlab-disk-")
         self.path = Path(scratch, "mnt")
         self.path.mkdir()
@@ -115,13 +144,13 @@ class Disk:
         if check:
             self._attach_and_mount()  # replays the journal
             self._unmount()
-            _run("fsck.ext4", "-f", "-n", self._image_path)
+            _run(*KINDS[self.kind].check, self._image_path)
         self._attach_and_mount()
 
     def _attach_and_mount(self) -> None:
         loop, device = _attached(self._file)
         try:
-            _mount(device, self.path, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "noinit_itable")
+            _mount(device, self.path, self.kind, MS_NOSUID | MS_NODEV | MS_NOATIME, KINDS[self.kind].options)
         finally:
             os.close(loop)  # from now on the mount keeps it
 
@@ -206,9 +235,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a command in a directory of such a disk.")
     parser.add_argument("--flush-ms", type=float, default=1.0)
     parser.add_argument("--size-mb", type=int, default=512)
+    parser.add_argument("--kind", choices=KINDS, default="ext4")
     parser.add_argument("command", nargs="+", help="a {} in it becomes the directory")
     options = parser.parse_args()
-    with Disk(size_mb=options.size_mb, flush_ms=options.flush_ms) as disk:
+    with Disk(size_mb=options.size_mb, flush_ms=options.flush_ms, kind=options.kind) as disk:
         command = [word.replace("{}", str(disk.path)) for word in options.command]
         return subprocess.run(command, cwd=disk.path, check=False).returncode
 

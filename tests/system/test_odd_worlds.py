@@ -5,14 +5,19 @@ Each world is of the test alone: limits and clocks of a namespace or a preloaded
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import disk
+import invariants
 import pytest
 import room
 import torture
@@ -22,6 +27,7 @@ from repairlab.spool import State
 PROJECT = room.PROJECT
 CORPUS = PROJECT / "tests" / "documents"
 DAY_S = 86_400
+WATCHDOG_S = 30  # as the unit says
 SKEW = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -127,6 +133,90 @@ def test_over_an_overlay_the_rescan_finds_what_lies_beneath_and_what_cannot_be_m
     assert (told["status"], told["fsck"], told["beneath"], told["ended"]) == (0, [], 1, [1, 1])
     assert told["said"].count("cannot be moved") == 1
     assert told["parked"] == "deferred"
+
+
+@pytest.mark.timeout(120)
+def test_while_the_file_system_is_read_only_a_watcher_waits_and_says_why_and_then_goes_on(tmp_path):
+    told = world("readonly", tmp_path / "top")
+    assert "the file system is read-only" in told["refused"]
+    assert "claiming pauses: " in told["said"]
+    assert "claiming goes on" in told["said"]
+    assert told["during"] < told["jobs"], "else it came too late"
+    assert (told["alive"], told["status"], told["findings"]) == (True, 0, [])
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_whose_flushes_take_a_tenth_of_a_second_gets_no_watcher_killed_by_the_service_manager(tmp_path):
+    told = world("slow", tmp_path / "top")
+    assert told["flushes"] > 30, "else nothing was slow"
+    assert (told["status"], told["findings"]) == (0, [])
+    assert told["fed"] > 2
+    assert told["gap_s"] < WATCHDOG_S / 2
+
+
+@pytest.mark.timeout(120)
+def test_behind_another_hosts_file_system_nothing_is_lost_and_what_comes_without_an_event_is_found(tmp_path):
+    """Seen through FUSE: no event of what others do, no RENAME_NOREPLACE. NFS is that too, but is in few kernels."""
+    if shutil.which("bindfs") is None:
+        pytest.skip("needs bindfs (Debian: bindfs)")
+    told = world("elsewhere", tmp_path / "top")
+    assert (told["status"], told["findings"]) == (0, [])
+    assert told["kills"] >= 3
+
+
+def test_a_world_that_is_killed_leaves_no_process_and_so_no_mount_behind(tmp_path):
+    if reason := disk.impossible() or (None if shutil.which("bindfs") else "needs bindfs (Debian: bindfs)"):
+        pytest.skip(reason)
+    top = tmp_path / "top"
+    running = subprocess.Popen([sys.executable, str(Path(__file__).with_name("worlds.py")), "elsewhere", str(top)])
+    try:
+        there = awaited(lambda: [told for told in machine_of(tmp_path) if "repairlab-queue-watcher" in told])
+    finally:
+        running.kill()
+        running.wait()
+    assert there
+    awaited(lambda: machine_of(tmp_path) == [])
+
+
+def machine_of(root: Path) -> list[str]:
+    """The command lines of whoever works below the directory."""
+    pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid()]
+    there = [pid for pid in pids if invariants._works_in(pid, str(root))]
+    return [invariants._read(f"/proc/{pid}/cmdline").decode(errors="replace") for pid in there]
+
+
+def awaited(until: Callable[[], Any], within_s: float = 30) -> Any:
+    end = time.monotonic() + within_s
+    while not (value := until()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return value
+
+
+def test_without_a_descriptor_left_a_watcher_waits_and_counts_nothing_and_with_them_it_goes_on(make):
+    here = make()
+    watcher = here.start()
+    here.wait_state(here.drop(here.behaving("noop")), State.OK)
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in descendants(watcher.pid)}
+    for pid, (_, hard) in before.items():
+        used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+        lowest = next(number for number in range(1 << 20) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, hard))
+    jobs = [here.drop(here.behaving("noop", number)) for number in range(1, 6)]
+    here.wait(lambda: "no file descriptor left" in here.said())
+    for pid, limits in before.items():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    for job_id in jobs:
+        here.wait_state(job_id, State.OK)
+        assert set(here.events(job_id)) & {"failed", "crashed", "orphaned"} == set()
+    assert here.queue.fsck() == []
+    assert here.stop(watcher) == 0, "it is the one that met the limit"
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and all below it."""
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in below for each in descendants(int(child)))]
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,16 @@ def test_nothing_acknowledged_is_lost_torn_or_there_twice_after_power_cuts():
     assert "0 findings" in ended.stdout
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_nothing_acknowledged_is_lost_on_other_file_systems_either(kind):
+    if reason := disk.impossible(kind):
+        pytest.skip(reason)
+    ended = powercut("--kind", kind, "--acknowledged", "600", "--handoffs", "20")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 findings" in ended.stdout
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("careless", ["no_file_fsync", "no_directory_fsync"])
 def test_the_disk_takes_what_a_careless_producer_did_not_flush(careless):
