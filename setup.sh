@@ -82,6 +82,8 @@ missing() {
     have mkfs.btrfs || [ -x /sbin/mkfs.btrfs ] || printf 'btrfs-progs '
     have bindfs || printf 'bindfs ' # a file system behind which others change files without an event
     have man || printf 'man-db '
+    have nq || printf 'nq ' # peers of `make bench`, which goes on without them
+    have tsp || printf 'task-spooler '
 }
 
 # What is missing to build systemd-python for interpreter $2, of which Debian's package family $1 has the headers.

@@ -3,16 +3,17 @@
     python bench/all.py [--quick] [--only NAME …] [--html FILE] [--markdown FILE] [--docs FILE]
 
 Each part is a program of its own, with a time limit of its own; one that fails or takes too long is reported with its
-last words, and the rest goes on (then the exit status is 1). The peers and pygal are packages that nothing else needs:
-they are installed into build/bench/environment, hash-pinned (deploy/lock/bench.txt), and everything runs there. Where
-that cannot be made, peers and plots are left out with a word. The parts and the minutes that they may take:
+last words, and the rest goes on (then the exit status is 1). Nothing is left of any of them (bench/kept.py). The peers
+and pygal are packages that nothing else needs: they are installed into build/bench/environment, hash-pinned
+(deploy/lock/bench.txt), and everything runs there. Where that cannot be made, peers and plots are left out with a word,
+and so is a peer that Debian packages (nq, task-spooler) where it is not installed. The parts and the minutes that they
+may take:
 """
 
 import html
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
+import kept
 from machine import machine
 from program import parser
 
@@ -124,32 +126,22 @@ def environment() -> Path | None:
 
 
 def ran(part: Part, arguments: tuple[str, ...]) -> tuple[str, str]:
-    """Run a part; return what it printed, and why it is not whole ('' where it is)."""
+    """Run a part, so that nothing is left of it; return what it printed, and why it is not whole ('' where it is)."""
     words = [sys.executable if word == "python" else word for word in arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    with subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / "bench" / words[0]),
-            *(str(ROOT / w) if w.startswith("bench/") else w for w in words[1:]),
-        ],
+    program = [str(ROOT / "bench" / words[0]), *(str(ROOT / w) if w.startswith("bench/") else w for w in words[1:])]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench/kept.py"), str(part.limit_s), sys.executable, *program],
         cwd=ROOT,
-        env=env,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=part.limit_s)
-            why = "" if process.returncode == 0 else f"it ended with {process.returncode}"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            why = f"it took more than {part.limit_s:.0f} s"
-    last = err.strip().splitlines()[-1:] if why else []
-    return out.strip(), ": ".join([why, *last])
+        check=False,
+    )
+    last = done.stderr.strip().splitlines()[-1:]
+    if done.returncode == kept.LATE:
+        return done.stdout.strip(), f"it took more than {part.limit_s:.0f} s"
+    return done.stdout.strip(), ": ".join([f"it ended with {done.returncode}", *last]) if done.returncode else ""
 
 
 def tables(text: str) -> list[list[list[str]]]:

@@ -8,7 +8,6 @@ byte code and the disk's cache warm. `floor` is an interpreter that does nothing
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from machine import machine, table
+from machine import family, machine, shared_mib, spread, table
 from program import parser
 
 BIN = Path(__file__).resolve().parents[1] / "bin"
@@ -39,26 +38,10 @@ def environment(root: Path) -> dict[str, str]:
     return {**outer, "REPAIRLAB_ROOT": str(root), "REPAIRLAB_WATCHER_MIN_FREE_MB": "0"}
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and its descendants."""
-    try:
-        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in
-                    (task / "children").read_text().split()]  # fmt: skip
-    except FileNotFoundError:
-        return []
-    return [pid, *(each for child in children for each in family(child))]
-
-
 def spent_ns(pid: int) -> int:
     """Return what the living threads of the family have run so far (proc(5), schedstat)."""
     tasks = [task for each in family(pid) for task in Path(f"/proc/{each}/task").iterdir()]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
-
-
-def resident_kb(pid: int) -> int:
-    """Return the proportional set size of the family: what is shared counts once."""
-    lines = [line for each in family(pid) for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def services(root: Path, seconds: float) -> list[list[str]]:
@@ -79,7 +62,7 @@ def services(root: Path, seconds: float) -> list[list[str]]:
             continue
         cpu, since = before[name]
         a_minute = (spent_ns(process.pid) - cpu) / 1e9 / (time.monotonic() - since) * 60
-        rows.append([name, f"{a_minute:.3f}", f"{resident_kb(process.pid) / 1024:.0f}"])
+        rows.append([name, f"{a_minute:.3f}", f"{shared_mib(family(process.pid)):.0f}"])
         process.terminate()
     for process in running.values():
         process.wait(30)
@@ -95,7 +78,7 @@ def started(argv: Sequence[str | Path], root: Path, starts: int) -> str:
         times.append((time.perf_counter() - began) * 1e3)
     if done.returncode not in (0, 1):
         return f"ended with {done.returncode}"
-    return f"{statistics.median(times):.0f} ({min(times):.0f}–{max(times):.0f})"
+    return spread(times, ".0f")
 
 
 def main() -> None:
@@ -106,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="repairlab-idle-") as scratch:
         root = Path(scratch)
         print(f"{options.seconds:g} s of idling, {options.starts} starts; {machine(root)}\n", flush=True)
-        print(table(["service", "CPU s a minute", "MiB"], services(root, options.seconds)) + "\n", flush=True)
+        print(table(["service", "CPU s a minute", "PSS MiB"], services(root, options.seconds)) + "\n", flush=True)
         floor = started([sys.executable, "-c", "pass"], root, options.starts)
         rows = [["floor", floor, ""]]
         for program in sorted(BIN.iterdir()):

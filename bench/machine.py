@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,33 @@ def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least this share of all does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Return the median, and the least and the largest in brackets."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    try:
+        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in
+                    (task / "children").read_text().split()]  # fmt: skip
+    except FileNotFoundError:
+        return []
+    return [pid, *(each for child in children for each in family(child))]
+
+
+def resident_mib(pid: int) -> float:
+    """Return what a process has in memory (RSS)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def shared_mib(pids: Sequence[int]) -> float:
+    """Return the proportional set size of processes together (PSS): what they share counts once."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,12 +10,9 @@ commit by an interface of its own. What a peer cannot do is left out of the tabl
 
 import mailbox
 import os
-import shutil
 import sqlite3
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -39,6 +36,15 @@ class Queue:
     GUARANTEE: ClassVar[tuple[str, str]]  # durable, relaxed
     CRASH: ClassVar[str] = AGAIN
     MODES: ClassVar[tuple[bool, ...]] = (True, False)
+    PRODUCERS: ClassVar[bool] = True  # many processes may put at once
+    CONSUMERS: ClassVar[bool] = True
+
+    MODULE: ClassVar[str] = "repairlab.spool"
+
+    @classmethod
+    def load(cls) -> None:
+        """Import what it needs, ahead of the processes that use it; ImportError where that is not installed."""
+        import_module(cls.MODULE)
 
     def __init__(self, path: Path, durable: bool) -> None:
         self.path, self.durable = path, durable
@@ -108,6 +114,7 @@ class Ours(Queue):
 class Persist(Queue):
     """What the queues of persist-queue have in common."""
 
+    MODULE = "persistqueue"
     queue: Any
 
     def put(self, number: int) -> None:
@@ -162,6 +169,7 @@ class PersistFile(Persist):
     """Flushes nothing but a chunk of a hundred jobs that is full; one process at a time may use it."""
 
     NAME, GUARANTEE, CRASH, MODES = "persist-queue file", ("", TORN), AGAIN, (False,)
+    PRODUCERS = CONSUMERS = False
 
     def __init__(self, path: Path, durable: bool) -> None:
         super().__init__(path, durable)
@@ -172,7 +180,7 @@ class PersistFile(Persist):
 
 
 class HueySqlite(Queue):
-    NAME, GUARANTEE, CRASH = "huey SQLite", (KEPT, PERHAPS), LOST
+    NAME, GUARANTEE, CRASH, MODULE = "huey SQLite", (KEPT, PERHAPS), LOST, "huey.storage"
 
     def __init__(self, path: Path, durable: bool) -> None:
         super().__init__(path, durable)
@@ -206,7 +214,7 @@ class HueyFile(HueySqlite):
 
 
 class LiteQueue(Queue):
-    NAME, GUARANTEE = "litequeue", (KEPT, PERHAPS)
+    NAME, GUARANTEE, MODULE = "litequeue", (KEPT, PERHAPS), "litequeue"
 
     def __init__(self, path: Path, durable: bool) -> None:
         super().__init__(path, durable)
@@ -233,6 +241,7 @@ class Maildir(Queue):
     """`mailbox` fsyncs the file; its name, which it does not flush, we flush here, or it would be no promise."""
 
     NAME, GUARANTEE, MODES = "mailbox.Maildir", (KEPT, ""), (True,)
+    CONSUMERS = False  # the keys of a reader go stale when another takes what they name
 
     def __init__(self, path: Path, durable: bool) -> None:
         super().__init__(path, durable)
@@ -271,56 +280,6 @@ QUEUES: tuple[type[Queue], ...] = (
     HueyFile,
     LiteQueue,
     Maildir,
-)
-
-
-class Spooler:
-    """nq and task-spooler: programs that are started for each job and start it themselves; neither flushes anything."""
-
-    def __init__(self, name: str, submit: list[str], wait: list[str], end: list[str]) -> None:
-        self.name, self._submit, self._wait, self._end = name, submit, wait, end
-
-    @property
-    def installed(self) -> bool:
-        return shutil.which(self._submit[0]) is not None
-
-    def run(self, root: Path, jobs: int) -> tuple[float, float]:
-        """Return the seconds until all were handed in, and until all had run."""
-        with self._home(root / f"{self.name}-run") as env:
-            began = time.perf_counter()
-            for _ in range(jobs):
-                subprocess.run([*self._submit, "true"], env=env, check=True, stdout=subprocess.DEVNULL)
-            handed_in = time.perf_counter() - began
-            subprocess.run(self._wait, env=env, check=True, stdout=subprocess.DEVNULL)
-            return handed_in, time.perf_counter() - began
-
-    def latency(self, root: Path, samples: int) -> list[float]:
-        """Return the ms from the call that hands in a job to its first instruction."""
-        times = []
-        with self._home(root / f"{self.name}-latency") as env:
-            told = Path(env["TMPDIR"], "told")
-            command = ["sh", "-c", f"date +%s%N > {told}"]
-            for _ in range(samples):
-                began = time.time_ns()
-                subprocess.run([*self._submit, *command], env=env, check=True, stdout=subprocess.DEVNULL)
-                subprocess.run(self._wait, env=env, check=True, stdout=subprocess.DEVNULL)
-                times.append((int(told.read_text()) - began) / 1e6)
-        return times
-
-    @contextmanager
-    def _home(self, path: Path) -> Iterator[dict[str, str]]:
-        path.mkdir()
-        env = {**os.environ, "TMPDIR": str(path), "NQDIR": str(path), "TS_SOCKET": str(path / "socket")}
-        try:
-            yield env
-        finally:
-            if self._end:
-                subprocess.run(self._end, env=env, check=False)
-
-
-SPOOLERS = (
-    Spooler("nq", ["nq", "-q"], ["nq", "-w"], []),
-    Spooler("task-spooler", ["tsp", "-n"], ["tsp", "-w"], ["tsp", "-K"]),
 )
 
 

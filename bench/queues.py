@@ -1,19 +1,23 @@
 """bench/queues: jobs a second and the cost of a pick-up, of our queue and of its peers, at the same promises.
 
     python bench/queues.py [--seconds 2] [--waiting 0 1000 100000] [--only NAME] [--dir DIR]
-    python bench/queues.py --no-rates --only repairlab --waiting 1000 10000 100000 1000000
+    python bench/queues.py --no-rates --only repairlab --waiting 0 1000 10000 100000 1000000 --fill 300
     python bench/disk.py --flush-ms 1 -- python bench/queues.py --dir {}     # on a disk whose flush takes so long
 
 Jobs do nothing. `put` is a producer's call until the promise holds; `done` is a consumer's take and its promise that
 the job will not come again. `16` are sixteen processes at once, each waiting for the promise of one job before its
 next; `1000 a commit` is the queue's own interface for many, where it has one. `one job` is put and done by one process
-each, one at a time: what a job costs from enqueue to done. The second table has a queue filled, then one job put and
-one taken, in turns: does a backlog make that slower?
+each, one at a time: what a job costs from enqueue to done. Medians of rounds, least and largest in brackets.
+
+The last table has a queue filled, then one job put and one taken, in turns: does a backlog make that slower, or bigger?
+CPU is the mean of a put, a take and a done; MiB what the process that does them, and nothing else, has in memory at the
+end (RSS). What nq and task-spooler are measured by stands in bench/spoolers.py.
 
 What a peer cannot promise has no row, what it cannot do has a dash, and `>` is where filling took more than its time.
 """
 
 import argparse
+import json
 import os
 import struct
 import sys
@@ -24,15 +28,17 @@ from pathlib import Path
 from shutil import rmtree
 
 sys.path.insert(0, str(Path(__file__).parent))
-from machine import machine, percentile, table
-from peers import QUEUES, SPOOLERS, Queue, retried
+from machine import machine, percentile, resident_mib, spread, table
+from peers import QUEUES, Queue, retried
 from program import parser
+from spoolers import SPOOLERS, Spooler
 
 MANY = 16
 LOST_S = 10.0
 BATCH = 1000
 RESULT = struct.Struct("ddd")
-SPOOLED = 300
+SPOOLED = 240  # jobs of a second's measurement, each a process or two
+ROUNDS = 3
 Kind = type[Queue]
 
 
@@ -83,7 +89,7 @@ def rate(
     kind: Kind, path: Path, durable: bool, act: Callable[[Queue, int], int], seconds: float, processes: int
 ) -> float:
     """Return how many a second so many processes do together, from the first's begin to the last's end."""
-    kind(path, durable).close()
+    apart(lambda: [kind(path, durable).close() or 0.0])  # here it might leave a thread behind, and nobody could fork
     (ready, told_ready), (go, gone), (told, out) = os.pipe(), os.pipe(), os.pipe()
     pids = []
     for _ in range(processes):
@@ -114,20 +120,37 @@ def rate(
 
 def throughput(kind: Kind, root: Path, durable: bool, seconds: float) -> list[str]:
     """Return one row: what one process, sixteen, and one with batches do."""
+    figures: list[list[float]] = [[] for _ in range(6)]
+    for number in range(ROUNDS):
+        place = root / f"{durable}-{number}"
+        place.mkdir()
+        found = one_round(kind, place, durable, seconds / ROUNDS)
+        for values, value in zip(figures, found, strict=True):
+            values.append(value)
+        rmtree(place)
+    cells = [spread(values, ",.0f") if any(values) else "-" for values in figures]
+    return [kind.NAME, kind.GUARANTEE[not durable], kind.CRASH, *cells]
 
+
+def one_round(kind: Kind, root: Path, durable: bool, seconds: float) -> list[float]:
     def measured(act: Callable[[Queue, int], int], processes: int, place: str) -> float:
         return rate(kind, root / place, durable, act, seconds, processes)
 
     one, one_done = measured(put, 1, "one"), measured(consume, 1, "one")
-    many = many_done = batch = 0.0
-    if kind.__name__ not in ("PersistFile", "Maildir"):  # one process only; keys of a Maildir reader go stale
-        many, many_done = measured(put, MANY, "many"), measured(consume, MANY, "many")
-    if kind.BATCH:
-        batch = measured(put_many, 1, "batch")
-    both = 1 / (1 / one + 1 / one_done)
-    guarantee = kind.GUARANTEE[not durable]
-    cells = [f"{value:,.0f}" if value else "-" for value in (one, many, batch, one_done, many_done, both)]
-    return [kind.NAME, guarantee, kind.CRASH, *cells]
+    many = measured(put, MANY, "many") if kind.PRODUCERS else 0.0
+    many_done = measured(consume, MANY, "many") if kind.CONSUMERS else 0.0
+    batch = measured(put_many, 1, "batch") if kind.BATCH else 0.0
+    return [one, many, batch, one_done, many_done, 1 / (1 / one + 1 / one_done)]
+
+
+def spooled(spooler: Spooler, root: Path, seconds: float) -> list[str]:
+    """Return the row of a program that starts the jobs itself."""
+    jobs = max(MANY, int(SPOOLED * min(2.0, seconds) / ROUNDS))
+    one = [spooler.rates(root / f"one-{number}", jobs, 1) for number in range(ROUNDS)]
+    many = [spooler.rates(root / f"many-{number}", jobs, MANY)[0] for number in range(ROUNDS)]
+    puts, whole = zip(*one, strict=True)
+    cells = [spread(puts, ",.0f"), spread(many, ",.0f"), "-", "-", "-", spread(whole, ",.0f")]
+    return [spooler.name, spooler.guarantee, spooler.crash, *cells]
 
 
 def filled(kind: Kind, path: Path, waiting: int, fill_s: float) -> bool:
@@ -160,63 +183,96 @@ def turns(queue: Queue, seconds: float, first: int) -> tuple[list[float], list[f
     return takes, wholes, (time.process_time() - cpu) / len(takes) * 1e3
 
 
+def apart(work: Callable[[], list[float]]) -> list[float]:
+    """Return what a process of its own finds, so that no measurement has another's memory."""
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            os.write(write, json.dumps(work()).encode())
+            os._exit(0)
+        finally:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        told = pipe.read()
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("its process failed")
+    return json.loads(told)
+
+
 def pick_up(kind: Kind, root: Path, waiting: int, options: argparse.Namespace) -> list[str]:
+    """Return the row of one queue with one backlog."""
     durable = kind.MODES[0]
-    if not filled(kind, root / "filled", waiting, options.fill):
-        return [kind.NAME, kind.GUARANTEE[not durable], f"{waiting:,}", f"> {options.fill:.0f} s to fill", "", "", ""]
-    queue = kind(root / "filled", durable)
-    takes, wholes, cpu = turns(queue, options.seconds, 1 << 40)
-    queue.close()
-    cells = [percentile(takes, 0.5), percentile(takes, 0.99), percentile(wholes, 0.5), cpu]
-    return [kind.NAME, kind.GUARANTEE[not durable], f"{waiting:,}", *(f"{cell:.2f}" for cell in cells)]
+
+    def measured() -> list[float]:
+        queue = kind(root / "filled", durable)
+        takes, wholes, cpu = turns(queue, options.seconds, 1 << 40)
+        found = [percentile(takes, 0.5), percentile(takes, 0.99), percentile(wholes, 0.5), percentile(wholes, 0.99)]
+        return [*found, cpu, resident_mib(os.getpid())]
+
+    head = [kind.NAME, kind.GUARANTEE[not durable], f"{waiting:,}"]
+    if not apart(lambda: [filled(kind, root / "filled", waiting, options.fill)])[0]:
+        return [*head, f"> {options.fill:.0f} s to fill", "", "", "", "", ""]
+    *cells, memory = apart(measured)
+    return [*head, *(f"{cell:.2f}" for cell in cells), f"{memory:.0f}"]
 
 
-def each(root: Path, only: str, work: Callable[[Kind, Path], list[str]]) -> list[list[str]]:
-    """Return a row of each queue; one that fails says so in its row and takes nothing from the others."""
+def spooled_pick_up(spooler: Spooler, root: Path, waiting: int, options: argparse.Namespace) -> list[str]:
+    """Return the row of a program whose waiting jobs are processes: of no more of them than it takes."""
+    if waiting > max(spooler.most, BATCH):
+        return [spooler.name, spooler.guarantee, f"{waiting:,}", "- (a process each)", "", "", "", "", ""]
+    waiting = min(waiting, spooler.most)
+    takes = spooler.takes(root / "held", waiting, min(200, max(20, int(100 * options.seconds))))
+    cells = [f"{percentile(takes, share):.2f}" for share in (0.5, 0.99)]
+    return [spooler.name, spooler.guarantee, f"{waiting:,}", *cells, "-", "-", "-", "-"]
+
+
+def loaded(kind: Kind, work: Callable[[Kind, Path], list[str]]) -> Callable[[Path], list[str]]:
+    """Return the work on a queue behind the import of what it needs, which its many processes then share."""
+
+    def both(root: Path) -> list[str]:
+        kind.load()
+        return work(kind, root)
+
+    return both
+
+
+def each(
+    root: Path, only: str, queue: Callable[[Kind, Path], list[str]], spooler: Callable[[Spooler, Path], list[str]]
+) -> list[list[str]]:
+    """Return a row of each peer; one that fails says so above the table and takes nothing from the others."""
+    works: dict[str, Callable[[Path], list[str]]] = {
+        **{kind.NAME: loaded(kind, queue) for kind in QUEUES},
+        **{one.name: lambda at, one=one: spooler(one, at) for one in SPOOLERS if not one.absent},
+    }
     rows = []
-    for kind in [kind for kind in QUEUES if only in kind.NAME]:
-        place = root / kind.__name__
+    for number, (name, work) in enumerate(works.items()):
+        if only not in name:
+            continue
+        place = root / str(number)
         place.mkdir()
         try:
-            rows.append(work(kind, place))
+            rows.append(work(place))
         except ImportError:
-            print(f"{kind.NAME} is not installed: left out\n", flush=True)
+            print(f"{name} is not installed: left out\n", flush=True)
         except Exception as error:
-            print(f"{kind.NAME} failed: {type(error).__name__}: {error}\n", flush=True)
+            print(f"{name} failed: {type(error).__name__}: {error}\n", flush=True)
         rmtree(place, ignore_errors=True)
-    return rows
-
-
-def spoolers(root: Path, seconds: float) -> list[list[str]]:
-    rows = []
-    for spooler in SPOOLERS:
-        if not spooler.installed:
-            print(f"{spooler.name} is not installed: left out (apt-get install {spooler.name})\n", flush=True)
-            continue
-        jobs = max(20, int(SPOOLED * min(1.0, seconds)))
-        handed_in, ended = spooler.run(root, jobs)
-        times = spooler.latency(root, jobs // 4)
-        cells = [jobs / handed_in, jobs / ended]
-        rows.append(
-            [
-                spooler.name,
-                *(f"{cell:,.0f}" for cell in cells),
-                f"{percentile(times, 0.5):.1f}",
-                f"{percentile(times, 0.99):.1f}",
-            ]
-        )
-    return rows
+    return [row for row in rows if row]
 
 
 def rates(root: Path, only: str, seconds: float) -> None:
     """Print the tables of jobs a second."""
     for durable in (True, False):
-        rows = each(root, only, lambda kind, at, d=durable: throughput(kind, at, d, seconds) if d in kind.MODES else [])
+        rows = each(
+            root,
+            only,
+            lambda kind, at, d=durable: throughput(kind, at, d, seconds) if d in kind.MODES else [],
+            lambda spooler, at, d=durable: [] if d else spooled(spooler, at, seconds),
+        )
         head = ["queue, durable" if durable else "queue, relaxed", "after a power cut", "consumer dies"]
-        head += ["put", f"put by {MANY}", f"put, {BATCH} a commit", "done", f"done by {MANY}", "one job"]
-        print(table(head, [row for row in rows if row]) + "\n", flush=True)
-    head = ["spooler", "handed in/s", "run/s", "to first instruction p50 ms", "p99"]
-    if not only and (rows := spoolers(root, seconds)):
+        head += ["put/s", f"put/s by {MANY}", f"put/s, {BATCH} a commit", "done/s", f"done/s by {MANY}", "one job/s"]
         print(table(head, rows) + "\n", flush=True)
 
 
@@ -224,10 +280,16 @@ def backlogs(root: Path, options: argparse.Namespace) -> None:
     """Print what a backlog does to a pick-up."""
     rows = []
     for waiting in options.waiting:
-        rows += each(root, options.only, lambda kind, at, w=waiting: pick_up(kind, at, w, options))
-    rows.sort(key=lambda row: [kind.NAME for kind in QUEUES].index(row[0]))
-    head = ["queue, backlog", "after a power cut", "waiting", "take p50 ms", "take p99 ms", "one job p50 ms", "CPU ms"]
-    print(table(head, rows), flush=True)
+        rows += each(
+            root,
+            options.only,
+            lambda kind, at, w=waiting: pick_up(kind, at, w, options),
+            lambda spooler, at, w=waiting: spooled_pick_up(spooler, at, w, options),
+        )
+    order = [*(kind.NAME for kind in QUEUES), *(spooler.name for spooler in SPOOLERS)]
+    rows.sort(key=lambda row: order.index(row[0]))
+    head = ["queue, backlog", "after a power cut", "waiting", "take p50 ms", "take p99 ms"]
+    print(table([*head, "one job p50 ms", "one job p99 ms", "CPU ms", "MiB"], rows), flush=True)
 
 
 def main() -> None:
@@ -241,6 +303,9 @@ def main() -> None:
     options = made.parse_args()
     with tempfile.TemporaryDirectory(prefix="repairlab-queues-", dir=options.dir) as scratch:
         print(f"{machine(Path(scratch))}\n", flush=True)
+        for spooler in SPOOLERS:
+            if spooler.absent:
+                print(f"{spooler.name} is not installed: left out ({spooler.absent})\n", flush=True)
         if not options.no_rates:
             rates(Path(scratch), options.only, options.seconds)
         if options.waiting:
