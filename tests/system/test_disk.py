@@ -126,13 +126,14 @@ def test_nothing_is_acknowledged_after_the_power_was_cut():
     assert seen["names"] == ["lost+found"]
 
 
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
 @pytest.mark.parametrize(("sync", "size"), [(True, 300), (False, 0)])
-def test_bytes_that_were_ordered_before_their_name_are_whole_wherever_the_name_is(sync: bool, size: int):
+def test_bytes_that_were_ordered_before_their_name_are_whole_wherever_the_name_is(sync: bool, size: int, kind: str):
     """Somebody else's fsync commits the name; without the order, which is the control, it has no bytes."""
     seen = ran(f"""
         from repairlab.spool.disk import Disk as Files
         from repairlab.spool.ordering import keeps_order
-        with Disk(size_mb=64) as disk:
+        with Disk(size_mb=512, kind="{kind}") as disk:
             before = disk.told()["flushes"]
             Files(ordered=keeps_order(str(disk.path))).replace("x", str(disk.path / "name"), b"x" * 300, sync={sync})
             flushes = disk.told()["flushes"] - before
@@ -162,19 +163,20 @@ def test_a_file_system_without_a_journal_keeps_no_order():
     assert seen == {"with_one": True, "without": False}
 
 
-def test_a_document_is_put_and_a_job_ended_by_one_commit_each():
-    seen = ran("""
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_document_is_put_and_a_job_ended_by_one_commit_each(kind: str):
+    seen = ran(f"""
         from repairlab.spool import Spool
-        with Disk(size_mb=64) as disk:
+        with Disk(size_mb=512, kind="{kind}") as disk:
             spool = Spool(disk.path / "queue")
             spool.create()
             def flushes(): return disk.told()["flushes"]
-            spool.publish(b'{"n": 0}')
+            spool.publish(b'{{"n": 0}}')
             before = flushes()
-            spool.publish(b'{"n": 1}')
+            spool.publish(b'{{"n": 1}}')
             put = flushes()
             (claim,) = spool.claims(limit=1)
-            claim.put("result.json", b"{}")
+            claim.put("result.json", b"{{}}")
             taken = flushes()
             job = claim.finish()
             ended = flushes()
@@ -183,7 +185,8 @@ def test_a_document_is_put_and_a_job_ended_by_one_commit_each():
             disk.cut()
             disk.boot()
             told(commits=[(put - before) / one, (taken - put) / one, (ended - taken) / one],
-                 states=sorted(str(job.state) for job in spool.jobs()), result=open(f"{job.path}/result.json").read())
+                 states=sorted(str(job.state) for job in spool.jobs()),
+                 result=open(os.path.join(job.path, "result.json")).read())
     """)
     assert seen == {"commits": [1, 0, 1], "states": ["ok", "waiting"], "result": "{}"}
 

@@ -13,18 +13,18 @@ EXT4 = "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard"
 
 
 @pytest.mark.parametrize(
-    ("mount", "ordered"),
+    ("mount", "kind"),
     [
-        (EXT4, True),
-        (EXT4 + ",journal_async_commit", False),
-        (EXT4 + ",nobarrier", False),
-        (EXT4.replace("ext4", "ext3"), False),
-        (EXT4.replace("ext4", "btrfs"), False),
-        ("40 1 0:44 / /mnt rw - overlay overlay rw,lowerdir=/a,upperdir=/b", False),
+        (EXT4, "ext4"),
+        (EXT4 + ",journal_async_commit", ""),
+        (EXT4 + ",nobarrier", ""),
+        (EXT4.replace("ext4", "ext3"), "ext3"),
+        (EXT4.replace("ext4", "xfs"), "xfs"),
+        ("40 1 0:44 / /mnt rw - overlay overlay rw,lowerdir=/a,upperdir=/b", "overlay"),
     ],
 )
-def test_only_ext4_with_its_ordinary_barriers_is_believed(mount: str, ordered: bool) -> None:
-    assert ordering._ordered(mount) is ordered
+def test_a_mount_has_a_kind_where_its_barriers_are_the_ordinary_ones(mount: str, kind: str) -> None:
+    assert ordering._kind(mount) == kind
 
 
 def test_what_cannot_be_asked_keeps_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,8 +35,15 @@ def test_what_cannot_be_asked_keeps_no_order(tmp_path: Path, monkeypatch: pytest
     assert not keeps_order(str(tmp_path / "not" / "yet")), "another device's journal says nothing"
 
 
-def test_memory_keeps_nothing() -> None:
-    assert not keeps_order("/dev/shm")
+@pytest.mark.parametrize(("kind", "ordered"), [("xfs", True), ("btrfs", False), ("overlay", False), ("ext3", False)])
+def test_beside_ext4_only_xfs_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ordered: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    mount = EXT4.replace("254:0", f"{os.major(device)}:{os.minor(device)}").replace("ext4", kind)
+    (tmp_path / "mounts").write_text(mount + "\n")
+    monkeypatch.setattr(ordering, "_MOUNTS", str(tmp_path / "mounts"))
+    assert keeps_order(str(tmp_path / "not" / "yet")) is ordered
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -1,12 +1,13 @@
 """ordering: whether a file system makes changes durable in the order in which they were made.
 
-ext4 with a journal does: each change of names and sizes belongs to a transaction, a transaction is never durable before
-those that went before it, and its commit flushes the disk's cache first. Bytes that the disk has when their file gets
-its name are therefore safe wherever that name is, and one fsync makes safe all that was done before it. Everything else
-gets a flush for each order that matters: a file system that promises less (btrfs, which ends a write before its extent
-is in the tree), ext4 without a journal, and whatever cannot be asked, as in a sandbox without /sys.
+xfs and ext4 with a journal do: each change of names and sizes belongs to a transaction, a transaction is never durable
+before those that went before it, and its commit flushes the disk's cache first. Bytes that the disk has when their file
+gets its name are therefore safe wherever that name is, and one fsync makes safe all that was done before it. Everything
+else gets a flush for each order that matters: a file system that promises less (btrfs, which ends a write before its
+extent is in the tree), ext4 without a journal, and whatever cannot be asked, as ext4 in a sandbox without /sys.
 
-Sources: jbd2 (Documentation/filesystems/journalling.rst), sync_file_range(2), ext4(5). See docs/decisions/0815.
+Sources: jbd2 (Documentation/filesystems/journalling.rst), the logging design of xfs
+(Documentation/filesystems/xfs/xfs-delayed-logging-design.rst), sync_file_range(2), ext4(5). See docs/decisions/0815.
 """
 
 import os
@@ -20,11 +21,12 @@ _UNORDERED = frozenset({"journal_async_commit", "nobarrier", "barrier=0"})
 
 def keeps_order(path: str) -> bool:
     """Return whether the file system of `path`, or of what is to be made there, keeps the order; False if unknown."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, StopIteration):
         device = os.stat(_existing(path)).st_dev
         number = f"{os.major(device)}:{os.minor(device)}"
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
-            return any(_ordered(line) for line in mounts if line.split(" ", 3)[2] == number) and _journaled(number)
+            mount = next(line for line in mounts if line.split(" ", 3)[2] == number)
+        return _kind(mount) == "xfs" or (_kind(mount) == "ext4" and _journaled(number))
     return False
 
 
@@ -34,9 +36,10 @@ def _existing(path: str) -> str:
     return path
 
 
-def _ordered(mount: str) -> bool:
+def _kind(mount: str) -> str:
+    """Return the type of a mounted file system, nothing where its barriers are not the ordinary ones."""
     kind, _, options = mount.partition(" - ")[2].split()
-    return kind == "ext4" and _UNORDERED.isdisjoint(options.split(","))
+    return kind if _UNORDERED.isdisjoint(options.split(",")) else ""
 
 
 def _journaled(number: str) -> bool:
