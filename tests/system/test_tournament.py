@@ -26,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("_prompt", "_counted_anew")
 UNITS = ("repairlab-evaluator.service", "repairlab-toolgen.service")
 TELLS = f"repairlab-failure@{WATCHER}.service"
 TIMERS = ("repairlab-library-extract.timer", "repairlab-auto-specder.timer")
+CONFIG = "/etc/repairlab/config.toml"
+WATCHED = "[Service]\nWatchdogSec=2s\nRestartSec=100ms\nEnvironment=REPAIRLAB_QUEUE_RESCAN_S=0.3\n"
 SPEC = {
     "id": "rest",
     "task": "Return what is left.",
@@ -56,7 +58,7 @@ def test_some_are_reserved():
 @pytest.fixture(scope="module")
 def loop(machine: Lab) -> Lab:
     """The machine with all of the tournament on, and a toolgen that has no time to find an expression."""
-    machine.run("tee", "/etc/repairlab/config.toml", stdin="[toolgen]\nsearch_s = 0.0001\n[evaluator]\npairs = 8\n")
+    machine.run("tee", CONFIG, stdin="[toolgen]\nsearch_s = 0.0001\n[evaluator]\npairs = 8\n")
     machine.run("systemctl", "enable", "--now", *UNITS, *TIMERS)
     return machine
 
@@ -175,7 +177,56 @@ def exposure(lab: Lab, unit: str, tenths: int) -> tuple[int, str]:
     return told.returncode, told.stdout.strip().rpartition(": ")[2]
 
 
+@pytest.fixture
+def _misconfigured(loop):
+    """A configuration that no program can read; afterwards all is as it was."""
+    right = loop.at(CONFIG).read_text()
+    loop.run("tee", CONFIG, stdin="[evaluator]\nno_such_key = 1\n")
+    yield
+    loop.run("tee", CONFIG, stdin=right)
+    loop.run("systemctl", "reset-failed")
+    loop.run("systemctl", "start", *UNITS)
+    loop.run("sh", "-c", f"rm {STATE}/escalations/*.json")
+
+
+def escalations(lab: Lab, unit: str) -> list[dict]:
+    return [json.loads(path.read_bytes()) for path in lab.at(f"{STATE}/escalations").glob(f"{unit}-*.json")]
+
+
+@pytest.mark.usefixtures("_misconfigured")
+def test_what_trying_again_cannot_mend_is_written_down_at_once_for_every_program(loop):
+    services = [*UNITS, *(timer.replace(".timer", ".service") for timer in TIMERS)]
+    for unit in services:
+        assert loop.run("systemctl", "restart", unit, check=False).returncode != 0, unit
+    loop.until(lambda: all(escalations(loop, unit) for unit in services))
+    for unit in services:
+        [found] = escalations(loop, unit)
+        assert (found["exit_status"], found["restarts"]) == (78, 0), unit
+        revives = f"repairlab-revive@{unit.removesuffix('.service')}.timer"
+        assert (loop.show(revives, "ActiveState")["ActiveState"] == "active") == (unit in UNITS), unit
+
+
 def test_an_evaluator_that_is_killed_comes_back(loop):
     before = loop.show(UNITS[0], "MainPID")["MainPID"]
     loop.run("kill", "-KILL", before)
     loop.until(lambda: loop.show(UNITS[0], "MainPID")["MainPID"] not in ("0", before), 20)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_program_that_hangs_is_killed_by_the_watchdog_and_comes_back(loop, unit):
+    drop_in = f"/run/systemd/system/{unit}.d/watchdog.conf"
+    loop.run("mkdir", "-p", drop_in.rpartition("/")[0])
+    loop.run("tee", drop_in, stdin=WATCHED)
+    loop.run("systemctl", "daemon-reload")
+    try:
+        loop.run("systemctl", "restart", unit)
+        hangs = loop.show(unit, "MainPID")["MainPID"]
+        loop.run("sleep", "2.5")
+        assert loop.show(unit, "MainPID")["MainPID"] == hangs, "the watchdog bit one that is well"
+        loop.run("kill", "-STOP", hangs)
+        loop.until(lambda: loop.show(unit, "MainPID")["MainPID"] not in ("0", hangs), 30)
+        assert loop.journal("UNIT_RESULT=watchdog", UNIT=unit)
+    finally:
+        loop.run("rm", drop_in)
+        loop.run("systemctl", "daemon-reload")
+        loop.run("systemctl", "restart", unit)

@@ -217,6 +217,15 @@ def test_cleanup_runs_on_monday_at_midnight_even_if_the_machine_slept(name):
     assert found["Install.WantedBy"] == ["timers.target"]
 
 
+@pytest.mark.parametrize("path", [path for path in UNITS if "Timer.OnCalendar" in settings(path)], ids=str)
+def test_what_a_timer_missed_while_the_machine_was_off_is_made_up_for(path):
+    found = settings(path)
+    assert found["Timer.Persistent"] == ["true"]
+    assert found["Install.WantedBy"] == ["timers.target"]
+    assert (path.with_suffix(".service")).exists()
+    subprocess.run(["systemd-analyze", "calendar", *found["Timer.OnCalendar"]], capture_output=True, check=True)
+
+
 def test_a_cleanup_that_did_not_clean_up_is_a_failure_and_tried_again():
     for name in CLEANUPS:
         assert "Service.SuccessExitStatus" not in unit(name)
