@@ -132,7 +132,23 @@ def test_the_doctor_asks_of_a_producer_only_what_a_producer_needs(entered):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed_for_each_shell(root, shell):
-    assert "_REPAIRLAB_COMPLETE" in run(root, "completion", shell).stdout
+    script = run(root, "completion", shell).stdout
+    assert "_REPAIRLAB_COMPLETE" in script
+    programs = {path.name for path in BIN.iterdir()} - {"repairlab"}
+    assert {program for program in programs if program in script} == programs
+
+
+def test_a_shell_completes_the_options_of_every_program(root):
+    script = run(root, "completion", "bash").stdout
+    programs = sorted(path.name for path in BIN.iterdir() if path.name != "repairlab")
+    ask = "".join(f"complete -p {program}\n" for program in programs)
+    told = subprocess.run(["bash", "--norc", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    for program, line in zip(programs, told.stdout.splitlines(), strict=True):
+        helped = subprocess.run([sys.executable, BIN / program, "--help"], capture_output=True, text=True, check=True)
+        options = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", helped.stdout, re.MULTILINE))
+        assert "--help" in options
+        assert options <= set(re.findall(r"--[a-z-]+", line)), program
 
 
 def test_the_shell_completes_commands_and_job_ids(root, queue):

@@ -155,7 +155,11 @@ def test_manual_pages_completions_and_explanations_are_there(machine):
     machine.have()
     assert "repairlab" in machine.run("man", "repairlab").stdout
     for name in machine.run("sh", "-c", "ls /usr/bin/repairlab*").stdout.split():
-        assert machine.run("man", "-w", Path(name).name).stdout.strip().endswith(".1.gz")
+        program = Path(name).name
+        assert machine.run("man", "-w", program).stdout.strip().endswith(".1.gz")
+        load = f". /usr/share/bash-completion/completions/{program}; complete -p {program}"
+        assert machine.run("bash", "-c", load).stdout.split()[-1] == program
+        assert "complet" in machine.run("cat", f"/usr/share/fish/vendor_completions.d/{program}.fish").stdout
     names = ["bash-completion/completions/repairlab", "zsh/vendor-completions/_repairlab"]
     for name in [*names, "fish/vendor_completions.d/repairlab.fish"]:
         assert "_REPAIRLAB_COMPLETE" in machine.run("cat", f"/usr/share/{name}").stdout
