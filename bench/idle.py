@@ -31,6 +31,7 @@ ACTS = {
     "repairlab-library-extract": [],
 }
 SETTLED_S = 5.0
+SPELLS = 3
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -52,17 +53,20 @@ def services(root: Path, seconds: float) -> list[list[str]]:
         running[name] = subprocess.Popen([sys.executable, BIN / name], env=environment(root), stderr=log, stdout=log)
     time.sleep(SETTLED_S)
     alive = {name: process for name, process in running.items() if process.poll() is None}
-    before = {name: (spent_ns(process.pid), time.monotonic()) for name, process in alive.items()}
-    time.sleep(seconds)
+    spells: dict[str, list[float]] = {name: [] for name in alive}
+    for _ in range(SPELLS):
+        before = {name: (spent_ns(process.pid), time.monotonic()) for name, process in alive.items()}
+        time.sleep(seconds / SPELLS)
+        for name, (cpu, since) in before.items():
+            spent = spent_ns(alive[name].pid) - cpu
+            spells[name].append(spent / 1e9 / (time.monotonic() - since) * 60)
     rows = []
     for name, process in running.items():
         if name not in alive or process.poll() is not None:
             words = (root / f"{name}.log").read_text(errors="replace").strip().splitlines()
             rows.append([name, f"ended with {process.returncode}: {(words or [''])[-1][:80]}", ""])
             continue
-        cpu, since = before[name]
-        a_minute = (spent_ns(process.pid) - cpu) / 1e9 / (time.monotonic() - since) * 60
-        rows.append([name, f"{a_minute:.3f}", f"{shared_mib(family(process.pid)):.0f}"])
+        rows.append([name, spread(spells[name], ".3f"), f"{shared_mib(family(process.pid)):.0f}"])
         process.terminate()
     for process in running.values():
         process.wait(30)

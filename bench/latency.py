@@ -1,6 +1,6 @@
 """bench/latency: from the rename that drops a handoff to the first instruction of its agent.
 
-    python bench/latency.py [--samples 200] [--waiting 0 1000 100000] [--dir DIR]
+    python bench/latency.py [--samples 200] [--waiting 0 1000 10000 100000] [--dir DIR]
 
 The real watcher, with an agent command that prints the time and ends; a sample follows 50 ms after the last has ended.
 `claim`: until the job is claimed (to a millisecond). `agent`: until the agent runs, its bundle read, checked and frozen
@@ -8,7 +8,8 @@ by a worker in between. `floor`: in the same run, one fork and wait of a warm pr
 list, and an exec of the same agent, which the path cannot do without. The waiting jobs belong to a lineage whose only
 slot is taken by an agent that sleeps, so that they wait all the time; the samples are dropped one after the other.
 `frozen`: the bundle is named by its place in the store, as `repairlab submit` does. `directory`: it is any directory,
-and is copied and flushed before the agent may start.
+and is copied and flushed before the agent may start. The memory is that of the watcher's own process (RSS), and of
+it with all that it started (PSS: what they share counts once), the sleeping agent included where jobs wait.
 """
 
 import gc
@@ -23,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import program
-from machine import machine, percentile, table
+from machine import family, machine, percentile, resident_mib, shared_mib, table
 from room import Room
 
 from repairlab.sandbox.bundle import snapshot
@@ -31,6 +32,8 @@ from repairlab.spool import State
 
 # The agent is exec'd, which the built-in one is not: dash and date cost two or three milliseconds of what is measured.
 AGENT = ["/bin/sh", "-c", 'LC_ALL=C date +%s.%6N; if grep -q \'"bulk"\' "$2"; then sleep 1000; fi; exit 1', "agent"]
+HEAD = ["waiting", "bundle", "claim p50 ms", "claim p99 ms", "agent p50 ms", "agent p99 ms", "agent max ms"]
+HEAD += ["RSS MiB", "all PSS MiB"]
 BATCH = 1000
 PAUSE_S = 0.05
 
@@ -78,7 +81,7 @@ def floor(samples: int) -> list[str]:
         subprocess.run([*AGENT, "--handoff", os.devnull], stdout=subprocess.DEVNULL, check=False)
         times.append((time.perf_counter() - began) * 1e3)
         time.sleep(PAUSE_S)
-    return ["floor", "fork + exec", "", "", *figures(times), ""]
+    return ["floor", "fork + exec", "", "", *figures(times), "", ""]
 
 
 def figures(times: list[float]) -> list[str]:
@@ -103,23 +106,17 @@ def row(root: Path, waiting: int, samples: int, frozen: bool) -> list[str]:
         for number in range(5):
             sample(room, bundle, -1 - number)
         times = [sample(room, bundle, number) for number in range(samples)]
-        memory = resident_mb(watcher.pid)
+        memory = [f"{resident_mib(watcher.pid):.0f}", f"{shared_mib(family(watcher.pid)):.0f}"]
         room.stop(watcher)
     name = "frozen" if frozen else "directory"
     claims, agents = zip(*times, strict=True)
-    return [f"{waiting:,}", name, *figures(list(claims))[:2], *figures(list(agents)), memory]
-
-
-def resident_mb(pid: int) -> str:
-    """Return the resident memory of the watcher's own process, in MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(f"{int(line.split()[1]) / 1024:.0f}" for line in lines if line.startswith("VmRSS:"))
+    return [f"{waiting:,}", name, *figures(list(claims))[:2], *figures(list(agents)), *memory]
 
 
 def main() -> None:
     parser = program.parser(__doc__)
     parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--waiting", type=int, nargs="*", default=[0, 1000, 100_000])
+    parser.add_argument("--waiting", type=int, nargs="*", default=[0, 1000, 10_000, 100_000])
     parser.add_argument("--dir", type=Path, help="where to put the state directory (default: $TMPDIR)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="repairlab-latency-", dir=options.dir) as scratch:
@@ -128,7 +125,7 @@ def main() -> None:
         rows = [row(root, waiting, options.samples, frozen) for waiting in options.waiting for frozen in (True, False)]
         gc.freeze()
         rows.append(floor(options.samples))
-        print(table(["waiting", "bundle", "claim p50 ms", "p99", "agent p50 ms", "p99", "max", "watcher MiB"], rows))
+        print(table(HEAD, rows))
 
 
 if __name__ == "__main__":

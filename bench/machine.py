@@ -56,8 +56,14 @@ def resident_mib(pid: int) -> float:
 
 def shared_mib(pids: Sequence[int]) -> float:
     """Return the proportional set size of processes together (PSS): what they share counts once."""
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    kib = 0
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,11 +13,15 @@ and both run the tests once unchanged.
     timed out     the mutant was ended for the time that it took
     incompetent   it does not compile
 
-cosmic-ray, where it is installed beside this interpreter, makes and judges its own mutants for --cosmic-ray seconds:
-a rate, and no verdicts to compare. Prints each mutant on which the two differ; what the server has no such verdict on
-(lost) differs too. Then the exit status is 1.
+Prints each mutant on which the two differ; what the server has no such verdict on (lost) differs too. Then the exit
+status is 1.
+
+cosmic-ray, where it is installed beside this interpreter, makes its own mutants and judges them for --cosmic-ray
+seconds: it can be given no others. Of those that it has judged, the ones that mutmut made too, to the letter, are
+compared (it calls a mutant that takes too long killed), and how many each of its operators made is told.
 """
 
+import difflib
 import json
 import os
 import shutil
@@ -119,14 +123,17 @@ name = "local"
 """
 
 
-def by_cosmic_ray(root: Path, file: str, tests: list[str], seconds: float) -> list[list[str]]:
-    """Return its row: what it does in so many seconds of its own mutants; none where it is not installed.
+Judged = tuple[str, str, str]  # operator, diff, verdict
+
+
+def by_cosmic_ray(root: Path, file: str, tests: list[str], seconds: float) -> tuple[list[list[str]], list[Judged]]:
+    """Return its row, none where it is not installed, and what it judged in so many seconds.
 
     cosmic-ray keeps a verdict in its database as soon as it has one, so that the rate needs no run to its end.
     """
     program = Path(sys.executable).with_name("cosmic-ray")
     if not program.exists():
-        return []
+        return [], []
     (root / "cosmic.toml").write_text(COSMIC_RAY.format(file=file, python=sys.executable, tests=" ".join(tests)))
     clean = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{root}:{root / 'src'}"}
     session = root / "session.sqlite"
@@ -138,12 +145,33 @@ def by_cosmic_ray(root: Path, file: str, tests: list[str], seconds: float) -> li
     subprocess.run(command, cwd=root, env=clean, capture_output=True, check=False)
     passed = time.monotonic() - began
     with sqlite3.connect(session) as made:
-        rows = made.execute("select test_outcome, count(*) from work_results group by 1").fetchall()
-    counts = {str(name).rpartition(".")[2].lower(): count for name, count in rows}
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    done = sum(counts.values())
+        rows = made.execute(
+            "select operator_name, diff, lower(test_outcome) from work_results natural join mutation_specs"
+        ).fetchall()
+    judged = [(operator.partition("/")[2].partition("_")[0], body(diff), outcome) for operator, diff, outcome in rows]
     version = metadata.version("cosmic-ray")
-    return [[f"cosmic-ray=={version}, its own mutants", f"{passed:.2f}", f"{done / passed:.1f}", told]]
+    told = _counts([verdict for _, _, verdict in judged])
+    return [[f"cosmic-ray=={version}, its own", f"{passed:.2f}", f"{len(judged) / passed:.1f}", told]], judged
+
+
+def body(diff: str) -> str:
+    """Return a unified diff without the names of its files."""
+    return "\n".join(line.rstrip() for line in diff.splitlines() if not line.startswith(("---", "+++")))
+
+
+def shared(judged: list[Judged], theirs: list[tuple[str, str]], source: str) -> str:
+    """Return what is to be told of the mutants that cosmic-ray has judged and mutmut made, too."""
+    lines = source.splitlines()
+    known = {
+        body("\n".join(difflib.unified_diff(lines, text.splitlines(), lineterm=""))): verdict
+        for text, verdict in theirs
+    }
+    pairs = [(verdict, known[diff]) for _, diff, verdict in judged if diff in known]
+    differ = sum(one != ("killed" if other == "timed out" else other) for one, other in pairs)
+    made = Counter(operator for operator, _, _ in judged)
+    twins = Counter(operator for operator, diff, _ in judged if diff in known)
+    told = ", ".join(f"{operator} {twins[operator]} of {made[operator]}" for operator in sorted(made))
+    return f"{len(pairs)} of cosmic-ray's {len(judged)} are mutmut's too, {differ} verdicts differ: {told}"
 
 
 def edit(path: str, old: str, new: str) -> list[Edit]:
@@ -204,7 +232,7 @@ def main() -> int:
         theirs, slow = by_mutmut(bins, root, options.file, options.tests)
         apart = Path(place) / "cosmic-ray"
         shutil.copytree(copy, apart)
-        third = by_cosmic_ray(apart, options.file, options.tests, options.cosmic_ray)
+        third, judged = by_cosmic_ray(apart, options.file, options.tests, options.cosmic_ray)
         ours, quick, fresh = by_server(copy, options.file, options.tests, [text for text, _ in theirs])
         source = (copy / options.file).read_text(encoding="utf-8")
     differ = 0
@@ -218,7 +246,9 @@ def main() -> int:
     rows = [[MUTMUT, f"{slow:.2f}", f"{len(theirs) / slow:.1f}", _counts([verdict for _, verdict in theirs])]]
     rows += [["server", f"{quick:.2f}", f"{len(ours) / quick:.1f}", _counts(ours)], *third]
     print("\n" + table(["judged by", "wall s, from nothing", "a second", "verdicts"], rows) + "\n")
-    print(f"{slow / quick:.0f} times as fast, {differ} verdicts differ")
+    print(f"{slow / quick:.0f} times as fast, {differ} verdicts differ\n")
+    if judged:
+        print(shared(judged, theirs, source))
     return 1 if differ else 0
 
 
