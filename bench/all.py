@@ -147,19 +147,25 @@ def ran(arguments: tuple[str, ...], limit_s: float) -> tuple[str, str]:
         return "", "no time was left for it"
     words = [sys.executable if word == "python" else word for word in arguments]
     program = [str(ROOT / "bench" / words[0]), *(str(ROOT / w) if w.startswith("bench/") else w for w in words[1:])]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, str(ROOT / "bench/kept.py"), str(limit_s), sys.executable, *program],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    last = done.stderr.strip().splitlines()[-1:]
-    if done.returncode == kept.LATE:
-        return done.stdout.strip(), f"it took more than {limit_s:.0f} s"
-    return done.stdout.strip(), ": ".join([f"it ended with {done.returncode}", *last]) if done.returncode else ""
+    ) as keeper:
+        try:
+            out, err = keeper.communicate()
+        except BaseException:  # Ctrl-C: nobody but the keeper can end what it keeps
+            keeper.terminate()
+            keeper.communicate()
+            raise
+    if keeper.returncode == kept.LATE:
+        return out.strip(), f"it took more than {limit_s:.0f} s"
+    last = err.strip().splitlines()[-1:]
+    return out.strip(), ": ".join([f"it ended with {keeper.returncode}", *last]) if keeper.returncode else ""
 
 
 def measured(parts: list[Part], options: argparse.Namespace) -> list[Section]:

@@ -22,6 +22,7 @@ from machine import family
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LATE = 124
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_S = 2.0  # in which what ends by itself may do so
 
 
@@ -76,6 +77,8 @@ def run(limit_s: float, command: list[str], scratch: str) -> int:
     except subprocess.TimeoutExpired:
         status = LATE
     finally:
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # a second word must not stop what the first has begun
         names = ended(grace_s)
         cgroup.remove(process.pid)
     if names and grace_s:
@@ -86,7 +89,7 @@ def run(limit_s: float, command: list[str], scratch: str) -> int:
 
 def main() -> int:
     limit_s, *command = sys.argv[1:]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     adopt()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:

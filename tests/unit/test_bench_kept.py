@@ -65,6 +65,21 @@ def test_a_bench_that_is_stopped_leaves_nothing(kept, tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_all_that_is_interrupted_leaves_nothing_of_its_part(tmp_path, tmp_path_factory):
+    """SIGINT to `bench/all.py` alone: it lets the keeper end what it keeps."""
+    place = tmp_path_factory.mktemp("part")
+    os.mkfifo(place / "fifo")
+    (place / "part.py").write_text(DAEMON.format(fifo=str(place / "fifo"), then="signal.pause()"))
+    code = f"import sys; sys.path.insert(0, {str(KEPT.parent)!r}); import all; all.ran((sys.argv[1],), 60.0)"
+    command = [sys.executable, "-c", code, str(place / "part.py")]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as process, open(place / "fifo", "rb") as pipe:
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate()[1]
+        assert list(tmp_path.iterdir()) == []
+        assert pipe.read() == b""
+
+
 def test_a_bench_that_takes_too_long_leaves_nothing(kept, tmp_path):
     process, pipe = kept("signal.pause()", 0.5)
     assert process.wait(30) == 124
