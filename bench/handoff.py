@@ -7,7 +7,7 @@ with one wrong operator and two tests, so that every stage is as short as it can
 
     claim       from the rename that drops the handoff to its claim
     snapshot    until the attempt is recorded: a worker reads the handoff and freezes the bundle
-    sandbox     start of the sandboxes, of the search and of the verification, until the bundle is in them
+    sandbox     start of the sandboxes, of the search and of the verification, until bundle and program are in them
     collect     import of pytest in the sandbox, and collection of the tests
     search      baseline, localization, candidates, a look at what the patches do
     verify      plain pytest in the second sandbox

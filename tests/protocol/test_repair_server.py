@@ -1,6 +1,7 @@
 """The server in the real sandbox: a candidate gets the same verdict in a fork of its own and among others."""
 
 import contextlib
+import json
 import shutil
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from repairlab.config import Settings
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
+from repairlab.trial import server as server_text
 from repairlab.trial.bundle import Bundle
 from repairlab.trial.source import Edit
 from repairlab.trial.validation import Server, Setup
@@ -296,3 +298,21 @@ def test_what_one_writes_into_a_file_of_a_large_directory_is_put_back(tmp_path):
         reads = "return x + (open('n7').read() == 'old')"
         for new, verdict in [(writes, "failed"), (reads, "passed")]:
             assert verdicts(it, [[Edit("mod.py", at, at + 8, new)]], alone=True)[0].verdict == verdict
+
+
+def test_what_judges_candidates_comes_once_and_is_counted_as_the_sandboxes(tmp_path, monkeypatch):
+    with opened(tmp_path / "bundle", {"mod.py": SOURCE, "test_mod.py": TESTS, "late.py": "VALUE = 0\n"}) as server:
+        before = sum(server.setup.started_s)
+        assert len(server.collect(30).ids) == 4
+        assert sum(server.setup.started_s) > before
+        monkeypatch.setattr(server_text, "search", lambda: "raise SystemExit('once more')")
+        assert len(server.collect(30).ids) == 4  # as where an option of the bundle's has to be left out
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_sandbox_that_is_to_verify_has_what_that_needs_and_no_other_has_what_judges(plain):
+    looked = ["subprocess", "tempfile", "threading", "xml.etree.ElementTree"]
+    look = f"stream.send(JSON.dumps([[n in sys.modules for n in {looked}], 'hot_main' in globals()]).encode())\n"
+    program = server_text.program(plain=plain).removesuffix("serve()\n") + look
+    with open_sandbox(Settings().sandbox).start(program) as confined:
+        assert json.loads(confined.stream.recv(20)) == [[plain] * 4, False]

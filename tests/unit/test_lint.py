@@ -40,7 +40,7 @@ def in_sandbox(project: Path) -> str:
     """What runs under the bundle's interpreter: the boot's functions and the server's parts, as one text."""
     from repairlab.trial import server
 
-    return (project / "src/repairlab/sandbox/inside.py").read_text() + "\n" + server.program()
+    return (project / "src/repairlab/sandbox/inside.py").read_text() + "\n" + server.search() + server.program()
 
 
 def test_the_program_inside_the_sandbox_knows_all_its_names(project, tmp_path):

@@ -199,7 +199,8 @@ def test_the_hash_with_a_change_is_that_of_the_changed_directory(project):
 
 
 def test_the_program_for_the_sandbox_is_python_3_8():
-    ast.parse(server.program(), feature_version=(3, 8))
+    for program in (server.program(), server.program(plain=True), server.search()):
+        ast.parse(program, feature_version=(3, 8))
 
 
 def test_of_two_tests_with_one_name_in_the_report_neither_hides_the_other():

@@ -91,10 +91,10 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the wall time of one attempt went, in seconds of the monotonic clock.
 
-    `sandbox_s` is the start of all sandboxes until the bundle is in them (what a search had to start again counts in
-    `search_s`, too), `collect_s` the import of pytest and the collection of the tests, `verify_s` what comes after the
-    search but for its sandboxes: the plain runs of pytest. `first_s` is when, after the attempt began, a patch first
-    passed all tests in the search; 0 where none did.
+    `sandbox_s` is the start of all sandboxes until the bundle and all of our program are in them (what a search had to
+    start again counts in `search_s`, too), `collect_s` the import of pytest and the collection of the tests, `verify_s`
+    what comes after the search but for its sandboxes: the plain runs of pytest. `first_s` is when, after the attempt
+    began, a patch first passed all tests in the search; 0 where none did.
     """
 
     sandbox_s: Seconds = 0.0

@@ -19,7 +19,8 @@ NOTHING = "0" * 64
 
 def warm() -> None:
     """Do it; what cannot be had here is an agent's to tell of."""
-    prepare(server.program(), PROGRAM)
+    for program in (server.program(), server.program(plain=True), server.search()):
+        prepare(program, PROGRAM)
     try:
         bubblewrap.version(bubblewrap.find())
     except (RepairLabError, OSError):

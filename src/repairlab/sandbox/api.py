@@ -149,6 +149,7 @@ class Stream:
         end.setblocking(False)
         self._socket = end
         self._buffer = bytearray()
+        self.told = b""  # what the boot inside has said of itself
 
     def fileno(self) -> int:
         """The descriptor, to be waited on; after it turned readable a frame may still be incomplete."""
@@ -330,7 +331,8 @@ def boot(stream: Stream, order: Mapping[str, object], timeout: float) -> bytes:
     deadline = time.monotonic() + timeout
     for frame in (*_loaded(), marshal.dumps({"landlock": None, **order}, OLD_MARSHAL)):
         stream.send(frame, timeout=deadline - time.monotonic())
-    return stream.recv(deadline - time.monotonic(), max_bytes=1024)
+    stream.told = stream.recv(deadline - time.monotonic(), max_bytes=1024)
+    return stream.told
 
 
 def prepare(program: bytes | str, name: str) -> None:
@@ -347,7 +349,10 @@ def _loaded() -> tuple[bytes, bytes, bytes]:
 
 
 def send_program(stream: Stream, told: bytes, program: bytes | str, name: object) -> None:
-    """Send the program to a boot that stands and has said `told`: compiled where it is the very Python that we are."""
+    """Send the program to a boot that stands and has said `told`: compiled where it is the very Python that we are.
+
+    A program that takes more of itself from the stream reads it with `inside.loaded`.
+    """
     if told == inside.READY + sys.version.encode():
         stream.send(compiled(program, str(name)))
     else:

@@ -260,6 +260,13 @@ def _limit(limits: "Any") -> None:
         resource.setrlimit(which, (lower, lower))
 
 
+def loaded(program: bytes, name: str) -> "Any":
+    """Return the code of a program, or of more of it, as the host's `send_program` sends it."""
+    if program[:1] == COMPILED:
+        return marshal.loads(program[1:])  # noqa: S302  from the host, for the very same Python
+    return compile(program, name, "exec", dont_inherit=True)
+
+
 def _boot() -> "Tuple[Stream, bytes, str]":
     import time
 
@@ -292,8 +299,4 @@ def _boot() -> "Tuple[Stream, bytes, str]":
 
 if __name__ == "__main__":
     stream, _program, _name = _boot()
-    if _program[:1] == COMPILED:
-        _code = marshal.loads(_program[1:])  # noqa: S302  from the host, for the very same Python
-    else:
-        _code = compile(_program, _name, "exec", dont_inherit=True)
-    exec(_code, globals())  # noqa: S102  running what the host sent is its purpose
+    exec(loaded(_program, _name), globals())  # noqa: S102  running what the host sent is its purpose

@@ -15,6 +15,7 @@ import msgspec
 
 from repairlab.errors import BadInput, RepairLabError, TemporaryFailure, Unavailable
 from repairlab.sandbox import Confined, Sandbox, SandboxLimits, StreamError, StreamTimeout, Why
+from repairlab.sandbox.api import send_program
 from repairlab.trial import server
 from repairlab.trial.ahead import Ahead
 from repairlab.trial.bundle import Bundle
@@ -67,7 +68,8 @@ class Loaded(msgspec.Struct):
 class Collected(msgspec.Struct):
     """What collection found: test ids, and the files that define them, doctests aside.
 
-    `missing` where pytest cannot be imported, `lost` where the tests ended the worker.
+    `missing` where pytest cannot be imported, `lost` where the tests ended the worker; `own_s` went into loading the
+    server's other parts.
     """
 
     ids: list[str] = []
@@ -76,6 +78,7 @@ class Collected(msgspec.Struct):
     causes: Causes = []
     missing: Text = ""
     lost: Text = ""
+    own_s: float = 0.0
 
 
 class BaselineTest(msgspec.Struct):
@@ -155,7 +158,7 @@ class Setup:
     bundle: Bundle
     python: str | None
     env: Mapping[str, str]
-    started_s: list[float] = dataclasses.field(default_factory=list)  # each sandbox, until the bundle was in it
+    started_s: list[float] = dataclasses.field(default_factory=list)  # until bundle and program were in it
     ends: list[Callable[[], object]] = dataclasses.field(default_factory=list)  # what `close` waits for
 
     def start(
@@ -163,7 +166,7 @@ class Setup:
     ) -> tuple[Confined, str]:
         """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
         began = time.monotonic()
-        confined = (ahead.take() if ahead else None) or self._sandbox(wall_s)
+        confined = (ahead.take() if ahead else None) or self._sandbox(server.program(), wall_s)
         try:
             request = {"op": "tree", "path": self.bundle.import_paths, "env": self.env}
             root = ask(confined, request, Unpacked, 30, self.bundle.entries(files)).root
@@ -184,16 +187,16 @@ class Setup:
             self.ends.pop()()
 
     def ahead(self, wall_s: float) -> Ahead:
-        """Begin to start a sandbox for `start`."""
-        ahead = Ahead(lambda: self._sandbox(wall_s))
+        """Begin to start a sandbox for a plain run of `start`."""
+        ahead = Ahead(lambda: self._sandbox(server.program(plain=True), wall_s))
         self.ends.append(ahead.close)
         return ahead
 
-    def _sandbox(self, wall_s: float) -> Confined:
+    def _sandbox(self, program: str, wall_s: float) -> Confined:
         """Start the server; an interpreter that was named and starts nothing, where ours does, is a bad one."""
         limits = dataclasses.replace(self.limits, wall_s=wall_s, cpu_s=int(wall_s) + 10)
         try:
-            return self.sandbox.start(server.program(), python=self.python, limits=limits, name=PROGRAM)
+            return self.sandbox.start(program, python=self.python, limits=limits, name=PROGRAM)
         except (TemporaryFailure, Unavailable) as error:
             if self.python is None:
                 raise
@@ -218,10 +221,13 @@ def ask(
     kind: type[A],
     timeout: float,
     entries: Iterable[tuple[str, str, bytes]] | None = None,
+    program: str = "",
 ) -> A:
-    """Send one request (and files) and return its answer as a `kind`; raise `ServerLost` for anything else."""
+    """Send one request (with files, or more of the program) and return its answer as a `kind`; else `ServerLost`."""
     try:
         confined.stream.send(msgspec.json.encode(request))
+        if program:
+            send_program(confined.stream, confined.stream.told, program, PROGRAM)
         if entries is not None:
             confined.stream.send_files(entries)
         return msgspec.json.decode(confined.stream.recv(timeout), type=kind)
@@ -263,7 +269,9 @@ class Server:
             "encodings": encodings,
             "collect_s": limit_s,
         }
-        found = ask(self._confined, request, Collected, limit_s + GRACE_S)
+        began = time.monotonic()
+        found = ask(self._confined, request, Collected, limit_s + GRACE_S, program=server.search())
+        self.setup.started_s[-1] += min(max(0.0, found.own_s), time.monotonic() - began)
         if len(found.ids) > MAX_TESTS or sum(map(len, found.ids)) > MAX_NAMES:
             raise ServerLost(f"more than {MAX_TESTS} tests, or names of more than {MAX_NAMES} characters")
         return found

@@ -3,6 +3,7 @@
 One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). Time, CPU and memory are taken
 here, from before the start until the kernel gave the status back and nothing of the run is left: this process never
 runs a line of the bundle's and is a subreaper, so that nothing in the bundle can tell other figures or work elsewhere.
+What only a plain run needs is imported by one: a search never has any.
 """
 
 import io
@@ -10,10 +11,7 @@ import os
 import resource
 import select
 import signal
-import subprocess
-import threading
 import time
-import xml.etree.ElementTree as ET
 
 MAX_OUTPUT = 1 << 16
 _waitpid, _kill = os.waitpid, os.kill  # what the bundle's code may patch in forks of this process
@@ -25,6 +23,9 @@ def plain_run(command, directory, environment, limit, place):
 
     At `limit` seconds its session is killed. `place` is a directory of ours, in which it gets an empty input.
     """
+    import subprocess
+    import threading
+
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with io.open(os.path.join(place, "input"), "w+b") as nothing:
         process = subprocess.Popen(
@@ -131,6 +132,8 @@ def children():
 
 def junit_cases(path):
     """Return [[class name, name, outcome], …] of a JUnit report, or None where there is no complete one."""
+    import xml.etree.ElementTree as ET
+
     try:
         tree = ET.parse(path)  # noqa: S314  expat bounds entities, and this process is confined
     except (OSError, ET.ParseError, LookupError, ValueError):  # the last two: of an encoding that expat cannot read

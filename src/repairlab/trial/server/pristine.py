@@ -1,9 +1,10 @@
 """pristine: the process that talks to the agent; it never runs a line of the bundle's.
 
-The last part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). It owns the stream: forks
+One part of the program that `repairlab.trial.server` assembles (Python 3.8 or newer). It owns the stream: forks
 close it, and the process is not dumpable, so that nobody of the same user can reach its descriptors through /proc.
 
-Requests are JSON frames, answered in order; `tree` is followed by one frame with the packed files.
+Requests are JSON frames, answered in order; `tree` is followed by frames with the packed files, `start` by one with the
+other parts of the program.
 
     tree     unpack the bundle into the work directory
     start    import pytest, fork the hot worker, collect      → ids, errors
@@ -17,7 +18,6 @@ Requests are JSON frames, answered in order; `tree` is followed by one frame wit
 
 import json as JSON  # noqa: N812  the parts share one name space, and `json` is what a bundle may patch
 import resource
-import tempfile
 
 COLLECT_S = 5.0  # for importing a candidate anew, in CPU seconds
 BUNDLE_PATH = []  # where forks import from first; what this process imports late (a codec, say) is never the bundle's
@@ -45,6 +45,7 @@ class Pristine:
         return {"root": root}
 
     def do_start(self, request):
+        parts = stream.recv()
         os.chdir(self.root)
         root = os.path.realpath(self.root)
         inside = root + os.sep
@@ -57,6 +58,7 @@ class Pristine:
         import unittest  # noqa: F401
 
         sys.path = ours
+        own = self._whole(parts)
         quiet()
         self.arguments = request["arguments"]
         self.originals = {
@@ -66,7 +68,15 @@ class Pristine:
         self.tree = Tree(root, self.originals)
         TREE[:] = [self.tree]
         self.started = dict(request, python=sys.version.split()[0], pytest=pytest.__version__)
-        return self._fork_hot(request["collect_s"])
+        return dict(self._fork_hot(request["collect_s"]), own_s=own)
+
+    @staticmethod
+    def _whole(parts):
+        """Become the whole program, once; return the seconds that took."""
+        began = time.monotonic()
+        if "hot_main" not in globals():
+            exec(loaded(parts, _name), globals())
+        return time.monotonic() - began
 
     def _fork_hot(self, limit):
         ours, theirs = pair()
@@ -220,6 +230,8 @@ class Pristine:
 
     def do_pytest(self, request):
         """Run pytest as a person would, in a process of its own, and say how it ended and what it counted."""
+        import tempfile
+
         with tempfile.TemporaryDirectory(dir=self.base) as place:
             report = os.path.join(place, "report.xml")
             command = [sys.executable, "-m", "pytest", "--junitxml=" + report] + request["arguments"]
@@ -251,7 +263,7 @@ def leave_server():
 def serve():
     """Answer frames until the stream ends."""
     seal()
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     pristine = Pristine()
     while True:
         try:
