@@ -174,3 +174,32 @@ def test_what_was_dismissed_or_begun_ahead_is_gone_after_the_close(tmp_path):
     for each in (confined, unwanted):
         assert each.wait(0).why is box.Why.KILLED
         assert each.stream.fileno() == -1
+
+
+class Narrow(Counted):
+    """A tier with room for one sandbox at a time, as a socket with MaxConnections=1 has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[box.Confined] = []
+
+    def start(self, *argv, **options) -> box.Confined:
+        if any(confined.wait(0) is None for confined in self.held):
+            raise TemporaryFailure("no more sandboxes now", fix="wait")
+        self.held.append(super().start(*argv, **options))
+        return self.held[-1]
+
+
+def test_where_there_is_room_for_one_the_next_waits_for_the_end_of_the_dismissed_one(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    assert True\n")
+    bundle = Bundle.read(tmp_path, tests=[], editable=[], limits=BundleLimits())
+    setup = Setup(Narrow(), box.SandboxLimits.from_settings(SETTINGS, wall_s=20), bundle, None, {})
+    held, _ = setup.start({}, 20.0)
+    with pytest.raises(TemporaryFailure):
+        setup.start({}, 20.0)
+    for _ in range(3):
+        setup.dismiss(held)
+        held, _ = setup.start({}, 20.0)
+    setup.dismiss(held)
+    setup.close()
+    assert all(confined.wait(0) is not None for confined in setup.sandbox.held)

@@ -166,7 +166,7 @@ class Setup:
     ) -> tuple[Confined, str]:
         """Return a fresh sandbox where the server runs, and its path of the bundle, `files` replacing its own."""
         began = time.monotonic()
-        confined = (ahead.take() if ahead else None) or self._sandbox(server.program(), wall_s)
+        confined = (ahead.take() if ahead else None) or self._one(server.program(), wall_s)
         try:
             request = {"op": "tree", "path": self.bundle.import_paths, "env": self.env}
             root = ask(confined, request, Unpacked, 30, self.bundle.entries(files)).root
@@ -191,6 +191,16 @@ class Setup:
         ahead = Ahead(lambda: self._sandbox(server.program(plain=True), wall_s))
         self.ends.append(ahead.close)
         return ahead
+
+    def _one(self, program: str, wall_s: float) -> Confined:
+        """Start a sandbox; where there is no room for another, once those that were dismissed are gone."""
+        try:
+            return self._sandbox(program, wall_s)
+        except TemporaryFailure:
+            if not self.ends:
+                raise
+        self.close()
+        return self._sandbox(program, wall_s)
 
     def _sandbox(self, program: str, wall_s: float) -> Confined:
         """Start the server; an interpreter that was named and starts nothing, where ours does, is a bad one."""
