@@ -126,6 +126,28 @@ def test_a_lineage_of_another_user_is_his_own(shared):
         assert claim.own("web") == "web", "the service's own, and a person's in her own queue"
 
 
+def test_what_the_service_hands_on_takes_the_turns_of_whose_it_is(top):
+    spool = Spool(top / "q")
+    spool.create()
+    for number in range(20):
+        spool.publish(b'{"lineage":"%d","submitter":%d}' % (number, ALICE), f"handoff-{number:02}.json")
+    spool.publish(b'{"submitter":%d}' % BOB, "handoff-last.json")
+    (top / "q/handoff-lie.json").write_bytes(b'{"submitter":%d,"n":1}' % BOB)
+    os.chown(top / "q/handoff-lie.json", ALICE, ALICE)
+    served = []
+    for claim in spool.claims(limit=3):
+        with claim:
+            served.append(claim.name)
+            claim.defer(0, "again")
+    assert "handoff-last.json" in served[:2], "bob's one is not behind alice's twenty"
+    backlog = spool.backlog()
+    with closing(backlog):
+        while backlog.scan(1):
+            pass
+        bobs = [claim.name for claim in iter(lambda: backlog.take(lambda entry: entry.submitter == BOB), None)]
+    assert bobs == ["handoff-last.json"], "a parked one is still his, and nobody but the service says whose a job is"
+
+
 def test_a_submitter_reads_his_job_wherever_it_goes_and_nobody_else_does(shared):
     with next(shared.claims()) as claim:
         work = claim.workdir()

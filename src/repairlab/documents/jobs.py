@@ -68,6 +68,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job. `correct`
     is what held-out tests say, null where there are none; `confidence` is the share of such patches that were right.
     `tests` (held-out ones too), `python` and `env` are how its tests are to be run. `findings` is for who reads of it.
+    `submitter` is the uid whose turn it takes, where that is another user than the service's own.
     """
 
     ts: float
@@ -93,6 +94,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     failing: list[str] = msgspec.field(default_factory=list)  # tests that failed before the repair
     findings: Findings | None = None
+    submitter: Count | None = None
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 

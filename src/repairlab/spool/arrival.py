@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from repairlab import access
 from repairlab.spool.disk import READ, read_all
 from repairlab.spool.tree import ID_CHARS, Tree, kind_of
 
@@ -38,6 +39,7 @@ class Envelope:
     lineage: str
     not_before: str | None = None
     key: str | None = None
+    behalf: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ class Arrival:
     def submitter(self) -> int:
         """The uid that owns the file."""
         return self.status.st_uid
+
+    @property
+    def served(self) -> int:
+        """The uid whose turn the job takes: the submitter's, or whose work the service itself says that it hands on."""
+        behalf = self.envelope.behalf
+        return self.submitter if behalf is None or self.submitter != os.geteuid() else behalf
 
     @property
     def id(self) -> str:
@@ -103,12 +111,13 @@ def envelope(raw: bytes, submitter: int) -> Envelope:
     priority = fields.get("priority")
     key = fields.get("idempotency_key")
     not_before = fields.get("not_before")
-    lineage = fields.get("lineage")
+    lineage, behalf = fields.get("lineage"), fields.get("submitter")
     return Envelope(
         priority=max(-PRIORITY, min(PRIORITY, priority)) if type(priority) is int else 0,
         lineage=lineage[:LINEAGE_CHARS] if isinstance(lineage, str) and lineage else f"uid-{submitter}",
         not_before=not_before if isinstance(not_before, str) and len(not_before) <= NOT_BEFORE_CHARS else None,
         key=key if isinstance(key, str) and key else None,
+        behalf=behalf if type(behalf) is int and 0 <= behalf < access.NOBODY else None,
     )
 
 

@@ -225,7 +225,7 @@ class Backlog:
             if identity(found.status) in self._stuck:
                 return
             env = found.envelope
-            self._order.add(Entry(name, True, env.priority, env.lineage, found.submitter, found.status.st_ctime))
+            self._order.add(Entry(name, True, env.priority, env.lineage, found.served, found.status.st_ctime))
 
     def _ingest_deferred(self, job_id: str) -> None:
         path = self._tree.at(State.DEFERRED, job_id)
@@ -234,7 +234,7 @@ class Backlog:
             return
         events = history.read(f"{path}/{history.NAME}")
         facts = read_facts(self._tree, job_id, path)
-        lineage, submitter = str(facts.get("lineage")), int(facts["submitter"])
+        lineage, submitter = str(facts.get("lineage")), int(facts.get("served", facts["submitter"]))
         since = history.epoch(facts.get("arrived"), 0.0)
         entry = Entry(job_id, False, int(facts.get("priority", 0)), lineage, submitter, since)
         remaining_s = self._tree.clock.remaining_s(events[-1]) if events else 0.0

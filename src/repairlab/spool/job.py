@@ -41,6 +41,8 @@ def facts_of(arrival: Arrival) -> dict[str, Any]:
     facts |= {"priority": env.priority, "arrived": history.rfc3339(arrival.status.st_ctime)}
     if arrival.problem:
         facts["odd"] = arrival.problem
+    if arrival.served != arrival.submitter:
+        facts["served"] = arrival.served
     facts |= {"idempotency_key": env.key[:KEY_CHARS]} if env.key is not None else {}
     return facts | ({"not_before": env.not_before} if env.not_before else {})
 
@@ -111,13 +113,18 @@ class Submitted:
         """The lineage of the document, by default the submitter's."""
         return str(self.facts.get("lineage") or f"uid-{self.submitter}")
 
+    @property
+    def other(self) -> int | None:
+        """The submitter, where that is another user than we are."""
+        return None if self.submitter == os.geteuid() else self.submitter
+
     def own(self, lineage: str) -> str:
         """Return what a lineage of the submitter's is called where those of all users lie side by side.
 
         Another user's ends in his uid, or whoever may hand in could be the champion of what somebody else works at. Two
         names of one user that differ only where there is no room for that are one.
         """
-        if self.submitter == os.geteuid():
+        if self.other is None:
             return lineage
         tail = f".{self.submitter}"
         return lineage[: LINEAGE_CHARS - len(tail)] + tail

@@ -129,7 +129,8 @@ class Maker:
             original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
             repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
             bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
-            idempotency_key=f"spec-{claim.id}", unknown={key: value for key, value in more.items() if value},
+            idempotency_key=f"spec-{claim.id}", submitter=claim.other,
+            unknown={key: value for key, value in more.items() if value},
         )  # fmt: skip
         self._challengers.create()
         self._challengers.publish(encode(challenger), f"challenger_spec-{claim.id}.json")

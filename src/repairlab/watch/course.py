@@ -129,6 +129,7 @@ class Course:
             job=str(self.claim.path),
             id=self.claim.id,
             lineage=self.claim.own(self.lineage),
+            submitter=self.claim.other,
             queue=str(self._yard.challengers),
             snapshot=self._prepared.snapshot,
             sha256=self._prepared.sha256,

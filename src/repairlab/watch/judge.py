@@ -52,6 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     code: int
     killed: str = ""
+    submitter: int | None = None
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +226,7 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         failing=[name[:1000] for name in told.failing[:KEPT]],
         findings=_findings(told),
         unknown=handoff.unknown,
+        submitter=order.submitter,
         patch_encoding=encoding,
     )
 
