@@ -107,8 +107,8 @@ PARTS = (
         (Plot("stage", 1), Plot("stage", 4)),
     ),
     Part("idle", "With nothing to do", ("idle.py",), ("idle.py", "--seconds", "5", "--starts", "3"), 120),
-    Part("hints", "Hearing of a rename", ("hints.py",), ("hints.py", "--arrivals", "20"), 40),
-    Part("sandbox", "Starting a sandbox", ("sandbox.py",), ("sandbox.py", "--samples", "10"), 40),
+    Part("hints", "Hearing of a rename", ("hints.py",), ("hints.py", "--arrivals", "20"), 40, (Plot("watch", 2),)),
+    Part("sandbox", "Starting a sandbox", ("sandbox.py",), ("sandbox.py", "--samples", "10"), 40, (Plot("tier", 1),)),
     Part(
         "mutants",
         "Candidates a second, beside mutation testers",

@@ -9,13 +9,13 @@ repairlab.spool.hints; watchdog's own observer on the same directories; one recu
 import os
 import queue
 import select
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import program
+from machine import machine, percentile, table
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 
@@ -81,17 +81,20 @@ def main() -> None:
     parser.add_argument("--arrivals", type=int, default=60)
     parser.add_argument("--pause-ms", type=float, default=20)
     args = parser.parse_args()
-    print(f"{'watch':<44}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    print(f"{args.arrivals} arrivals; {machine(Path(tempfile.gettempdir()))}\n", flush=True)
+    rows = []
     for label, make in WATCHES.items():
         with tempfile.TemporaryDirectory() as directory:
             root = Path(directory)
             for name in ("tmp", "active", "deferred"):
                 (root / name).mkdir()
             watch = make(root)
-            times = sorted(measure(watch, root, args.arrivals, args.pause_ms / 1000))
+            times = measure(watch, root, args.arrivals, args.pause_ms / 1000)
             watch.close()
-        p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-        print(f"{label:<44}{statistics.median(times):>9.2f}{p99:>9.2f}{times[-1]:>9.2f}", flush=True)
+        rows.append(
+            [label, *(f"{value:.2f}" for value in (percentile(times, 0.5), percentile(times, 0.99), max(times)))]
+        )
+    print(table(["watch", "p50 ms", "p99 ms", "max ms"], rows))
 
 
 if __name__ == "__main__":

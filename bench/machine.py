@@ -3,7 +3,7 @@
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -69,9 +69,22 @@ def shared_mib(pids: Sequence[int]) -> float:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [head, *rows]
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return "\n".join([line(head, widths), rule(widths), *(line(row, widths) for row in rows)])
+
+
+def growing(head: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int]) -> None:
+    """Print a Markdown table, each row as soon as it is there; `widths` are those of the first columns, at least."""
+    padded = [*widths, *[0] * (len(head) - len(widths))]
+    widest = [max(len(cell), width) for cell, width in zip(head, padded, strict=True)]
+    print(f"{line(head, widest)}\n{rule(widest)}", flush=True)
+    for row in rows:
+        print(line(row, widest), flush=True)
+    print(flush=True)
+
+
+def line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+
+
+def rule(widths: Sequence[int]) -> str:
+    return "|" + "|".join("-" * (width + 2) for width in widths) + "|"

@@ -13,7 +13,8 @@ The last table has a queue filled, then one job put and one taken, in turns: doe
 CPU is the mean of a put, a take and a done; MiB what the process that does them, and nothing else, has in memory at the
 end (RSS). What nq and task-spooler are measured by stands in bench/spoolers.py.
 
-What a peer cannot promise has no row, what it cannot do has a dash, and `>` is where filling took more than its time.
+A row is printed as soon as it is there. What a peer cannot promise has no row, what it cannot do has a dash, and `>` is
+where filling took more than its time.
 """
 
 import argparse
@@ -23,12 +24,14 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 
 sys.path.insert(0, str(Path(__file__).parent))
-from machine import machine, percentile, resident_mib, spread, table
+from machine import growing, machine, percentile, resident_mib, spread
 from peers import QUEUES, Queue, retried
 from program import parser
 from spoolers import SPOOLERS, Spooler
@@ -120,6 +123,7 @@ def rate(
 
 def throughput(kind: Kind, root: Path, durable: bool, seconds: float) -> list[str]:
     """Return one row: what one process, sixteen, and one with batches do."""
+    kind.load()
     figures: list[list[float]] = [[] for _ in range(6)]
     for number in range(ROUNDS):
         place = root / f"{durable}-{number}"
@@ -203,6 +207,7 @@ def apart(work: Callable[[], list[float]]) -> list[float]:
 
 def pick_up(kind: Kind, root: Path, waiting: int, options: argparse.Namespace) -> list[str]:
     """Return the row of one queue with one backlog."""
+    kind.load()
     durable = kind.MODES[0]
 
     def measured() -> list[float]:
@@ -228,38 +233,41 @@ def spooled_pick_up(spooler: Spooler, root: Path, waiting: int, options: argpars
     return [spooler.name, spooler.guarantee, f"{waiting:,}", *cells, "-", "-", "-", "-"]
 
 
-def loaded(kind: Kind, work: Callable[[Kind, Path], list[str]]) -> Callable[[Path], list[str]]:
-    """Return the work on a queue behind the import of what it needs, which its many processes then share."""
-
-    def both(root: Path) -> list[str]:
-        kind.load()
-        return work(kind, root)
-
-    return both
-
-
 def each(
-    root: Path, only: str, queue: Callable[[Kind, Path], list[str]], spooler: Callable[[Spooler, Path], list[str]]
-) -> list[list[str]]:
-    """Return a row of each peer; one that fails says so above the table and takes nothing from the others."""
-    works: dict[str, Callable[[Path], list[str]]] = {
-        **{kind.NAME: loaded(kind, queue) for kind in QUEUES},
-        **{one.name: lambda at, one=one: spooler(one, at) for one in SPOOLERS if not one.absent},
+    root: Path,
+    only: str,
+    steps: Sequence[int],
+    queue: Callable[[Kind, Path, int], list[str]],
+    spooler: Callable[[Spooler, Path, int], list[str]],
+) -> Iterator[list[str]]:
+    """Yield a row of each peer at each step; one that fails takes nothing from the others."""
+    works: dict[str, Callable[[Path, int], list[str]]] = {
+        **{kind.NAME: partial(queue, kind) for kind in QUEUES},
+        **{one.name: partial(spooler, one) for one in SPOOLERS if not one.absent},
     }
-    rows = []
-    for number, (name, work) in enumerate(works.items()):
-        if only not in name:
-            continue
-        place = root / str(number)
-        place.mkdir()
-        try:
-            rows.append(work(place))
-        except ImportError:
-            print(f"{name} is not installed: left out\n", flush=True)
-        except Exception as error:
-            print(f"{name} failed: {type(error).__name__}: {error}\n", flush=True)
-        rmtree(place, ignore_errors=True)
-    return [row for row in rows if row]
+    numbers = count()
+    for name, work in works.items():
+        for step in steps if only in name else ():
+            place = root / str(next(numbers))
+            place.mkdir()
+            try:
+                row = work(place, step)
+            except ImportError:
+                print(f"{name} is not installed: left out", file=sys.stderr, flush=True)
+                row = []
+            except Exception as error:
+                row = [name, " ".join(f"failed: {type(error).__name__}: {error}".replace("|", "/").split())]
+            rmtree(place, ignore_errors=True)
+            if row:
+                yield row
+
+
+def printed(head: list[str], rows: Iterator[list[str]], widths: Sequence[int] = ()) -> None:
+    """Print a table; a row that is too short, of a peer that failed, is filled."""
+    names = [*(kind.NAME for kind in QUEUES), *(spooler.name for spooler in SPOOLERS)]
+    promises = [promise for kind in QUEUES for promise in kind.GUARANTEE]
+    filled_up = ([*row, *[""] * (len(head) - len(row))] for row in rows)
+    growing(head, filled_up, [max(map(len, names)), max(map(len, promises)), *widths])
 
 
 def rates(root: Path, only: str, seconds: float) -> None:
@@ -268,28 +276,26 @@ def rates(root: Path, only: str, seconds: float) -> None:
         rows = each(
             root,
             only,
-            lambda kind, at, d=durable: throughput(kind, at, d, seconds) if d in kind.MODES else [],
-            lambda spooler, at, d=durable: [] if d else spooled(spooler, at, seconds),
+            [durable],
+            lambda kind, at, d: throughput(kind, at, bool(d), seconds) if d in kind.MODES else [],
+            lambda spooler, at, d: [] if d else spooled(spooler, at, seconds),
         )
         head = ["queue, durable" if durable else "queue, relaxed", "after a power cut", "consumer dies"]
         head += ["put/s", f"put/s by {MANY}", f"put/s, {BATCH} a commit", "done/s", f"done/s by {MANY}", "one job/s"]
-        print(table(head, rows) + "\n", flush=True)
+        printed(head, rows, [0, *[len("99,999 (99,999–99,999)")] * 6])
 
 
 def backlogs(root: Path, options: argparse.Namespace) -> None:
     """Print what a backlog does to a pick-up."""
-    rows = []
-    for waiting in options.waiting:
-        rows += each(
-            root,
-            options.only,
-            lambda kind, at, w=waiting: pick_up(kind, at, w, options),
-            lambda spooler, at, w=waiting: spooled_pick_up(spooler, at, w, options),
-        )
-    order = [*(kind.NAME for kind in QUEUES), *(spooler.name for spooler in SPOOLERS)]
-    rows.sort(key=lambda row: order.index(row[0]))
+    rows = each(
+        root,
+        options.only,
+        options.waiting,
+        lambda kind, at, waiting: pick_up(kind, at, waiting, options),
+        lambda spooler, at, waiting: spooled_pick_up(spooler, at, waiting, options),
+    )
     head = ["queue, backlog", "after a power cut", "waiting", "take p50 ms", "take p99 ms"]
-    print(table([*head, "one job p50 ms", "one job p99 ms", "CPU ms", "MiB"], rows), flush=True)
+    printed([*head, "one job p50 ms", "one job p99 ms", "CPU ms", "MiB"], rows)
 
 
 def main() -> None:

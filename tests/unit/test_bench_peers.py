@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from peers import QUEUES, Maildir, Ours, document
-from queues import BATCH, apart, throughput
+from queues import BATCH, apart, each, printed, throughput
 from spoolers import SPOOLERS
 
 
@@ -48,6 +48,21 @@ def test_a_spooler_starts_one_job_after_the_other_and_leaves_none(tmp_path, spoo
     assert handed_in >= ended > 0
     listed = subprocess.run(["ps", "-e", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in listed
+
+
+def test_a_peer_that_fails_has_a_row_that_says_so_and_the_others_have_theirs(tmp_path, capsys):
+    def failing(kind, root, step):
+        if kind is Maildir:
+            raise RuntimeError("no | of any kind")
+        return [kind.NAME, "fine"] if kind is Ours else []
+
+    printed(["queue", "promise", "waiting"], each(tmp_path, "", [1, 2], failing, lambda *_: []))
+    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:-1]]
+    assert told == [
+        *[["repairlab", "fine", ""]] * 2,
+        *[["mailbox.Maildir", "failed: RuntimeError: no / of any kind", ""]] * 2,
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_documents_differ_and_every_kind_says_what_it_promises():
