@@ -95,8 +95,7 @@ class Consumer:
         """Return the evaluation that an earlier owner decided on since the job was last retried."""
         with suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
             made = msgspec.json.decode(read_file(claim.path / KEPT, MAX_EVALUATION), type=Evaluation)
-            retried = [event["at"] for event in claim.history.events if event["event"] == "retried"]
-            if not retried or datetime.fromisoformat(retried[-1]) < made.at:
+            if not claim.retried_since(made.at):
                 return made
         return None
 

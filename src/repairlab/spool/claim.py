@@ -102,6 +102,11 @@ class Claim(Submitted):
             self._tree.disk.replace("put", name, data, dir_fd=self.fd, sync=True)
         return self.path / name
 
+    def retried_since(self, at: datetime) -> bool:
+        """Whether an operator has wanted the job done anew since that instant."""
+        retried = [event["at"] for event in self.history.events if event["event"] == "retried"]
+        return bool(retried) and datetime.fromisoformat(retried[-1]) >= at
+
     def note(self, event: str, **fields: Any) -> Event:
         """Append an event to the history, not durably."""
         with trouble(f"note {event}"):

@@ -1,7 +1,11 @@
 """maker: carry a spec to its end: a tool that passes, or a handoff of one that does not yet.
 
-Effects are named after the spec's job: publishing them again after a crash finds them done. `spec_path` of the result
-names the copy of the spec in the tool's own bundle, which stays where it is.
+Durable in this order, so that a death in between repeats and never doubles:
+
+    bundles/SHA256      the tool; `spec_path` of the result names the copy of the spec in it
+    <job>/tool.json     the result: another search may find another tool, and would say another time
+    challengers, repair the result, named after the spec's job: publishing it again finds it done
+    processed/ok/       the job is done
 """
 
 import math
@@ -9,7 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from repairlab import config, journal
 from repairlab.config import Settings
@@ -19,7 +26,7 @@ from repairlab.documents.tournament import TOOLGEN as SOURCE
 from repairlab.journal import Event
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, make_durable, snapshot
-from repairlab.spool import Claim, Policy, Spool
+from repairlab.spool import Claim, Policy, Spool, read_file
 from repairlab.spool.disk import remove_tree
 from repairlab.toolgen import bundle
 from repairlab.toolgen.model import Model, NotYet
@@ -29,6 +36,8 @@ from repairlab.toolgen.wishes import Wish, wish
 from repairlab.trial.runs import Run, Trial
 
 PATTERN = "spec*.json"
+KEPT = "tool.json"
+MAX_RESULT = 1 << 24
 
 
 def queue(root: Path, settings: Settings) -> Spool:
@@ -43,6 +52,18 @@ class Made:
     body: Body
     run: Run
     pattern: str | None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a spec: the document for the next queue, and what the job's history shall say."""
+
+    at: datetime
+    passed: bool
+    bundle: str
+    name: str
+    document: str
+    outcome: str
+    how: str
 
 
 class Maker:
@@ -63,22 +84,42 @@ class Maker:
         spec = decode(claim.read(), Spec)
         wanted = wish(spec)
         try:
-            with self._at_once():
-                made = self._made(claim, wanted)
+            result = self._known(claim) or self._result(claim, spec, wanted)
         except NotYet as why:
             claim.defer(why.pause_s, str(why))
             return
+        spool = self._challengers if result.passed else self._repair
+        spool.create()
+        spool.publish(result.document.encode(), result.name)
+        claim.finish(reason=result.outcome, how=result.how)
+        journal.event(Event.TOOL_MADE, f"{spec.id}: {result.outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
+
+    def _known(self, claim: Claim) -> "Result | None":
+        """Return what an earlier owner has decided, unless the job was retried since, or the cleanup took the tool."""
+        with suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
+            result = msgspec.json.decode(read_file(claim.path / KEPT, MAX_RESULT), type=Result)
+            if not claim.retried_since(result.at) and Path(result.bundle).is_dir():
+                return result
+        return None
+
+    def _result(self, claim: Claim, spec: Spec, wanted: Wish) -> "Result":
+        """Make the tool, and keep what becomes of it with the job; NotYet: a model may answer."""
+        with self._at_once():
+            made = self._made(claim, wanted)
         frozen = self._frozen(config.bundles_dir(self._root) / f"spec-{claim.id}", wanted, made.body)
-        path = frozen.path / bundle.SPEC
+        path, (good, total) = frozen.path / bundle.SPEC, made.run.counts
         if made.run.passed:
-            self._challenge(claim, spec, frozen, path, made)
-            outcome = f"a tool, {made.body.how}"
+            document, outcome = encode(_challenger(claim, spec, frozen, path, made)), f"a tool, {made.body.how}"
         else:
-            self._hand_in(claim, spec, frozen, path, made)
-            good, total = made.run.counts
+            document = encode(_handoff(claim, spec, frozen, path, made))
             outcome = f"to be repaired: {good} of {total} tests pass"
-        claim.finish(reason=outcome, how=made.body.how)
-        journal.event(Event.TOOL_MADE, f"{spec.id}: {outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
+        result = Result(
+            at=datetime.now(UTC), passed=made.run.passed, bundle=str(frozen.path), document=document.decode(),
+            name=f"{'challenger_' if made.run.passed else 'handoff-'}spec-{claim.id}.json", outcome=outcome,
+            how=made.body.how,
+        )  # fmt: skip
+        claim.put(KEPT, msgspec.json.encode(result))
+        return result
 
     def _made(self, claim: Claim, wanted: Wish) -> "Made":
         """Return the first tool that passes, else the one with the most tests right; NotYet: a model may answer."""
@@ -122,27 +163,24 @@ class Maker:
         make_durable(frozen.path)
         return frozen
 
-    def _challenge(self, claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> None:
-        more = {"spec_id": spec.id, "domain": spec.domain, "impl_style": made.body.style}
-        challenger = Challenger(
-            ts=time.time(), source=SOURCE, bundle_dir=str(frozen.path), spec_path=str(path), lineage=claim.own(spec.id),
-            original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
-            repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
-            bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
-            idempotency_key=f"spec-{claim.id}", submitter=claim.other,
-            unknown={key: value for key, value in more.items() if value},
-        )  # fmt: skip
-        self._challengers.create()
-        self._challengers.publish(encode(challenger), f"challenger_spec-{claim.id}.json")
 
-    def _hand_in(self, claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> None:
-        good, total = made.run.counts
-        share = good / total if total else 0.0
-        handoff = Handoff(
-            bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch,
-            lineage=claim.own(spec.id), reason="tests_failed",
-            metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
-            impl_style=made.body.style, idempotency_key=f"spec-{claim.id}",
-        )  # fmt: skip
-        self._repair.create()
-        self._repair.publish(encode(handoff), f"handoff-spec-{claim.id}.json")
+def _challenger(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> Challenger:
+    more = {"spec_id": spec.id, "domain": spec.domain, "impl_style": made.body.style}
+    return Challenger(
+        ts=time.time(), source=SOURCE, bundle_dir=str(frozen.path), spec_path=str(path), lineage=claim.own(spec.id),
+        original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
+        repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
+        bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
+        idempotency_key=f"spec-{claim.id}", submitter=claim.other,
+        unknown={key: value for key, value in more.items() if value},
+    )  # fmt: skip
+
+
+def _handoff(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> Handoff:
+    good, total = made.run.counts
+    share = good / total if total else 0.0
+    return Handoff(
+        bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch, lineage=claim.own(spec.id),
+        reason="tests_failed", metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
+        impl_style=made.body.style, idempotency_key=f"spec-{claim.id}",
+    )  # fmt: skip
