@@ -137,6 +137,12 @@ def read(name: str | os.PathLike[str], *, dir_fd: int | None = None) -> list[Eve
         return []
 
 
+def _closed(fd: int) -> None:
+    """Close a file; it is closed whatever close(2) says, and what was promised has been flushed before."""
+    with suppress(OSError):
+        os.close(fd)
+
+
 class History:
     """The history of one claimed job; the caller holds the job's lock."""
 
@@ -161,7 +167,7 @@ class History:
             else:
                 self._add(fd, size, line, durable)
         finally:
-            os.close(fd)
+            _closed(fd)
         self.events.append(entry)
         return entry
 
@@ -171,7 +177,7 @@ class History:
         try:
             self._seal(fd)
         finally:
-            os.close(fd)
+            _closed(fd)
 
     def _seal(self, fd: int) -> int:
         """Return the file's size, having ended a torn last line (once a claim: nobody else writes meanwhile)."""
