@@ -2,10 +2,12 @@
 
 SIGTERM and SIGINT end it: at once while it waits or inside `at_once` (nothing is half written there; the job in hand is
 handed back), else when the job in hand is filed. The service manager hears READY=1, and WATCHDOG=1 from `beat`.
+Who serves a queue sweeps it.
 """
 
 import select
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,8 @@ from repairlab import journal
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool import Claim, Spool
 from repairlab.spool.hints import Hints
+
+SWEEP_S = 3600.0
 
 
 class Stopped(BaseException):
@@ -44,6 +48,7 @@ class Service:
     def __init__(self, spool: Spool, rescan_s: float) -> None:
         self._spool, self._rescan_s = spool, rescan_s
         self._told = self._interruptible = False
+        self._sweep_at = 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
@@ -87,12 +92,20 @@ class Service:
 
     def _round(self, carry: Callable[[Claim], None]) -> None:
         self.beat()
+        self._sweep(time.monotonic())
         try:
             for claim in self._spool.claims():
                 self._one(claim, carry)
                 self.beat()
         except TemporaryFailure as error:  # reaping or claiming: the disk is full, and the like
             journal.say(f"waiting: {error}", priority=journal.Priority.WARNING)
+
+    def _sweep(self, now: float) -> None:
+        """Remove what publishers and removals that died have left in the queue's tmp/, at the start and each hour."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            with suppress(OSError):  # the next one will do
+                self._spool.sweep()
 
     @staticmethod
     def _one(claim: Claim, carry: Callable[[Claim], None]) -> None:
