@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from repairlab import config
 from repairlab.errors import RepairLabError
-from repairlab.spool.disk import remove_or_hand_over, rename_new
+from repairlab.operate import views
+from repairlab.spool.disk import remove_or_hand_over, rename_new, trouble
 from repairlab.spool.measure import usage
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ def entries_of(directory: Path) -> list["os.DirEntry[str]"]:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
+
+
+def certain(directory: str | Path, name: str, limit: int) -> bytes:
+    """Return what a file holds, nothing where it is none, or closed; TemporaryFailure where that cannot be known now.
+
+    What names a bundle keeps it: a failing disk, or no descriptor left, must not look like nothing that names it.
+    """
+    try:
+        with trouble(f"read {directory}/{name}"):
+            return views.contents(directory, name, limit) or b""
+    except OSError:  # a link, a device, not readable for anybody like us
+        return b""
 
 
 def written(path: str) -> float:

@@ -41,6 +41,7 @@ from repairlab.operate.aged import (
     STAGING,
     Place,
     Removal,
+    certain,
     entries_of,
     judged,
     remove_file,
@@ -49,7 +50,7 @@ from repairlab.operate.aged import (
     written,
 )
 from repairlab.spool import State, leftovers
-from repairlab.spool.disk import EXPIRED, remove_or_hand_over
+from repairlab.spool.disk import EXPIRED, remove_or_hand_over, trouble
 from repairlab.spool.measure import changed, statuses
 
 if TYPE_CHECKING:
@@ -134,12 +135,17 @@ def _challengers(place: Place) -> Iterator[Removal]:
 def _champions(root: Path) -> set[str]:
     """Return every digest and id that a champion's files name."""
     found: set[str] = set()
-    for at, _, names in os.walk(root / "champions"):
-        for name in names:
-            with suppress(OSError):
-                found |= _digests(views.contents(at, name, MAX_DOCUMENT) or b"")
-            found |= _digests(os.fsencode(name))
+    with trouble("look at the champions"):
+        for at, _, names in os.walk(root / "champions", onerror=_unless_closed):
+            for name in names:
+                found |= _digests(certain(at, name, MAX_DOCUMENT)) | _digests(os.fsencode(name))
     return found
+
+
+def _unless_closed(error: OSError) -> None:
+    """Raise what leaves unknown who is champion; what has gone is none, and who may not look there removes nothing."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise error
 
 
 def _identities(job: "Job") -> set[str]:
@@ -302,10 +308,7 @@ def _digests(raw: bytes) -> set[str]:
 
 def _raw(job: "Job") -> bytes:
     directory, name = os.path.split(job.path) if job.state is State.WAITING else (job.path, "job.json")
-    try:
-        return views.contents(directory, name, MAX_DOCUMENT) or b""
-    except OSError:  # a link, a device, not readable: nothing that names a bundle
-        return b""
+    return certain(directory, name, MAX_DOCUMENT)
 
 
 def _document(job: "Job") -> dict[str, Any]:

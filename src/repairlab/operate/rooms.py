@@ -15,8 +15,7 @@ from pathlib import Path
 
 from repairlab import config
 from repairlab.errors import BadInput
-from repairlab.operate import views
-from repairlab.operate.aged import IN_USE, Place, Removal, entries_of, judged, set_aside, written
+from repairlab.operate.aged import IN_USE, Place, Removal, certain, entries_of, judged, set_aside, written
 from repairlab.spool import State
 from repairlab.spool.disk import remove_tree
 
@@ -103,9 +102,8 @@ def chained(place: Place, needed: set[str]) -> set[str]:
             continue
         kept.add(sha256)
         for entry in _seen(top / sha256):
-            with suppress(OSError):
-                raw = views.contents(str(top / sha256), entry.name, MAX_DOCUMENT) or b""
-                waiting += [found.decode() for found in DIGEST.findall(raw)]
+            raw = certain(str(top / sha256), entry.name, MAX_DOCUMENT)
+            waiting += [found.decode() for found in DIGEST.findall(raw)]
     return kept
 
 
