@@ -36,6 +36,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import invariants
 from injection import Fault, Layer, faults_of, without_flushes
+from memory import Memory
 from scenes import SCENES
 from stage import Stage, warm
 
@@ -43,6 +44,7 @@ from repairlab.errors import RepairLabError
 from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, prctl
 
 LIMIT_S = 30.0
+FIRST_S = 300.0  # of a scene that meets no fault: what is remembered afterwards is worked out in it
 GONE_S = 8.0
 TELLS_EVERY = 500  # faults
 MACHINE_EVERY = 25  # of how many faults one is followed by a look at all processes of the machine
@@ -67,7 +69,7 @@ class Trial:
     def __init__(self, base, scene, fault=None, *, machine=False, alone=False):
         self._base, self._scene, self._fault, self._machine, self._alone = base, SCENES[scene], fault, machine, alone
         self.seen = Seen(str(fault) if fault else scene)
-        self._stage = Stage(base)
+        self._stage, self._limit_s = Stage(base), LIMIT_S if fault else FIRST_S
         self._hears, self._tells = os.pipe()
 
     def run(self):
@@ -86,7 +88,7 @@ class Trial:
 
     def _serve(self):
         served = self._fork(lambda: self._scene.served(self._stage))
-        if (code := self._waited(served, LIMIT_S)) != 0:
+        if (code := self._waited(served, self._limit_s)) != 0:
             self.seen.findings.append(("unended", f"the healthy programs ended with {code}"))
         self._clear("the healthy programs")
 
@@ -97,7 +99,8 @@ class Trial:
         return pid
 
     def _child(self, act):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         said = os.open(self._base / "said", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(said, 1)
         os.dup2(said, 2)
@@ -127,7 +130,7 @@ class Trial:
 
     def _followed(self, pid):
         """Wait for the struck program; while it is stopped or slow, let another work."""
-        handle, text, end = os.pidfd_open(pid), b"", time.monotonic() + LIMIT_S
+        handle, text, end = os.pidfd_open(pid), b"", time.monotonic() + self._limit_s
         sources = [handle, self._hears]
         while time.monotonic() < end:
             ready, _, _ = select.select(sources, [], [], end - time.monotonic())
@@ -138,7 +141,7 @@ class Trial:
             elif handle in ready:
                 os.close(handle)
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self.seen.findings.append(("hang", f"it still ran after {LIMIT_S:g} s"))
+        self.seen.findings.append(("hang", f"it still ran after {self._limit_s:g} s"))
         os.kill(pid, signal.SIGKILL)
         os.close(handle)
         os.waitpid(pid, 0)
@@ -289,7 +292,9 @@ def recorded(scenes, where):
     """Return the calls of each scene when nothing is wrong, which must be so."""
     course, calls = Course(where), {}
     for scene in scenes:
-        seen = course.trial(scene)
+        known, seen = Stage.memory.size(), course.trial(scene)
+        if Stage.memory.size() > known:
+            seen = course.trial(scene)  # as it is once all is remembered
         if seen.findings or seen.code != 0 or not seen.calls:
             raise SystemExit(f"{scene} fails with no fault (exit code {seen.code}): {seen.findings}\n{seen.said}")
         calls[scene] = seen.calls
@@ -337,6 +342,13 @@ class Table:
             print(f"{seen.name}\t{seen.findings[:3]}")
 
 
+def _interrupted(*_):
+    """End once, however often it is said: timeout(1) tells the process, and then its group."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=10_000)
@@ -353,13 +365,15 @@ def main() -> int:
     without_flushes()
     warm()
     gc.freeze()  # else the first collection in each fork would touch, and so copy, every page
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     with tempfile.TemporaryDirectory(prefix="repairlab-faults-", dir=options.where) as scratch:
         where = Path(scratch)
+        Stage.memory = Memory(where / "memory")
         faults, known = [Fault.named(name) for name in options.replay], 0
+        calls = recorded(dict.fromkeys(fault.scene for fault in faults) or options.only or SCENES, where)
         if not faults:
-            dice = random.Random(options.seed)
-            faults, known = plan(recorded(options.only or SCENES, where), options.faults, dice)
+            faults, known = plan(calls, options.faults, random.Random(options.seed))
         table = Table(len(faults))
         until = time.monotonic() + 60 * options.minutes
         found = carried_out(faults, options.jobs, where, until, keep=options.keep, alone=options.alone)

@@ -8,8 +8,10 @@ programs are run in a fork of this process, which has imported them already; the
 import os
 from contextlib import closing
 
+from layout import identify
+from scenes_tournament import TOURNAMENT, WRONG, challenges, champion, evaluates
 from scenes_watch import WATCHED
-from stage import DOCUMENTS, LATER_S, Scene, ahead, cleans, serve_to_the_end, served_and_cleaned
+from stage import DOCUMENTS, LATER_S, Scene, ahead, cleans, in_a_fork, serve_to_the_end, served_and_cleaned
 
 from repairlab.operate import submit
 from repairlab.operate.main import main as operator
@@ -101,6 +103,50 @@ def litter(stage):
 def stale(stage):
     (stage.root / "bundles" / ".tmp-1-a").mkdir(parents=True)
     litter(stage)
+
+
+AGED = {f"CLEANUP_{what}_DAYS": "1" for what in ("PROCESSED", "CHALLENGERS", "BUNDLES", "SBOM", "PATCHES")}
+
+
+def aged(stage):
+    """A job and a challenger that have ended long ago, beside a job that is parked and a champion."""
+    champion(stage)
+    (lost,) = challenges(stage, WRONG, name="2")
+    in_a_fork(lambda: evaluates(stage))
+    one(stage)
+    ended = stage.take()
+    ended.finish()
+    stage.hand_in(1)
+    stage.take().hand_back("test")
+    for job_id in (lost.id, ended.id):
+        stage.ledger.dropping(job_id)
+    ahead(LATER_S)
+
+
+def cleans_aged(stage):
+    return cleans(stage, **AGED)
+
+
+def cleans_aged_later(stage):
+    ahead(LATER_S)
+    return cleans_aged(stage)
+
+
+def aged_is_gone(stage):
+    """What was too old is removed however often the cleanup died; the judge says what had to stay."""
+    serve_to_the_end(stage)
+    cleans_aged(stage)
+    in_a_fork(lambda: evaluates(stage))  # who serves a queue sweeps it
+    left = [stage.root / "bundles" / "2"] * (stage.root / "bundles" / "2").exists()
+    left += (stage.root / "spool").glob("*/processed/*/*/*")
+    known = {stage.spool().find(identify(DOCUMENTS[1])).path, *_of_champions(stage)}
+    if extra := [path for path in left if str(path) not in known]:
+        raise AssertionError(f"not cleaned up: {extra}")
+
+
+def _of_champions(stage):
+    return {str(path) for record in stage.root.glob("champions/line/*/champion.json")
+            for path in stage.root.glob(f"spool/challengers/processed/ok/*/{record.parent.name}")}  # fmt: skip
 
 
 # What is done
@@ -211,8 +257,10 @@ def _spool_scenes():
         "retry": scene(hard_failed, commands("retry", "ID")),
         "drop": scene(parked, drops),
         "drop-waiting": scene(one, drops),
+        "retry-parked": scene(parked, commands("retry", "ID")),
         "cleanup": Scene(stale, cleans, served_and_cleaned),
+        "cleanup-aged": Scene(aged, cleans_aged, aged_is_gone, meanwhile=cleans_aged_later),
     }
 
 
-SCENES = _spool_scenes() | WATCHED
+SCENES = _spool_scenes() | WATCHED | TOURNAMENT

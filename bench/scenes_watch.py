@@ -8,14 +8,12 @@ import json
 import os
 import select
 import subprocess
-import sys
 from contextlib import suppress
 
-from stage import LATER_S, ROUNDS, Scene, Unharmed, ahead, cleans
+from stage import LATER_S, ROUNDS, Scene, Unharmed, ahead, cleans, finishes_all, in_a_fork
 
 from repairlab.process import Zygote, client, zygote
 from repairlab.sandbox.bundle import snapshot
-from repairlab.spool import Spool, State
 from repairlab.watch import course, judge, prepare, upkeep, watcher, workers
 from repairlab.watch.main import main as watch
 
@@ -129,31 +127,14 @@ def watched_to_the_end(stage):
     Failures of two of them are within one window, so that it is full soon.
     """
     for turn in range(ROUNDS):
-        spool = stage.spool()
-        if not any(spool.jobs(State.WAITING, State.DEFERRED)) and not os.listdir(spool.path / "active"):
+        if not stage.waits("repair"):
             break
         in_a_fork(lambda turn=turn: (ahead(LATER_S + turn * 300.0), watches(stage)))
     ahead(LATER_S)
-    challengers = Spool(stage.root / "spool" / "challengers", pattern="challenger_*.json")
-    challengers.create()
-    for claim in challengers.claims():
-        claim.finish()
-    for spool in (stage.spool(), challengers):
-        spool.sweep()
+    finishes_all(stage, "challengers")
+    for queue in ("repair", "challengers"):
+        stage.spool(queue).sweep()
     cleans(stage)
-
-
-def in_a_fork(act):
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            act()
-            code = 0
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    os.waitpid(pid, 0)
 
 
 def _watcher_scenes():

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from invariants import Ledger
+from layout import PATTERNS, Ledger
+from memory import Memory
 from room import QUICK, peer
 
 from repairlab import config
@@ -24,11 +26,9 @@ SETTINGS |= {"QUEUE_FAILURES": "2"}
 SETTINGS |= {f"CLEANUP_{what}_DAYS": "9000" for what in ("PROCESSED", "CHALLENGERS", "BUNDLES", "ESCALATIONS")}
 ROUNDS = 12
 # What programs import when they need it, and work out once: here, and not anew in each fork.
-LAZY = (
-    "tomllib",
-    "filelock",
-    *(f"repairlab.operate.{name}" for name in ("aged", "checks", "fate", "pruning", "rooms")),
-)
+LAZY = ["tomllib", "filelock", "cyclonedx.output.json", "cyclonedx.model.component", "repairlab.chain.documents"]
+LAZY += ["repairlab.evaluate.consumer"]
+LAZY += [f"repairlab.operate.{name}" for name in ("aged", "checks", "demote", "fate", "pruning", "rooms")]
 
 
 def warm():
@@ -48,7 +48,9 @@ class Unharmed:
 
 
 class Stage:
-    """One state directory, its ledger, and the spool that works on it."""
+    """One state directory, its ledger, and the spools that work on it."""
+
+    memory: Memory  # of all stages of a run
 
     def __init__(self, base: Path) -> None:
         self.base, self.root = base, base / "state"
@@ -57,19 +59,20 @@ class Stage:
         self.root.mkdir()
         self.layer = Unharmed()
 
-    def spool(self) -> Spool:
+    def spool(self, queue="repair") -> Spool:
         policy = Policy(failures=2, settle_s=0.0, backoff_base_s=0.01, backoff_cap_s=0.02, recovery_base_s=0.01)
-        return Spool(self.root / "spool" / "repair", policy=policy, random=lambda: 0.5)
+        pattern = "*".join(PATTERNS[queue])
+        return Spool(self.root / "spool" / queue, pattern=pattern, policy=policy, random=lambda: 0.5)
 
     def hand_in(self, number=0, name=None):
         self.publish([(DOCUMENTS[number], name)])
 
-    def publish(self, pairs):
+    def publish(self, pairs, queue="repair"):
         for document, _ in pairs:
-            self.ledger.offer(document)
-        jobs = self.spool().publish_many(pairs)
+            self.ledger.offer(document, queue=queue)
+        jobs = self.spool(queue).publish_many(pairs)
         for document, _ in pairs:
-            self.ledger.accepted(document)
+            self.ledger.accepted(document, queue=queue)
         return jobs
 
     def take(self):
@@ -77,14 +80,19 @@ class Stage:
             backlog.scan(1.0)
             return backlog.take()
 
-    def only(self):
-        return next(self.spool().jobs()).id
+    def only(self, queue="repair"):
+        return next(self.spool(queue).jobs()).id
 
-    def run(self, main, *argv) -> int:
+    def waits(self, queue):
+        """Whether a queue has jobs that nobody has ended yet."""
+        spool = self.spool(queue)
+        spool.create()
+        return any(spool.jobs(State.WAITING, State.DEFERRED, State.HOLD)) or bool(os.listdir(spool.path / "active"))
+
+    def run(self, main, *argv, **settings) -> int:
         """Run a program in this process, which is a fork made for it; errors end it as they end the program."""
-        os.environ |= {f"REPAIRLAB_{key}": value for key, value in SETTINGS.items()} | {
-            "REPAIRLAB_ROOT": str(self.root)
-        }
+        os.environ |= {f"REPAIRLAB_{key}": value for key, value in (SETTINGS | settings).items()}
+        os.environ["REPAIRLAB_ROOT"] = str(self.root)
         os.environ["REPAIRLAB_WATCHER_AGENT"] = json.dumps(self.agent())
         return main(list(argv))
 
@@ -132,10 +140,18 @@ def serve_to_the_end(stage):
         for job in list(spool.jobs(State.HOLD)):
             spool.release(job.id)
         serve(stage)
-        if not any(spool.jobs(State.WAITING, State.DEFERRED, State.HOLD)) and not os.listdir(spool.path / "active"):
+        if not stage.waits("repair"):
             break
         time.sleep(0.02)  # the spool itself puts a busy id off for 50 ms
     spool.sweep()
+
+
+def finishes_all(stage, queue):
+    """End what others have made for a queue whose own program is not the matter here."""
+    spool = stage.spool(queue)
+    spool.create()
+    for claim in spool.claims():
+        claim.finish()
 
 
 def served_and_cleaned(stage):
@@ -143,6 +159,19 @@ def served_and_cleaned(stage):
     cleans(stage)
 
 
-def cleans(stage):
+def cleans(stage, **settings):
     """Run the weekly cleanup, as of the time that this process lives in."""
-    return stage.run(cleanup.main, "--now", datetime.fromtimestamp(time.time(), UTC).isoformat())
+    return stage.run(cleanup.main, "--now", datetime.fromtimestamp(time.time(), UTC).isoformat(), **settings)
+
+
+def in_a_fork(act):
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            act()
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.waitpid(pid, 0)

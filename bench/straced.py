@@ -22,8 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import invariants
 from room import PROJECT
 from scenes import SCENES
-from scenes_watch import in_a_fork
-from stage import SETTINGS, Stage
+from stage import SETTINGS, Stage, in_a_fork
 
 from repairlab.process.helpers import PR_SET_CHILD_SUBREAPER, prctl
 

@@ -17,6 +17,10 @@ MENDED = [
     "watch-repair.judge:close:15:before:EIO+",  # judged again, a job kept another challenger than was published
     "retry:write:2:before:TORN",  # carried back, a job kept the torn line of the operator who had died
     "claim-ended:lstat:3:before:EIO",  # an ended job that could not be looked for was taken for a new one
+    "toolgen-tool:renameat2:2:after:EIO",  # made again, a tool was another than was published, and its spec rejected
+    "cleanup-aged:unlink:6:before:EDQUOT",  # nobody removed what a cleanup had left in tmp/ of the challengers
+    "cleanup-aged:scandir:3:before:EMFILE",  # a directory of champions that could not be read was one of nobody's
+    "evaluate-equal:close:12:before:ENOMEM",  # an event that was written, and counted as not, was written again
 ]
 
 
@@ -33,11 +37,11 @@ def test_random_faults_violate_nothing() -> None:
     assert "violations by kind: none" in run.stdout
 
 
-@pytest.mark.parametrize("fault", MENDED)
-def test_what_was_mended_stays_mended(fault: str) -> None:
-    run = strike("--replay", fault)
+@pytest.mark.timeout(240)  # the evaluator's runs are real ones, once
+def test_what_was_mended_stays_mended() -> None:
+    run = strike("--replay", *MENDED)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"{fault}: struck True" in run.stdout
+    assert [fault for fault in MENDED if f"{fault}: struck True" not in run.stdout] == []
 
 
 def test_control_without_anybody_to_carry_on_deaths_are_violations() -> None:

@@ -1,6 +1,7 @@
 """The independent judge of bench/invariants.py: it finds each planted violation, and else nothing."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -18,10 +19,11 @@ from repairlab.spool import Spool
 JUDGE = Path(invariants.__file__)
 DOCUMENT = b'{"bundle_dir":"/b","ts":1}'
 REJECTED = b"no JSON"
+BUNDLE = "b" * 64
 
 
 class Place:
-    """A state directory with an ended job, a rejected one, a challenger, a row, a champion and a patch."""
+    """A state directory with a job and a spec that have ended, a rejected job, and all that came of them."""
 
     def __init__(self, base: Path) -> None:
         self.root = base / "state"
@@ -30,8 +32,11 @@ class Place:
         self.queue.create()
         self.challengers = Spool(self.root / "spool" / "challengers", pattern="challenger_*.json")
         self.challengers.create()
+        self.specs = Spool(self.root / "spool" / "specs", pattern="spec*.json")
+        self.specs.create()
         self.job, self.rejected = self._jobs()
         self._tournament()
+        self.tool, self.bundle = self._tool()
 
     def _jobs(self) -> tuple[Path, Path]:
         for document in (DOCUMENT, REJECTED):
@@ -52,13 +57,29 @@ class Place:
         (claim,) = self.challengers.claims(limit=1)
         claim.put("evaluation.json", b"{}")
         self.challenger = Path(claim.finish().path)
-        row = {"id": claim.id, "lineage": "line", "decision": "promoted"}
+        row = {"id": claim.id, "lineage": "line", "decision": "promoted", "bundle_sha256": BUNDLE}
         self.log = self.put("metrics/metrics.jsonl", json.dumps(row).encode() + b"\n")
-        self.champion = self.put(
-            f"champions/line/{claim.id}/champion.json", json.dumps({"id": claim.id, "patch": "x"}).encode()
-        )
+        bundle = self.put("bundles/won/m.py", b"").parent
+        record = {"id": claim.id, "patch": "x", "bundle_dir": str(bundle), "bundle_sha256": BUNDLE}
+        self.champion = self.put(f"champions/line/{claim.id}/champion.json", json.dumps(record).encode())
         (self.root / "champions" / "line" / "current").symlink_to(claim.id)
         self.patch = self.put(f"patches/line/{claim.id}.patch", b"x")
+        self.page = self.put(f"patches/line/{claim.id}.md", b"x")
+        self.link = self.put(f"sbom/{BUNDLE}/{hashlib.sha256(b'{}').hexdigest()}.cdx.json", b"{}")
+        pattern = {"id": "p" * 32, "provenance": [BUNDLE]}
+        self.pattern = self.put(f"patterns/{'p' * 32}.json", json.dumps(pattern).encode())
+
+    def _tool(self) -> tuple[Path, Path]:
+        """Serve a spec that the specder wrote."""
+        self.specs.publish(b'{"id":"s"}', "spec-s.json")
+        self.state = self.put("specder/state.json", b'{"told":[],"written":["s"]}')
+        (claim,) = self.specs.claims(limit=1)
+        spec = self.put("bundles/tool/spec.json", b"{}")
+        handoff = {"bundle_dir": str(spec.parent), "spec_path": str(spec), "idempotency_key": f"spec-{claim.id}"}
+        self.queue.publish(json.dumps(handoff).encode())
+        claim.finish()
+        (made,) = self.queue.claims(limit=1)
+        return Path(made.finish().path), spec.parent
 
     def put(self, name: str, data: bytes) -> Path:
         path = self.root / name
@@ -98,6 +119,20 @@ def _promote_nobody(place: Place) -> None:
     link.symlink_to("nobody")
 
 
+def _demoted(place: Place, *, rows: int = 1, mark: bool = True, stands: bool = False) -> None:
+    job_id = place.champion.parent.name
+    row = {"id": f"{job_id}-20260101T000000000000", "lineage": "line", "decision": "demoted"}
+    _append(place.log, (json.dumps(row).encode() + b"\n") * rows)
+    if mark:
+        (place.champion.parent / "demoted.json").write_bytes(b"{}")
+    if not stands:
+        (place.root / "champions" / "line" / "current").unlink()
+
+
+def _once_more(path: Path, **fields: str) -> bytes:
+    return json.dumps(json.loads(path.read_bytes()) | fields).encode()
+
+
 VIOLATIONS: dict[str, tuple[str, Callable[[Place], object]]] = {
     "a job is removed": ("lost", lambda place: shutil.rmtree(place.job)),
     "a job is copied": (
@@ -129,6 +164,39 @@ VIOLATIONS: dict[str, tuple[str, Callable[[Place], object]]] = {
     "a champion is missing": ("effect", lambda place: place.champion.unlink()),
     "a patch is missing": ("effect", lambda place: place.patch.unlink()),
     "nobody is champion": ("effect", _promote_nobody),
+    "a page is missing": ("effect", lambda place: place.page.unlink()),
+    "a letter about nobody": ("effect", lambda place: place.put(f"patches/line/{'a' * 24}.patch", b"x")),
+    "a record of nobody": ("effect", lambda place: place.put(f"champions/line/{'a' * 24}/champion.json", b"{}")),
+    "a champion has no bundle": ("effect", lambda place: shutil.rmtree(place.root / "bundles" / "won")),
+    "a demotion is told twice": ("effect", lambda place: _demoted(place, rows=2)),
+    "a demotion is told nowhere": ("effect", lambda place: _demoted(place, rows=0)),
+    "a demotion without its mark": ("effect", lambda place: _demoted(place, mark=False)),
+    "who was demoted stands": ("effect", lambda place: _demoted(place, stands=True)),
+    "a document of the chain is changed": ("effect", lambda place: place.link.write_bytes(b"[]")),
+    "a document of the chain is missing": ("effect", lambda place: place.link.unlink()),
+    "a chain of nobody": ("effect", lambda place: (place.root / "sbom" / ("c" * 64)).mkdir()),
+    "a pattern under another name": ("effect", lambda place: place.pattern.rename(place.pattern.with_stem("q" * 32))),
+    "a pattern of nobody": (
+        "effect",
+        lambda place: place.pattern.write_bytes(_once_more(place.pattern, provenance="c")),
+    ),
+    "a tool is missing": ("effect", lambda place: shutil.rmtree(place.tool)),
+    "a tool is there twice": (
+        "effect",
+        lambda place: place.challengers.publish((place.tool / "job.json").read_bytes(), "challenger_again.json"),
+    ),
+    "a tool of no spec": ("effect", lambda place: shutil.rmtree(place.specs.path / "processed" / "ok")),
+    "a tool has no bundle": ("effect", lambda place: shutil.rmtree(place.bundle)),
+    "a tool is half made": ("temporary", lambda place: (place.root / "bundles" / "spec-x").mkdir()),
+    "a spec is there twice": (
+        "effect",
+        lambda place: place.specs.publish(b'{"id":"s","reason":"again"}', "spec-again.json"),
+    ),
+    "a spec is written down nowhere": ("effect", lambda place: place.state.write_bytes(b"{}")),
+    "a challenger that was handed in is lost": (
+        "lost",
+        lambda place: place.ledger.accepted(b'{"idempotency_key":"k"}', queue="challengers"),
+    ),
     "a document is cut": ("torn", lambda place: (place.job / "challenger.json").write_bytes(b'{"id')),
     "a claim is cut": ("torn", lambda place: (place.job / "claim").write_bytes(b'{"pid":')),
     "a log ends in a line's middle": ("torn", lambda place: _append(place.log, b'{"id')),
@@ -164,6 +232,11 @@ def test_a_lock_and_a_process_that_are_left_are_found(place: Place, holder: subp
     assert place.found(machine=True) == {"lock", "process"}
     holder.communicate()
     assert place.found(machine=True) == set()
+
+
+def test_what_was_demoted_rightly_is_no_finding(place: Place) -> None:
+    _demoted(place)
+    assert place.found() == set()
 
 
 def test_what_moves_has_not_to_have_ended(place: Place) -> None:
