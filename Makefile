@@ -36,10 +36,7 @@ bench:
 	$(PY) bench/all.py
 
 torture:
-	$(PY) bench/torture.py --seconds 30
-	$(PY) bench/powercut.py
-	$(PY) bench/faults.py --faults 10000
-	$(PY) bench/straced.py
+	$(PY) bench/tortures.py
 
 lock:
 	deploy/lock/make

@@ -47,12 +47,16 @@ CAP_SYS_ADMIN = 21
 
 @dataclass(frozen=True)
 class Kind:
-    """A file system: how it is made, mounted and checked, all on an image that is zero as it is."""
+    """A file system: how it is made, mounted and checked, all on an image that is zero as it is.
+
+    `sector`: so many bytes a cut tears no write into. btrfs takes for granted that its superblock is not torn.
+    """
 
     make: Sequence[str]
     options: str
     check: Sequence[str]
     package: str
+    sector: int = 4096
 
 
 KINDS = {
@@ -61,6 +65,7 @@ KINDS = {
         "noinit_itable",
         ("fsck.ext4", "-f", "-n"),
         "e2fsprogs",
+        512,
     ),
     # nouuid: what was not yet let go of before a cut has the same one
     "xfs": Kind(("mkfs.xfs", "-q", "-f", "-K"), "nouuid", ("xfs_repair", "-n"), "xfsprogs"),
@@ -111,7 +116,16 @@ class Disk:
         )
         server = [sys.executable, "-IS", str(Path(__file__).with_name("volatile.py"))]
         self._server = subprocess.Popen(
-            [*server, str(fuse), str(self.image), str(outside), scratch, str(flush_ms), str(seed)],
+            [
+                *server,
+                str(fuse),
+                str(self.image),
+                str(outside),
+                scratch,
+                str(flush_ms),
+                str(seed),
+                str(KINDS[kind].sector),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[fuse, self.image, outside],

@@ -74,7 +74,7 @@ def _census(queue, ledger) -> Iterator[Finding]:
     for state, job in queue.jobs():
         there.setdefault(job.name, []).append((state, job / "job.json"))
     for arrival in queue.arrivals():
-        there.setdefault(identify(arrival.read_bytes()), []).append(("waiting", arrival))
+        there.setdefault(identify(arrival.read_bytes(), arrival.stat().st_uid), []).append(("waiting", arrival))
     for job_id, places in there.items():
         for state, document in places:
             yield from _bytes(job_id, state, document, queue.path.name, offered, cut)
@@ -89,8 +89,10 @@ def _bytes(job_id, state, document, queue, offered, cut) -> Iterator[Finding]:
     known = digest(raw) in offered or any(text.startswith(raw) for text in cut)
     if not known and not effects.made_here(document_of(document), queue):
         yield "nowhere", f"{job_id} in {state}: nobody handed in {raw[:80]!r}"
-    if identify(raw) != job_id:
-        yield "bytes", f"{job_id} in {state}: the document is that of {identify(raw)}"
+    # Whose a claimed document is says its claim, which the id proves; until then it is its owner's.
+    told = _json(document.parent / "claim").get("submitter") if state != "waiting" else document.stat().st_uid
+    if identify(raw, told) != job_id:
+        yield "bytes", f"{job_id} in {state}: the document is that of {identify(raw, told)}"
 
 
 def _places(queue) -> Iterator[Finding]:
@@ -117,9 +119,9 @@ def _history(state, path) -> Iterator[Finding]:
 
 
 def _strays(queue) -> Iterator[Finding]:
-    arrivals = {path.name for path in queue.arrivals()}
+    expected = OWN | {path.name for path in queue.arrivals()}
     for entry in queue.path.iterdir():
-        if entry.name not in OWN | arrivals and not STAGED.fullmatch(entry.name):
+        if entry.name not in expected and not STAGED.fullmatch(entry.name):
             yield "stray", str(entry)
     for state in (*PARKED, *(f"processed/{state}" for state in TERMINAL)):
         wanted = DAY if state.startswith("processed") else ID

@@ -22,7 +22,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-SECTOR = 512
 CACHE_BYTES = 64 << 20
 MAX_WRITE = 1 << 20
 IN = struct.Struct("<IIQQIIIHH")
@@ -37,13 +36,14 @@ OPEN_FLAGS = 1 << 0 | 1 << 6
 class Cache:
     """What the disk was told (`seen`), what of it is safe (`image`), and the writes between the two, oldest first."""
 
-    def __init__(self, fd: int, dice: random.Random) -> None:
+    def __init__(self, fd: int, dice: random.Random, sector: int) -> None:
         self.size = os.fstat(fd).st_size
         self.image = mmap.mmap(fd, self.size)
         self.seen = mmap.mmap(-1, self.size)
         for start, end in _extents(fd, self.size):
             self.seen[start:end] = self.image[start:end]
         self.dice = dice
+        self.sector = sector  # so much is written whole or not at all
         self.waiting: deque[tuple[int, bytes]] = deque()
         self.bytes = 0
         self.told = 0  # writes since the start
@@ -86,9 +86,9 @@ class Cache:
         if fate < share:
             yield offset, data
         elif share and fate < (1 + share) / 2:
-            for at in range(0, len(data), SECTOR):
+            for at in range(0, len(data), self.sector):
                 if self.dice.random() < 0.5:
-                    yield offset + at, data[at : at + SECTOR]
+                    yield offset + at, data[at : at + self.sector]
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
@@ -218,13 +218,13 @@ class Server:
 
 
 def main() -> None:
-    fuse, image, outside, scratch, flush_ms, seed = sys.argv[1:]
+    fuse, image, outside, scratch, flush_ms, seed, sector = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     # In the namespace that the disk is mounted in, our own end would wait for the unmounting, and that for our answers.
     if libc.setns(int(outside), 0) != 0:
         raise OSError(ctypes.get_errno(), "setns")
     libc.prctl(57, 1, 0, 0, 0)  # PR_SET_IO_FLUSHER: no memory is reclaimed by writing to ourselves
-    server = Server(int(fuse), Cache(int(image), random.Random(int(seed))), float(flush_ms) / 1000)
+    server = Server(int(fuse), Cache(int(image), random.Random(int(seed)), int(sector)), float(flush_ms) / 1000)
 
     def command() -> bool:
         line = os.read(0, 4096)
