@@ -90,7 +90,7 @@ def _bytes(job_id, state, document, queue, offered, cut) -> Iterator[Finding]:
     if not known and not effects.made_here(document_of(document), queue):
         yield "nowhere", f"{job_id} in {state}: nobody handed in {raw[:80]!r}"
     # Whose a claimed document is says its claim, which the id proves; until then it is its owner's.
-    told = _json(document.parent / "claim").get("submitter") if state != "waiting" else document.stat().st_uid
+    told = document_of(document.parent / "claim").get("submitter") if state != "waiting" else document.stat().st_uid
     if identify(raw, told) != job_id:
         yield "bytes", f"{job_id} in {state}: the document is that of {identify(raw, told)}"
 
