@@ -4,10 +4,13 @@ A control group (version 2, no controller needed: every group but the root count
 we are in, named after our session, so that whoever ends the session knows what to remove.
 """
 
+import errno
 import os
+import time
 from pathlib import Path
 
 NAME = "repairlab-bench-{}"
+WITHIN_S = 5.0
 
 
 def place(session: int) -> Path | None:
@@ -41,7 +44,12 @@ def used_ms(stat: int) -> float:
 
 
 def remove(session: int) -> None:
-    """Remove the group of a session that has ended."""
-    path = place(session)
-    if path is not None and path.exists():
-        path.rmdir()
+    """Remove the group of a session, once what was killed in it has gone; OSError where something lives on in it."""
+    path, end = place(session), time.monotonic() + WITHIN_S
+    while path is not None and path.exists():
+        try:
+            path.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
