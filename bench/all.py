@@ -117,7 +117,7 @@ PARTS = (
             *("mutants.py", "--store", str(ROOT / "build/bench"), "--cosmic-ray", "10"),
             *("--file", "toolz/recipes.py", "--tests", "toolz/tests/test_recipes.py"),
         ),
-        400,
+        600,
         (Plot("judged by", 2),),
     ),
 )
