@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 
 import crew
 import pytest
@@ -28,7 +29,8 @@ class Grasping(Spool):
 
     def reap(self):
         for job_id in os.listdir(self.path / "active"):
-            os.rename(self.path / "active" / job_id, self.path / "deferred" / job_id)
+            with suppress(OSError):  # it is there already
+                os.rename(self.path / "active" / job_id, self.path / "deferred" / job_id)
         return []
 
 
