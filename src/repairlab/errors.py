@@ -2,17 +2,32 @@
 
 Every expected failure is a `RepairLabError`. Its message names what is wrong, `field` the part of the input that is to
 blame, `fix` what a person does about it. `reported` is the one boundary of every executable: it turns an expected
-error into one line on stderr and the exit code of its class, and anything else into a traceback and EX_SOFTWARE.
+error into one line on stderr and the exit code of its class, trouble of the machine's that passes (`PASSING`) into that
+of a `TemporaryFailure`, and anything else into a traceback and EX_SOFTWARE.
 
 Exit codes are those of sysexits.h; 1 is the honest negative answer (not repaired, findings), never a malfunction.
 """
 
+import errno
 import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+# What passes without anybody's doing wrong, and is told in these words.
+PASSING = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EMFILE: "this process has no file descriptor left",
+    errno.ENFILE: "the system has no file descriptor left",
+    errno.ENOMEM: "the system has no memory left",
+    errno.EIO: "the disk reports an input/output error",
+    errno.EROFS: "the file system is read-only",
+    errno.EMLINK: "the directory is full",
+    errno.ENOLCK: "the system has no lock left",
+}
 
 
 class RepairLabError(Exception):
@@ -104,7 +119,11 @@ def reported(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         return os.EX_OK
     except KeyboardInterrupt:
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"{program}: {PASSING[error.errno]}{where}; try again when that has passed", file=sys.stderr)
+            return os.EX_TEMPFAIL
         traceback.print_exc()
         print(f"{program}: this is a bug in {program}; please report the lines above", file=sys.stderr)
         return os.EX_SOFTWARE

@@ -1,5 +1,6 @@
 """errors: one boundary turns every exception into words and an exit code."""
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -35,6 +36,21 @@ def test_an_expected_error_is_one_line_and_its_own_code(
     assert printed.out == ""
     assert printed.err.endswith(": limits: too big; make it smaller\n")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", sorted(errors.PASSING))
+def test_trouble_of_the_machine_is_no_bug_and_names_the_place(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(OSError(number, os.strerror(number), "/queue")) == os.EX_TEMPFAIL
+    printed = capsys.readouterr().err
+    assert printed.endswith(f": {errors.PASSING[number]} (/queue); try again when that has passed\n")
+    assert printed.count("\n") == 1
+    assert raising(OSError(number, os.strerror(number))) == os.EX_TEMPFAIL
+    assert "()" not in capsys.readouterr().err
+
+
+def test_another_error_of_the_system_is_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(OSError(errno.ENOTDIR, "no directory", "/queue")) == os.EX_SOFTWARE
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_bug_is_a_traceback_and_70(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
-from repairlab.errors import TemporaryFailure
+from repairlab.errors import PASSING, TemporaryFailure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,17 +31,6 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FSYNC_FAILED = "an fsync failed"
 EXPIRED = ".expired-"  # deploy/tmpfiles.d/repairlab.conf names it too
 
-_PASSING = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EMFILE: "this process has no file descriptor left",
-    errno.ENFILE: "the system has no file descriptor left",
-    errno.ENOMEM: "the system has no memory left",
-    errno.EIO: "the disk reports an input/output error",
-    errno.EROFS: "the file system is read-only",
-    errno.EMLINK: "the directory is full",
-    errno.ENOLCK: "the system has no lock left",
-}
 _RENAME_NOREPLACE = 1
 _WRITE_AND_WAIT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
 _AT_FDCWD = -100
@@ -55,9 +44,9 @@ def trouble(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _PASSING:
+        if error.errno not in PASSING:
             raise
-        message = f"cannot {doing}: {_PASSING[error.errno]}"
+        message = f"cannot {doing}: {PASSING[error.errno]}"
         raise TemporaryFailure(message, fix="free some and try again; nothing was lost") from error
 
 
