@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from repairlab import documents
+from repairlab import config, documents
 from repairlab.spool import Clock, Job, Policy, Spool
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
@@ -64,6 +64,18 @@ def test_the_program_lists_dry_and_removes_for_real_with_one_line_of_journal(roo
     if not os.path.exists("/run/systemd/journal/socket"):
         (line,) = real.stderr.splitlines()
         assert "removed 1 processed, 0 challengers, 0 bundles, 0 work" in line
+
+
+def test_what_deaths_left_in_a_queue_that_nobody_serves_goes_but_not_in_a_dry_run(root):
+    ended(root, NOW)
+    tmp = config.llm_requests_dir(root) / "tmp"
+    tmp.mkdir(parents=True)
+    (tmp / "trash-a").mkdir()
+    (tmp / "publish-1-young").touch()
+    assert cleanup(root, "--dry-run").returncode == 0
+    assert sorted(os.listdir(tmp)) == ["publish-1-young", "trash-a"]
+    assert cleanup(root).returncode == 0
+    assert os.listdir(tmp) == ["publish-1-young"]
 
 
 def test_the_limits_are_those_of_the_configuration(root):

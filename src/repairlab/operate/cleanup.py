@@ -64,8 +64,10 @@ def _run(app: App, now: datetime, dry_run: bool) -> list[Any]:
     queues = (app.spool("repair"), app.spool("challengers"))
     place = Place(app.root, *queues, app.settings.cleanup, now, specs, questions)
     for spool in place.queues:  # a producer may have made the queue's directory and nothing below it
-        with suppress(OSError):
+        with suppress(OSError, TemporaryFailure):
             spool.create()
+            if not dry_run:  # who serves a queue sweeps it, but nobody here serves the questions to a model
+                spool.sweep()
     planned = list(plan(place))
     return planned if dry_run else list(carry_out(place, planned))
 
