@@ -46,38 +46,44 @@ def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: b
     grouped = durable and len(documents) >= _GROUP and _syncfs_reports()
     # Before the writes: syncfs reports the errors since its descriptor was opened. Not tmp/, which nobody may list.
     fd = os.open(tree.path, DIRECTORY)
-    staged: list[tuple[str, str, bytes]] = []
+    mine, uid = f"{tmp}/publish-{os.getpid()}-{secrets.token_hex(8)}", os.geteuid()
+    staged: list[tuple[str, str, bytes, str]] = []
+    jobs: list[Job] = []
     try:
-        for document, name in documents:
-            target = name if name is not None else default_name(tree, document)
+        for number, (document, name) in enumerate(documents):
+            known = digest("bytes", str(uid), document)
+            target = name if name is not None else _default_name(tree, known)
             _check_name(tree, target)
-            path = f"{tmp}/publish-{os.getpid()}-{secrets.token_hex(8)}"
+            path = f"{mine}-{number}"
             tree.disk.write("publish", path, document, sync=durable and not grouped)
-            staged.append((path, target, document))
+            staged.append((path, target, document, known))
         if grouped:
             tree.disk.sync_file_system("publish.syncfs", fd)
-        jobs = [_into_place(tree, *item, durable=durable) for item in staged]
+        for item in staged:
+            jobs.append(_into_place(tree, *item, durable=durable))  # noqa: PERF401 - those before a failure are placed
         if durable:
             tree.disk.sync_directory("publish.directory", tree.path)
         return jobs
     finally:
         os.close(fd)
-        for path, _, _ in staged:
+        for path, *_ in staged[len(jobs) :]:
             with suppress(OSError):
                 os.unlink(path)
 
 
-def _into_place(tree: Tree, staged: str, name: str, document: bytes, *, durable: bool) -> Job:
+def _into_place(tree: Tree, staged: str, name: str, document: bytes, known: str, *, durable: bool) -> Job:
     target = f"{tree.path}/{name}"
     while not _moved(tree, staged, target):
         held = _held(tree, target, document, durable=durable)
         if held is False:
             raise BadInput(f"{name} exists with other contents", field="name", fix="choose another name")
         if held:
+            with suppress(OSError):
+                os.unlink(staged)
             break
     uid = os.geteuid()
     env = envelope(document, uid)
-    job_id = digest("key", str(uid), env.key.encode()) if env.key else digest("bytes", str(uid), document)
+    job_id = digest("key", str(uid), env.key.encode()) if env.key else known
     return Job(tree, job_id, State.WAITING, target, {"name": name, "submitter": uid, "lineage": env.lineage})
 
 
@@ -114,10 +120,10 @@ def _held(tree: Tree, path: str, document: bytes, *, durable: bool) -> bool | No
         os.close(fd)
 
 
-def default_name(tree: Tree, document: bytes) -> str:
+def _default_name(tree: Tree, known: str) -> str:
     """Return the name that a document gets when its publisher gives none: by its contents."""
     separator = "-" if tree.prefix[-1:].isalnum() else ""
-    return f"{tree.prefix}{separator}{digest('bytes', str(os.geteuid()), document)}{tree.suffix}"
+    return f"{tree.prefix}{separator}{known}{tree.suffix}"
 
 
 def _check_name(tree: Tree, name: str) -> None:
