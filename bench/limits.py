@@ -5,8 +5,8 @@
 Each row is one minimal loop over system calls, with nothing of ours in it; a file holds 300 bytes. `group commit`: many
 writers fsync at once and the file system commits once for several of them, or one writer lets one syncfs stand for a
 thousand files. `published` is what a durable queue cannot do without: create, write, flush, rename, flush the names;
-`in order` writes instead of the first flush, which is enough where ext4 keeps the order of changes in a journal (where
-it does not, such a document may be torn by a power cut). Median, least and largest of the rounds, things a second.
+`in order` writes instead of the first flush, which is enough where the file system keeps the order of changes (where it
+does not, such a document may be torn by a power cut). Median, least and largest of the rounds, things a second.
 """
 
 import ctypes

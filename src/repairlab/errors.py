@@ -121,7 +121,7 @@ def reported(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         return 130
     except Exception as error:
         if isinstance(error, OSError) and error.errno in PASSING:
-            where = f" ({error.filename})" if error.filename else ""
+            where = f" ({error.filename!r})" if isinstance(error.filename, str) else ""
             print(f"{program}: {PASSING[error.errno]}{where}; try again when that has passed", file=sys.stderr)
             return os.EX_TEMPFAIL
         traceback.print_exc()

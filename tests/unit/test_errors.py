@@ -42,7 +42,7 @@ def test_an_expected_error_is_one_line_and_its_own_code(
 def test_trouble_of_the_machine_is_no_bug_and_names_the_place(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(OSError(number, os.strerror(number), "/queue")) == os.EX_TEMPFAIL
     printed = capsys.readouterr().err
-    assert printed.endswith(f": {errors.PASSING[number]} (/queue); try again when that has passed\n")
+    assert printed.endswith(f": {errors.PASSING[number]} ('/queue'); try again when that has passed\n")
     assert printed.count("\n") == 1
     assert raising(OSError(number, os.strerror(number))) == os.EX_TEMPFAIL
     assert "()" not in capsys.readouterr().err

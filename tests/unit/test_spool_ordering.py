@@ -18,6 +18,8 @@ EXT4 = "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard"
         (EXT4, "ext4"),
         (EXT4 + ",journal_async_commit", ""),
         (EXT4 + ",nobarrier", ""),
+        (EXT4.replace("ext4", "xfs") + ",rtdev=/dev/sdb", ""),
+        (EXT4.replace("ext4", "xfs") + ",logdev=/dev/sdb", ""),
         (EXT4.replace("ext4", "ext3"), "ext3"),
         (EXT4.replace("ext4", "xfs"), "xfs"),
         ("40 1 0:44 / /mnt rw - overlay overlay rw,lowerdir=/a,upperdir=/b", "overlay"),
@@ -44,6 +46,8 @@ def test_beside_ext4_only_xfs_is_believed(
     (tmp_path / "mounts").write_text(mount + "\n")
     monkeypatch.setattr(ordering, "_MOUNTS", str(tmp_path / "mounts"))
     assert keeps_order(str(tmp_path / "not" / "yet")) is ordered
+    monkeypatch.setattr("repairlab.spool.ordering.platform.release", lambda: "5.1.0-old")
+    assert not keeps_order(str(tmp_path))
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -115,7 +115,7 @@ def test_relaxed_publication_flushes_nothing(spool: Spool) -> None:
 
 
 def test_old_kernels_whose_syncfs_is_silent_get_a_fsync_a_file(spool: Spool, monkeypatch) -> None:
-    monkeypatch.setattr("repairlab.spool.publish.platform.release", lambda: "5.4.0-26-generic")
+    monkeypatch.setattr("repairlab.spool.ordering.platform.release", lambda: "5.4.0-26-generic")
     steps = steps_of(spool, lambda spool: spool.publish_many([b'{"n":%d}' % n for n in range(5)]))
     assert steps.count("publish.order") == 5
 

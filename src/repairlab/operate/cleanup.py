@@ -66,7 +66,8 @@ def _run(app: App, now: datetime, dry_run: bool) -> list[Any]:
     for spool in place.queues:  # a producer may have made the queue's directory and nothing below it
         with suppress(OSError, TemporaryFailure):
             spool.create()
-            if not dry_run:  # who serves a queue sweeps it, but nobody here serves the questions to a model
+            # Who serves a queue sweeps it, but nobody here serves the questions to a model. Not in another user's.
+            if not dry_run and spool.path.stat().st_uid == os.geteuid():
                 spool.sweep()
     planned = list(plan(place))
     return planned if dry_run else list(carry_out(place, planned))

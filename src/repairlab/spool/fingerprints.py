@@ -14,7 +14,7 @@ import orjson
 
 from repairlab.errors import BadInput
 from repairlab.spool import history
-from repairlab.spool.disk import write_all
+from repairlab.spool.disk import READ, write_all
 from repairlab.spool.history import Event
 from repairlab.spool.tree import FINGERPRINTS, Tree
 
@@ -56,8 +56,13 @@ def known(tree: Tree, name: str) -> Fingerprint:
 
 
 def record(tree: Tree, name: str, job_id: str, failed: Event) -> None:
-    """Make the failure durable, once however often it is recorded."""
+    """Note the failure, once however often it is recorded; the job's move that follows is not durable without it."""
     if any(entry.get("id") == job_id and entry.get("at") == failed["at"] for entry in _failures(tree, name)):
+        fd = os.open(path_of(tree, name), READ)  # whoever noted it may have died before its bytes were in order
+        try:
+            tree.disk.order("fingerprint.again", fd)
+        finally:
+            os.close(fd)
         return
     stamp: Event = {key: failed[key] for key in ("at", "boot_id", "boottime_s") if key in failed}
     _append(tree, name, {"event": "failed", "id": job_id, **stamp})

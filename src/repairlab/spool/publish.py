@@ -10,7 +10,6 @@ Nothing is visible before it is complete. A crash leaves files in tmp/, which `s
 """
 
 import os
-import platform
 import secrets
 import stat
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool.arrival import digest, envelope
 from repairlab.spool.disk import DIRECTORY, READ, read_all, rename_new, trouble
 from repairlab.spool.job import Job
+from repairlab.spool.ordering import recent
 from repairlab.spool.policy import State
 from repairlab.spool.tree import TMP, Tree
 
@@ -43,7 +43,7 @@ def publish(tree: Tree, documents: Sequence[tuple[bytes, str | None]], *, durabl
 
 def _batch(tree: Tree, documents: Sequence[tuple[bytes, str | None]], durable: bool) -> list[Job]:
     tmp = f"{tree.path}/{TMP}"
-    grouped = durable and len(documents) >= _GROUP and _syncfs_reports()
+    grouped = durable and len(documents) >= _GROUP and recent()
     # Before the writes: syncfs reports the errors since its descriptor was opened. Not tmp/, which nobody may list.
     fd = os.open(tree.path, DIRECTORY)
     mine, uid = f"{tmp}/publish-{os.getpid()}-{secrets.token_hex(8)}", os.geteuid()
@@ -130,11 +130,6 @@ def _check_name(tree: Tree, name: str) -> None:
     if "/" in name or "\0" in name or len(os.fsencode(name)) > _NAME_MAX or not tree.arrives(name):
         fix = f"use {tree.prefix}…{tree.suffix} without a slash"
         raise BadInput(f"{name!r} is not a name that this queue takes", field="name", fix=fix)
-
-
-def _syncfs_reports() -> bool:
-    numbers = platform.release().split(".")[:2]
-    return all(n.isdigit() for n in numbers) and [int(n) for n in numbers] >= [5, 8]
 
 
 def _check_quota(tree: Tree, more: int) -> None:
