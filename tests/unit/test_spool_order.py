@@ -9,6 +9,16 @@ def entry(name: str, lineage: str = "x", priority: int = 0, submitter: int = 0) 
     return Entry(name, True, priority, lineage, submitter, 0.0)
 
 
+def turns(order: Order, count: int) -> list[Entry]:
+    """Serve so many entries, one after the other; return them."""
+    heads = []
+    for _ in range(count):
+        heads.append(order.next(None))
+        order.remove(heads[-1].name)
+        order.served(heads[-1])
+    return heads
+
+
 def test_full_window_makes_room_for_a_higher_priority_and_a_rarer_lineage_only() -> None:
     order = Order(10)
     for n in range(12):
@@ -43,13 +53,7 @@ def test_flood_of_one_submitter_under_many_lineages_gets_one_turn_in_two() -> No
         order.add(entry(f"flood-{n}", f"lineage-{n}", submitter=1))
     for n in range(10):
         order.add(entry(f"honest-{n}", "mine", submitter=2))
-    turns = []
-    for _ in range(20):
-        head = order.next(None)
-        order.remove(head.name)
-        order.served(head)
-        turns.append(head.submitter)
-    assert turns.count(2) == 10
+    assert [head.submitter for head in turns(order, 20)].count(2) == 10
 
 
 def test_flood_that_calls_itself_urgent_gets_no_turn_of_another() -> None:
@@ -59,13 +63,8 @@ def test_flood_that_calls_itself_urgent_gets_no_turn_of_another() -> None:
         order.add(entry(f"less-{n}", f"lineage-{n}", priority=99, submitter=1))
     for n in range(10):
         order.add(entry(f"honest-{n}", "mine", submitter=2))
-    turns = []
-    for _ in range(20):
-        head = order.next(None)
-        order.remove(head.name)
-        order.served(head)
-        turns.append((head.submitter, head.priority))
-    assert [turns.count(one) for one in ((1, 100), (1, 99), (2, 0))] == [10, 0, 10]
+    served = [(head.submitter, head.priority) for head in turns(order, 20)]
+    assert [served.count(one) for one in ((1, 100), (1, 99), (2, 0))] == [10, 0, 10]
 
 
 def test_whose_jobs_may_not_start_keeps_nobody_elses_waiting() -> None:
@@ -89,8 +88,5 @@ def picks(size: int) -> float:
     for n in range(size):
         order.add(entry(f"{n}", f"lineage-{n % 50}"))
     start = time.process_time()
-    for _ in range(100):
-        head = order.next(None)
-        order.remove(head.name)
-        order.served(head)
+    turns(order, 100)
     return time.process_time() - start

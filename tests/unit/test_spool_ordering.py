@@ -58,7 +58,7 @@ def test_an_order_is_a_flush_only_where_the_file_system_keeps_none(
     monkeypatch.setattr(os, "fsync", flushed.append)
     disk = Disk(ordered=ordered)
     disk.replace("x", str(tmp_path / "name"), b"bytes", sync=True)
-    disk.order_directory("x", str(tmp_path))
+    disk.order_path("x", str(tmp_path))
     assert (tmp_path / "name").read_bytes() == b"bytes"
     assert len(flushed) == (0 if ordered else 2)
     disk.sync_directory("x", str(tmp_path))

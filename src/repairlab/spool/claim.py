@@ -95,7 +95,7 @@ class Claim(Submitted):
         return self.path / WORK
 
     def put(self, name: str, data: bytes) -> Path:
-        """Put a file beside the document in one step; no decision that follows is durable without it."""
+        """Put a file beside the document in one step; once the job has ended, both are durable (decision 0811)."""
         if name in _OWN_FILES or "/" in name or name.startswith("."):
             raise ValueError(f"{name!r} is not a name for a result")
         with trouble(f"write {name}"):
@@ -239,7 +239,7 @@ class Claim(Submitted):
         if to in TERMINAL:
             with suppress(FileExistsError):
                 disk.do("bucket.mkdir", os.mkdir, parent)
-                disk.order_directory("bucket.order", os.path.dirname(parent))
+                disk.order_path("bucket.order", os.path.dirname(parent))
             disk.order("leave.order", self.fd)  # the names of the results and of reason.json
         try:
             disk.do("leave.rename", rename_new, str(self.path), target)

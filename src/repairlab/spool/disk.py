@@ -127,9 +127,9 @@ class Disk:
         """
         self.do(step, _hand_over if self.ordered else os.fsync, fd)
 
-    def order_directory(self, step: str, path: str) -> None:
-        """Let nothing that is done later be durable without the names in the directory."""
-        fd = os.open(path, DIRECTORY)
+    def order_path(self, step: str, path: str) -> None:
+        """`order` for the file or directory of a name."""
+        fd = os.open(path, READ)
         try:
             self.order(step, fd)
         finally:

@@ -14,7 +14,7 @@ import orjson
 
 from repairlab.errors import BadInput
 from repairlab.spool import history
-from repairlab.spool.disk import READ, write_all
+from repairlab.spool.disk import write_all
 from repairlab.spool.history import Event
 from repairlab.spool.tree import FINGERPRINTS, Tree
 
@@ -58,11 +58,8 @@ def known(tree: Tree, name: str) -> Fingerprint:
 def record(tree: Tree, name: str, job_id: str, failed: Event) -> None:
     """Note the failure, once however often it is recorded; the job's move that follows is not durable without it."""
     if any(entry.get("id") == job_id and entry.get("at") == failed["at"] for entry in _failures(tree, name)):
-        fd = os.open(path_of(tree, name), READ)  # whoever noted it may have died before its bytes were in order
-        try:
-            tree.disk.order("fingerprint.again", fd)
-        finally:
-            os.close(fd)
+        # Whoever noted it may have died before its bytes were in order.
+        tree.disk.order_path("fingerprint.again", path_of(tree, name))
         return
     stamp: Event = {key: failed[key] for key in ("at", "boot_id", "boottime_s") if key in failed}
     _append(tree, name, {"event": "failed", "id": job_id, **stamp})
@@ -96,7 +93,7 @@ def _append(tree: Tree, name: str, entry: Event) -> None:
     finally:
         os.close(fd)
     if not size:
-        tree.disk.order_directory("fingerprint.directory", f"{tree.path}/{FINGERPRINTS}")
+        tree.disk.order_path("fingerprint.directory", f"{tree.path}/{FINGERPRINTS}")
 
 
 def _compact(tree: Tree, name: str, path: str, entry: Event) -> None:
