@@ -39,6 +39,13 @@ def test_nothing_acknowledged_is_lost_on_other_file_systems_either(kind):
 
 
 @pytest.mark.timeout(120)
+def test_power_is_cut_under_watchers_that_have_nothing_left_to_do_too():
+    ended = powercut("--acknowledged", "1", "--handoffs", "3")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 findings" in ended.stdout
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("careless", ["no_file_fsync", "no_directory_fsync"])
 def test_the_disk_takes_what_a_careless_producer_did_not_flush(careless):
     ended = powercut("--roles", careless, "--acknowledged", "20000", "--handoffs", "0")

@@ -106,11 +106,21 @@ EXPOSURE = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def consumers(carol):
+    """Consumers at work for one test: to the others they would take away what they look at."""
+    units = ("repairlab-evaluator.service", "repairlab-toolgen.service")
+    carol("systemctl", "--user", "start", *units)
+    yield
+    carol("systemctl", "--user", "stop", *units)
+
+
+@pytest.mark.usefixtures("consumers")
 def test_a_persons_units_do_their_job_as_confined_as_they_can_be(carol, record_property):
     services = {path.stem for path in SHIPPED.glob("*.service")}
     assert services == set(EXPOSURE)
     oneshots = [f"{name}.service" for name, tenths in EXPOSURE.items() if tenths == ONESHOT and "@" not in name]
-    carol("systemctl", "--user", "start", *oneshots, "repairlab-evaluator.service", "repairlab-toolgen.service")
+    carol("systemctl", "--user", "start", *oneshots)
     for unit in oneshots:
         told = carol("systemctl", "--user", "show", unit, "-pResult", "-pExecMainStatus").stdout
         assert told.split() == ["Result=success", "ExecMainStatus=0"], unit
