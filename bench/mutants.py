@@ -13,6 +13,10 @@ and both run the tests once unchanged.
     timed out     the mutant was ended for the time that it took
     incompetent   it does not compile
 
+Tells by stage what the server's time went into: wall, and CPU of this process, of the process that never runs the
+bundle's code (`pristine`), of its forks that collect anew (`fresh`), of the worker that makes candidates (`hot`,
+`compile` among it) and of their `forks`.
+
 Prints each mutant on which the two differ; what the server has no such verdict on (lost) differs too. Then the exit
 status is 1.
 
@@ -31,6 +35,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -48,7 +53,7 @@ from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.tree import BundleLimits
 from repairlab.trial.bundle import Bundle
 from repairlab.trial.source import Edit
-from repairlab.trial.validation import Server, Setup, Verdict
+from repairlab.trial.validation import Cost, Server, Setup, Verdict
 
 MUTMUT = "mutmut==2.5.1"
 PINNED = {  # it and what it needs, each with the sha256 of its wheel, or of its source where it has none
@@ -182,9 +187,12 @@ def edit(path: str, old: str, new: str) -> list[Edit]:
 
 
 def _alike(one: str, other: str) -> int:
-    """Return how many characters both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+    """Return how many characters both begin with: by halves, since the clock runs and texts are long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
 
 def named(verdict: Verdict) -> str:
@@ -192,26 +200,67 @@ def named(verdict: Verdict) -> str:
     return "lost" if verdict.lost else VERDICTS.get(verdict.verdict, verdict.verdict)
 
 
-def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> tuple[list[str], float, int]:
-    """Return the verdicts on `texts`, the seconds from nothing to the last, and how many were collected anew."""
-    began = time.monotonic()
+class Watch:
+    """Wall and CPU seconds by stage: of this process, and of the sandbox's as they say themselves."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = []
+        self.began = self.wall = time.monotonic()
+        self.spent: dict[str, float] = {"agent": time.process_time()}
+
+    def stage(self, name: str, server: Server | None = None) -> None:
+        """End a stage; asking the server takes some time, which is no stage's."""
+        wall, inside = time.monotonic(), server.cost() if server else Cost()
+        now = {"agent": time.process_time()} | {part: getattr(inside, part) for part in inside.__struct_fields__}
+        used = [f"{now[part] - self.spent.get(part, 0.0):.2f}" for part in ("agent", *inside.__struct_fields__)]
+        self.rows.append([name, f"{wall - self.wall:.2f}", *used])
+        self.spent, self.wall = now, time.monotonic()
+
+    @staticmethod
+    def heads() -> list[str]:
+        """The heads of the columns."""
+        return ["stage", "wall s", "CPU s: agent", *Cost.__struct_fields__]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What the server found: the verdicts, the seconds from nothing to the last, and what they went into."""
+
+    verdicts: list[Verdict]
+    seconds: float
+    watch: Watch
+
+    @property
+    def fresh(self) -> int:
+        """How many were collected anew."""
+        return sum(verdict.fresh for verdict in self.verdicts)
+
+
+def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> Ours:
+    """Have `texts` judged."""
+    watch = Watch()
     settings = config.load()
     bundle = Bundle.read(root, tests=tests, editable=[file], limits=BundleLimits())
     limits = SandboxLimits.from_settings(settings.sandbox, wall_s=600)
     source = bundle.sources[file].text
     with Server(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), 600) as server:
+        watch.stage("start of the sandbox")
         collected = server.collect(60)
+        watch.stage("import of pytest, collection", server)
         runs = server.baseline(range(len(collected.ids)), limit_s=20, wall_s=60, trace=False, plain=False)
         runs = [server.test_run(collected.ids, test) for test in runs.tests]
         order, failing = order_of(runs)
         if failing:
             raise SystemExit(f"{failing} tests fail without any mutant")
         server.plan(order, 0, allowances(runs), collected.ids, [])
+        watch.stage("all tests once", server)
         pieces = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
         for piece in pieces:
             server.submit([edit(file, source, text) for text in piece], scale=8.0, partial=1)
         found = [server.result(time.monotonic() + 600) for _ in texts]
-    return [named(verdict) for verdict in found], time.monotonic() - began, sum(verdict.fresh for verdict in found)
+        seconds = time.monotonic() - watch.began
+        watch.stage("mutants", server)
+    return Ours(found, seconds, watch)
 
 
 def main() -> int:
@@ -233,20 +282,22 @@ def main() -> int:
         apart = Path(place) / "cosmic-ray"
         shutil.copytree(copy, apart)
         third, judged = by_cosmic_ray(apart, options.file, options.tests, options.cosmic_ray)
-        ours, quick, fresh = by_server(copy, options.file, options.tests, [text for text, _ in theirs])
+        ours = by_server(copy, options.file, options.tests, [text for text, _ in theirs])
         source = (copy / options.file).read_text(encoding="utf-8")
     differ = 0
-    for (text, verdict), mine in zip(theirs, ours, strict=True):
+    names = [named(verdict) for verdict in ours.verdicts]
+    for (text, verdict), mine in zip(theirs, names, strict=True):
         if verdict != mine:
             differ += 1
             (change,) = edit(options.file, source, text)
             was = source[change.start - 30 : change.end + 10]
             print(f"DIFFER mutmut: {verdict}, server: {mine}: {was!r} → {change.text!r}")
-    print(f"\n{len(theirs)} mutants of {options.file}, {fresh} of them collected anew; {machine(options.store)}")
+    print(f"\n{len(theirs)} mutants of {options.file}, {ours.fresh} of them collected anew; {machine(options.store)}")
     rows = [[MUTMUT, f"{slow:.2f}", f"{len(theirs) / slow:.1f}", _counts([verdict for _, verdict in theirs])]]
-    rows += [["server", f"{quick:.2f}", f"{len(ours) / quick:.1f}", _counts(ours)], *third]
+    rows += [["server", f"{ours.seconds:.2f}", f"{len(names) / ours.seconds:.1f}", _counts(names)], *third]
     print("\n" + table(["judged by", "wall s, from nothing", "a second", "verdicts"], rows) + "\n")
-    print(f"{slow / quick:.0f} times as fast, {differ} verdicts differ\n")
+    print(f"The server's time:\n\n{table(Watch.heads(), ours.watch.rows)}\n")
+    print(f"{slow / ours.seconds:.0f} times as fast, {differ} verdicts differ\n")
     if judged:
         print(shared(judged, theirs, source))
     return 1 if differ else 0

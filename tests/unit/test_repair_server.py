@@ -196,6 +196,26 @@ KEPT = {
     "members_of_an_enum": (ENUM, "E.A.note = 1; I.B.note = 2", "vars(E.A), vars(I.B)"),
     "a_dataclass": (DATA, "p.x.append(1)", "p"),
     "random_numbers": ("import random\n", "random.random()", "random.getstate()"),
+    "another_generator_of_random_numbers": ("import random\nr = random.Random(3)\n", "r.random()", "r.getstate()"),
+    "what_a_property_of_ones_own_keeps": (
+        "class P(property):\n    pass\nclass K:\n    p = P(lambda self: 1)\nvars(K)['p'].seen = [1]\n",
+        "vars(K)['p'].seen.append(2)",
+        "vars(K)['p'].seen",
+    ),
+    "what_a_partial_of_ones_own_keeps": (
+        "import functools\nclass P(functools.partial):\n    pass\np = P(sorted, key=None)\n",
+        "p.keywords['reverse'] = True",
+        "p.keywords",
+    ),
+    "what_a_getter_was_made_with": (
+        "import operator\nclass K:\n    x = 0\ng = operator.methodcaller('f', K())\n",
+        "g.__reduce__()[1][1].x = 1",
+        "g.__reduce__()[1][1].x",
+    ),
+    "the_thread's_own": ("import threading\nt = threading.local()\nt.x = [1]\n", "t.x.append(2); t.y = 1", "vars(t)"),
+    "a_time_zone_of_ones_own": (
+        "import datetime\nclass Z(datetime.tzinfo):\n    pass\nz = Z()\nz.x = 1\n", "z.x = 2", "vars(z)"
+    ),
     "a_set_and_bytes": ("s, b = {1, 2}, bytearray(b'ab')\n", "s.add(3); s.discard(1); b.extend(b'c')", "s, b"),
 }  # fmt: skip
 
@@ -231,7 +251,11 @@ def test_what_a_test_is_given_is_put_back_too(parts):
 @pytest.mark.parametrize(
     "text",
     [
-        "import itertools\nids = itertools.count()\n",
+        "import itertools\nids = itertools.cycle('ab')\n",
+        "import itertools, fractions\nids = itertools.count(fractions.Fraction(1, 2))\n",
+        "import operator\nc = operator.methodcaller('f', a=[])\n",
+        "import zlib\nz = zlib.compressobj()\n",
+        "import sqlite3\nclass C(sqlite3.Connection):\n    pass\nc = C.__new__(C)\n",
         "def g():\n    yield 1\nit = g()\n",
         "f = open('/dev/null')\n",
         "a = [[n] for n in range(9000)]\n",
@@ -261,6 +285,15 @@ def test_a_full_cache_that_was_there_before_cannot_be_put_back(parts):
     state = parts.State([module], [])
     assert state.restored()
     module.f(2)
+    assert not state.restored()
+
+
+def test_a_counter_that_has_gone_on_cannot_be_put_back(parts):
+    module = kept("import itertools\nids = itertools.count(1)\n")
+    state = parts.State([module], [])
+    assert state.sound
+    assert state.restored()
+    next(module.ids)
     assert not state.restored()
 
 

@@ -13,27 +13,34 @@ import _thread
 import builtins
 import collections
 import functools
+import itertools
 import operator
 import os
+import re
 import sys
 import types
 import weakref
 
-MOST_ITEMS = 4000  # looked at after every candidate, some 30 ns each
+MOST_ITEMS = 20_000  # looked at after every candidate, some 90 ns each: half of what a fork costs
 HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # of type.__flags__, the second from Python 3.10 on
-NOTHING = object()
 LEAVES = (
     int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), type(NotImplemented), types.CodeType,
     types.MappingProxyType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
     types.GetSetDescriptorType, types.MemberDescriptorType, types.ClassMethodDescriptorType, weakref.ref,
     _thread.LockType, _thread.RLock, getattr(types, "GenericAlias", range), getattr(types, "UnionType", range),
 )  # fmt: skip
+# What a value of such a type, or of a class made from it, is known to hold: by descriptors of the type's own.
+SEEN_THROUGH = {
+    property: ("fget", "fset", "fdel"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.partial: ("func", "args", "keywords"),
+}
+BOUND = (types.MethodType, types.BuiltinFunctionType, type(re.compile("").search))
+GETTERS = (operator.itemgetter, operator.attrgetter, operator.methodcaller, type(collections.namedtuple("N", "a").a))
+WORD = tuple.__itemsize__
 LEAF_MODULES = ("typing", "re", "_sre", "decimal", "datetime", "logging", "fractions", "pathlib", "_abc", "enum")
 CHANGEABLE = (collections.OrderedDict, list, dict, set, collections.deque, bytearray)
-
-
-class Opaque(Exception):
-    """Something whose inside cannot be seen."""
 
 
 class State:
@@ -84,7 +91,7 @@ class State:
         """Note `value` where it can change; return what it holds."""
         if kind is types.FunctionType:
             return self._function(value)
-        if kind in (types.MethodType, types.BuiltinFunctionType):
+        if kind in BOUND:
             self.random = self.random or (value.__self__ is _inst() is not None)
             return [value.__self__] + ([value.__func__] if kind is types.MethodType else [])
         if issubclass(kind, type):
@@ -97,12 +104,10 @@ class State:
         if issubclass(kind, (tuple, frozenset)):
             self.items += len(value)
             return [*(tuple if issubclass(kind, tuple) else frozenset).__iter__(value), _attributes(value)]
-        if kind in (staticmethod, classmethod):
-            return [value.__func__]
-        if kind is property:
-            return [value.fget, value.fset, value.fdel]
-        if kind is functools.partial:
-            return [value.func, value.args, value.keywords]
+        if kind in GETTERS:
+            return _held(value)
+        if kind is itertools.count:
+            return self._place(CountPlace(value))
         if kind is functools._lru_cache_wrapper:
             return [*self._place(CachePlace(value)), vars(value)]
         return self._instance(value, kind)
@@ -126,18 +131,48 @@ class State:
             if cls in CHANGEABLE:
                 found += self._place(ContainerPlace(value, cls))
                 break
-            written = cls.__flags__ & HEAP_TYPE and not cls.__flags__ & IMMUTABLE_TYPE
-            if cls is not object and not written and not issubclass(cls, (BaseException, collections.defaultdict)):
+            if cls in SEEN_THROUGH:
+                found += [vars(cls)[name].__get__(value) for name in SEEN_THROUGH[cls]]
+                break
+            if cls is _thread._local:
+                return [*found, cls.__getattribute__(value, "__dict__")]  # this thread's
+            if cls.__module__ == "_random":
+                found += self._place(RandomPlace(value))
+                break
+            if not (cls is object or written(cls) or cls.__module__ in LEAF_MODULES or issubclass(cls, PLAIN)):
                 raise Opaque
         slots = [
             member
             for cls in kind.__mro__
+            if cls not in SEEN_THROUGH
             for member in vars(cls).values()
             if type(member) is types.MemberDescriptorType
         ]
         if slots:
             found += self._place(SlotsPlace(value, slots))
         return [*found, _attributes(value)]
+
+
+PLAIN = (BaseException, collections.defaultdict)  # made in C, and all that they hold can be seen
+
+
+def written(cls):
+    """True for a class written in Python; one made in C has room in its objects that no slot accounts for."""
+    if not cls.__flags__ & HEAP_TYPE or cls.__flags__ & IMMUTABLE_TYPE:
+        return False
+    base = cls.__base__
+    more = sum(type(member) is types.MemberDescriptorType for member in vars(cls).values())
+    more += cls.__dictoffset__ != base.__dictoffset__
+    more += cls.__weakrefoffset__ != base.__weakrefoffset__
+    return cls.__basicsize__ <= base.__basicsize__ + WORD * more
+
+
+def _held(getter):
+    """What operator.itemgetter and its like were made with; a field of a named tuple holds nothing."""
+    kind, held = getter.__reduce__()
+    if kind is not type(getter):  # a methodcaller with keywords
+        raise Opaque
+    return [item for item in held if type(item) is not str]
 
 
 def _attributes(value):
@@ -149,185 +184,6 @@ def _attributes(value):
 
 def _inst():
     return getattr(sys.modules.get("random"), "_inst", None)
-
-
-def _identical(new, old):
-    return len(new) == len(old) and all(map(operator.is_, new, old))
-
-
-class ContainerPlace:
-    """A container of the type `cls`, or of a subclass, whose own methods are not called."""
-
-    def __init__(self, value, cls):
-        self.value, self.cls = value, cls
-        self.saved = self._content()
-
-    def _content(self):
-        if self.cls is bytearray:
-            return bytes(self.value)
-        content = list(self.cls.__iter__(self.value))
-        if issubclass(self.cls, dict):
-            content += [dict.__getitem__(self.value, key) for key in content]
-        return content
-
-    def same(self):
-        if self.cls is bytearray:
-            return bytes(self.value) == self.saved
-        if self.cls is dict:  # most of them: module globals, attributes
-            half = len(self.saved) // 2
-            return dict.__len__(self.value) == half and all(
-                map(operator.is_, dict.values(self.value), self.saved[half:])
-            ) and all(map(operator.is_, dict.__iter__(self.value), self.saved))  # fmt: skip
-        return self.cls.__len__(self.value) * (1 + issubclass(self.cls, dict)) == len(self.saved) and _identical(
-            self._content(), self.saved
-        )
-
-    def restore(self):
-        self.cls.clear(self.value)
-        if issubclass(self.cls, dict):
-            half = len(self.saved) // 2
-            for key, item in zip(self.saved[:half], self.saved[half:]):
-                self.cls.__setitem__(self.value, key, item)
-        elif self.cls is set:
-            set.update(self.value, self.saved)
-        else:
-            self.cls.extend(self.value, self.saved)
-
-    def inner(self):
-        return [] if self.cls is bytearray else [item for item in self.saved if item is not self.value]
-
-
-class BarePlace:
-    """The attributes of all functions that have none, looked at in one go; each counts where its function is kept."""
-
-    def __init__(self):
-        self.attributes = []
-
-    def same(self):
-        return not any(self.attributes)
-
-    def restore(self):
-        for attributes in self.attributes:
-            attributes.clear()
-
-
-class CellsPlace:
-    """The closure of a function; its code is the candidate's business."""
-
-    def __init__(self, function):
-        self.value = function.__closure__
-        self.saved = [_cell(cell) for cell in self.value]
-
-    def same(self):
-        return all(map(operator.is_, map(_cell, self.value), self.saved))
-
-    def restore(self):
-        for cell, content in zip(self.value, self.saved):
-            if content is not NOTHING:
-                cell.cell_contents = content
-            elif _cell(cell) is not NOTHING:
-                del cell.cell_contents
-
-    def inner(self):
-        return [item for item in self.saved if item is not NOTHING]
-
-
-def _cell(cell):
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return NOTHING
-
-
-class ClassPlace:
-    """The attributes of a class of the bundle's."""
-
-    def __init__(self, value):
-        self.value = value
-        self.saved = dict(type.__getattribute__(value, "__dict__"))
-
-    def same(self):
-        now = type.__getattribute__(self.value, "__dict__")
-        return _identical(list(now.values()), list(self.saved.values())) and list(now) == list(self.saved)
-
-    def restore(self):
-        now = dict(type.__getattribute__(self.value, "__dict__"))
-        for name in now:
-            if name not in self.saved:
-                type.__delattr__(self.value, name)
-        for name, item in self.saved.items():
-            if now.get(name, NOTHING) is not item:
-                type.__setattr__(self.value, name, item)
-
-    def inner(self):
-        return list(self.saved.values())
-
-
-class SlotsPlace:
-    """What stands in the slots of an object."""
-
-    def __init__(self, value, members):
-        self.value, self.members = value, members
-        self.saved = self._content()
-
-    def _content(self):
-        return [self._get(member) for member in self.members]
-
-    def _get(self, member):
-        try:
-            return member.__get__(self.value)
-        except AttributeError:
-            return NOTHING
-
-    def same(self):
-        return _identical(self._content(), self.saved)
-
-    def restore(self):
-        for member, item in zip(self.members, self.saved):
-            if item is not NOTHING:
-                member.__set__(self.value, item)
-            elif self._get(member) is not NOTHING:
-                member.__delete__(self.value)
-
-    def inner(self):
-        return [item for item in self.saved if item is not NOTHING]
-
-
-class CachePlace:
-    """A functools.lru_cache: it can be emptied, and nothing else."""
-
-    def __init__(self, value):
-        self.value = value
-        self.empty = value.cache_info().currsize == 0
-        self.saved = self._content()
-
-    def _content(self):
-        found = functools._lru_cache_wrapper.cache_info(self.value)
-        return (0, 0) if self.empty and not found.currsize else (found.misses, found.currsize)
-
-    def same(self):
-        return self._content() == self.saved
-
-    def restore(self):
-        if self.empty:
-            functools._lru_cache_wrapper.cache_clear(self.value)
-
-    def inner(self):
-        return []
-
-
-class RandomPlace:
-    """The state of the `random` module: each fork begins with the same one, and so must each candidate."""
-
-    def __init__(self, value):
-        self.value = value
-        self.saved = self.value.getstate()
-
-    def same(self):
-        return self.value.getstate() == self.saved
-
-    def restore(self):
-        self.value.setstate(self.saved)
 
 
 def bundle_modules(root):
