@@ -9,7 +9,9 @@
 The disk is the one file of a FUSE file system (bench/volatile.py), a loop device is attached to that file, ext4 (or,
 with `kind`, xfs or btrfs) is on the loop device. A flush takes `flush_ms` and makes safe what was written before it;
 nothing else does. An fsync is two flushes, as on every disk without FUA: one before the journal's commit block, one
-after it. See docs/decisions/0821.
+after it. A small disk gets a small journal; once that is full each change waits until room is made in it, two flushes
+more, and a rename between directories keeps all others waiting meanwhile: `journal_mb` gives a bench the journal of a
+large one. See docs/decisions/0821.
 
 Mounts are made in a mount namespace of this process, which the first Disk makes: call it before there are threads, and
 know that only this process and what it starts afterwards sees the disk. When all of them are gone, by SIGKILL too, the
@@ -93,14 +95,17 @@ def impossible(kind: str = "ext4") -> str | None:
 class Disk:
     """A disk, from its making to the end of the block; `path` is where it is mounted."""
 
-    def __init__(self, *, size_mb: int = 512, flush_ms: float = 1.0, seed: int = 0, kind: str = "ext4") -> None:
+    def __init__(
+        self, *, size_mb: int = 512, flush_ms: float = 1.0, seed: int = 0, kind: str = "ext4", journal_mb: int = 0
+    ) -> None:
         if reason := impossible(kind):
             raise RuntimeError(reason)
         self.kind = kind
         outside = _own_mounts()
         self.image = os.memfd_create("disk")
         os.ftruncate(self.image, size_mb << 20)
-        _run(*KINDS[kind].make, self._image_path)
+        journal = ("-J", f"size={journal_mb}") if journal_mb and kind == "ext4" else ()
+        _run(*KINDS[kind].make, *journal, self._image_path)
         scratch = tempfile.mkdtemp(prefix="repairlab-disk-")
         self.path = Path(scratch, "mnt")
         self.path.mkdir()
@@ -249,10 +254,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a command in a directory of such a disk.")
     parser.add_argument("--flush-ms", type=float, default=1.0)
     parser.add_argument("--size-mb", type=int, default=512)
+    parser.add_argument("--journal-mb", type=int, default=0, help="of ext4 (default: as mkfs makes it for that size)")
     parser.add_argument("--kind", choices=KINDS, default="ext4")
     parser.add_argument("command", nargs="+", help="a {} in it becomes the directory")
     options = parser.parse_args()
-    with Disk(size_mb=options.size_mb, flush_ms=options.flush_ms, kind=options.kind) as disk:
+    journal_mb = options.journal_mb
+    with Disk(size_mb=options.size_mb, flush_ms=options.flush_ms, kind=options.kind, journal_mb=journal_mb) as disk:
         command = [word.replace("{}", str(disk.path)) for word in options.command]
         return subprocess.run(command, cwd=disk.path, check=False).returncode
 

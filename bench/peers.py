@@ -79,7 +79,7 @@ class Ours(Queue):
         self.spool = Spool(path, policy=self.POLICY)
         self.spool.create()
         self.backlog = self.spool.backlog()
-        self.hints = Hints([path, self.spool.deferred])  # as the watcher hears of arrivals
+        self.hints: Hints | None = None
 
     def put(self, number: int) -> None:
         self.spool.publish(document(number), durable=self.durable)
@@ -92,6 +92,8 @@ class Ours(Queue):
             (self.path / f"handoff-{number}.json").write_bytes(document(number))
 
     def take(self) -> Any:
+        if self.hints is None:  # as the watcher hears of arrivals; a producer hears of none
+            self.hints = Hints([self.path, self.spool.deferred])
         for name in self.hints.take():
             self.backlog.hint(name)
         if claim := self.backlog.take():
@@ -108,7 +110,8 @@ class Ours(Queue):
 
     def close(self) -> None:
         self.backlog.close()
-        self.hints.close()
+        if self.hints is not None:
+            self.hints.close()
 
 
 class Persist(Queue):

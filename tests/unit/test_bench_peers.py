@@ -20,6 +20,15 @@ def test_a_queue_gives_what_was_put_once_until_it_is_done(tmp_path, kind):
     queue.close()
 
 
+def test_a_producer_of_ours_hears_of_no_arrival(tmp_path):
+    queue = Ours(tmp_path / "queue", True)
+    queue.put(0)
+    assert queue.hints is None  # its thread would take turns with the producer at each name that appears
+    queue.done(queue.take())
+    assert queue.hints is not None
+    queue.close()
+
+
 def test_a_row_of_rates_has_a_dash_for_what_a_peer_cannot_do(tmp_path):
     name, promised, at_a_crash, *cells = throughput(Maildir, tmp_path, True, 0.1)
     assert (name, promised, at_a_crash) == ("mailbox.Maildir", "every job", "comes again")

@@ -316,3 +316,18 @@ def test_ending_a_job_flushes_the_decision_and_then_only_moves(spool: Spool) -> 
     assert flushes == ["history.fsync", "leave.order"]
     assert done.index("history.write") < done.index("history.fsync") < done.index("leave.order")
     assert done[-1] == "leave.rename"
+
+
+def test_the_first_job_of_a_day_makes_its_bucket_and_the_next_does_not_ask_for_it(spool: Spool) -> None:
+    steps: list[str] = []
+    watched = Spool(spool.path, hook=steps.append)
+    made = []
+    for document in (b"{}", b"[]"):
+        spool.publish(document)
+        (claim,) = watched.claims(limit=1)
+        del steps[:]
+        job = claim.finish()
+        made.append("before bucket.mkdir" in steps)
+        assert Path(job.path, "job.json").is_file()
+        assert steps[-1] == "after leave.rename"
+    assert made == [True, False]

@@ -235,19 +235,29 @@ class Claim(Submitted):
     def _move(self, to: State, day: str) -> Job:
         disk, target = self._tree.disk, self._tree.at(to, self.id, day)
         remove_staged(self.fd)  # a worker that died in the middle of a replacement has nobody else to do it
-        parent = os.path.dirname(target)
         if to in TERMINAL:
-            with suppress(FileExistsError):
-                disk.do("bucket.mkdir", os.mkdir, parent)
-                disk.order_path("bucket.order", os.path.dirname(parent))
             disk.order("leave.order", self.fd)  # the names of the results and of reason.json
         try:
-            disk.do("leave.rename", rename_new, str(self.path), target)
+            self._rename(target, bucket=to in TERMINAL)
         except FileExistsError:
             message = f"job {self.id} is in two places: {self.path} and {target}"
             raise RepairLabError(message, fix="run fsck and remove the one that is wrong") from None
         self.close()
         return Job(self._tree, self.id, to, target, self.facts)
+
+    def _rename(self, target: str, *, bucket: bool) -> None:
+        """Move to where no job is; with `bucket` to a directory that the first job of a day has to make."""
+        disk, source = self._tree.disk, self._tree.at(State.ACTIVE, self.id)
+        try:
+            disk.do("leave.rename", rename_new, source, target)
+        except FileNotFoundError:
+            if not bucket:
+                raise
+            parent = os.path.dirname(target)
+            with suppress(FileExistsError):
+                disk.do("bucket.mkdir", os.mkdir, parent)
+                disk.order_path("bucket.order", os.path.dirname(parent))
+            disk.do("leave.rename", rename_new, source, target)
 
     def close(self) -> None:
         """Let go of the lock. Without having left this abandons the job to the reaper."""
