@@ -49,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
     os.environ.update(FIXED)
     time.tzset()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: its children would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Time on a busy machine proves nothing. CI looks at the same examples each time; everybody else at new ones.
     hypothesis.settings.register_profile(
         "suite",

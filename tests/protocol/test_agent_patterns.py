@@ -139,7 +139,7 @@ def test_a_function_takes_the_keyword_that_its_tests_give_it_and_its_body_is_rep
         "def test_two():\n    assert total(prices=[4], tax=0.25) == 5\n"
     )
     failing = bundle(tmp_path, {"shop.py": source, "test_shop.py": tests})
-    telemetry, out = attempt(failing, tmp_path, root=tmp_path / "none", wall_s=12)
+    telemetry, out = attempt(failing, tmp_path, root=tmp_path / "none", wall_s=40)
     assert (telemetry.ok, telemetry.strategy) == (True, "multi_edit")
     told = {run.strategy: run for run in telemetry.strategies}
     assert told["signature_adapter"].tried > 0

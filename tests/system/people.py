@@ -113,6 +113,13 @@ def end(lab: Lab, name: str, timeout_s: float = 40) -> Path:
     return there
 
 
+def unfinished(lab: Lab) -> list[Path]:
+    """What waits, runs or is put off; whatever it names is kept."""
+    queue = lab.at(QUEUE)
+    handed_in = [path for path in queue.glob("handoff*.json") if path.is_file()]  # a directory stays there
+    return handed_in + [path for place in ("active/*", "deferred/*") for path in queue.glob(place)]
+
+
 def outcome(job: Path) -> str:
     """Which of the terminal states a job lies in; other than ok, how it came to that."""
     state = job.parent.parent.name
