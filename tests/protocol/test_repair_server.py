@@ -3,17 +3,14 @@
 import contextlib
 import json
 import shutil
-import time
 
 import pytest
+from judged import opened, verdicts
 
 from repairlab.config import Settings
-from repairlab.sandbox import SandboxLimits, open_sandbox
-from repairlab.sandbox.tree import BundleLimits
+from repairlab.sandbox import open_sandbox
 from repairlab.trial import server as server_text
-from repairlab.trial.bundle import Bundle
 from repairlab.trial.source import Edit
-from repairlab.trial.validation import Server, Setup
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -95,17 +92,6 @@ def change(new):
     return edit("return x - 1", new)
 
 
-def opened(path, files):
-    """Return a server for a bundle of these files."""
-    path.mkdir()
-    for name, text in files.items():
-        (path / name).write_text(text)
-    settings = Settings().sandbox
-    bundle = Bundle.read(path, tests=[], editable=[], limits=BundleLimits())
-    setup = Setup(open_sandbox(settings), SandboxLimits.from_settings(settings, wall_s=100), bundle, None, {})
-    return Server(setup, 100)
-
-
 @contextlib.contextmanager
 def running(path):
     with opened(path / "bundle", {"mod.py": SOURCE, "test_mod.py": TESTS, "late.py": "VALUE = 0\n"}) as started:
@@ -137,11 +123,6 @@ def new(tmp_path):
     """Return a server of its own, in whose directory no candidate has written yet."""
     with running(tmp_path) as started:
         yield plan(started)
-
-
-def verdicts(server, candidates, *, alone=False):
-    server.submit(candidates, scale=1.0, partial=1, alone=alone)
-    return [server.result(time.monotonic() + 60) for _ in candidates]
 
 
 def test_what_one_candidate_leaves_behind_spoils_no_other_of_its_batch(planned):

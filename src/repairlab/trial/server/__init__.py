@@ -15,7 +15,8 @@ IMPORTS = "import subprocess, tempfile, threading, xml.etree.ElementTree\n"
 
 FIRST = ("plain", "pristine")
 SEARCH = (
-    "worker", "tree", "swap", "coverage", "places", "state", "lanes", "batch", "loading", "derived", "behaviour", "hot",
+    "worker", "direct", "tree", "swap", "coverage", "places", "state", "lanes", "batch", "loading",
+    "derived", "behaviour", "hot",
 )  # fmt: skip
 PARTS = (*FIRST, *SEARCH)
 

@@ -11,6 +11,7 @@ Verdicts: passed, failed, hang, died, syntax, same (compiles to the code that is
 """
 
 import builtins
+import unittest
 
 PIECE = 32  # candidates a fork
 GOOD = "psx"
@@ -241,7 +242,12 @@ class Judge:
 
 
 def kept_by(item):
-    """What a plain call of `item` hands to each of its runs: the object that it is a method of, and its parameters."""
+    """What a plain call of `item` hands to each of its runs: the object that it is a method of, and its parameters.
+
+    A `unittest.TestCase` is another one each time.
+    """
+    if isinstance(getattr(item.parent, "obj", None), type) and issubclass(item.parent.obj, unittest.TestCase):
+        return []
     spec = getattr(item, "callspec", None)
     return [getattr(item.obj, "__self__", None)] + (list(spec.params.values()) if spec is not None else [])
 
