@@ -1,7 +1,7 @@
 """bench/injection: let one system call of this process meet a fault, exactly once.
 
-`Layer(root, …)` replaces the functions of `os`, `fcntl` and `io` that make system calls, and the two that the spool
-makes through ctypes (renameat2, syncfs), by ones that count their calls on what lies below `root`. A fault is named
+`Layer(root, …)` replaces the functions of `os`, `fcntl` and `io` that make system calls, and the three that are made
+through ctypes (renameat2, syncfs, sync_file_range), by ones that count their calls on what lies below `root`. A fault is named
 
     SCENE:CALL:N:WHEN:WHAT      e.g.  finish:renameat2:1:after:KILL
 
@@ -41,6 +41,7 @@ DEATHS = ("KILL", "SEGV")
 PAUSES = ("STOP", "DELAY")
 CHANGES = {"open:new", "write", "ftruncate", "rename", "renameat2", "replace", "link", "symlink", "unlink", "remove"}
 CHANGES |= {"rmdir", "mkdir", "chmod", "fchmod", "utime", "setxattr", "fsync", "fdatasync", "syncfs", "io.open"}
+CHANGES |= {"sync_file_range", "chown"}
 OPENS = {"open", "open:new", "scandir", "listdir", "io.open"}
 LASTING = {"ENOSPC+": CHANGES - {"unlink", "remove", "rmdir", "ftruncate"}, "EROFS+": CHANGES, "EMFILE+": OPENS}
 DELAY_S = 0.05
@@ -48,7 +49,7 @@ LASTS_S = 0.5  # longer than any command runs; a service is there when it is ove
 OF_OS = (
     *("open", "close", "read", "write", "pread", "fsync", "fdatasync", "ftruncate", "rename", "replace", "link"),
     *("symlink", "unlink", "remove", "rmdir", "mkdir", "listdir", "scandir", "stat", "lstat", "fstat", "readlink"),
-    *("chmod", "fchmod", "utime", "getxattr", "setxattr"),
+    *("chmod", "fchmod", "chown", "utime", "getxattr", "setxattr"),
 )
 OF_FCNTL = ("flock", "fcntl")
 
@@ -77,7 +78,7 @@ class Fault:
 def without_flushes():
     """Let this process and its forks flush nothing."""
     os.fsync = os.fdatasync = lambda _: None
-    disk._libc.syncfs = lambda _: 0
+    disk._libc.syncfs = disk._libc.sync_file_range = lambda *_: 0
 
 
 def faults_of(scene, calls):
@@ -128,6 +129,8 @@ class Layer:
         self._replace(io, "open", "io.open")
         builtins.open = io.open
         disk._libc = _Libc(self, disk._libc)
+        load = ctypes.CDLL
+        ctypes.CDLL = lambda *args, **kwargs: _Libc(self, load(*args, **kwargs))
 
     def plays(self, role):
         """Say that this process is now somebody else: its calls are counted anew."""
@@ -231,7 +234,7 @@ class Layer:
 
 
 class _Libc:
-    """The C library as the spool calls it: an error is a -1 and an errno."""
+    """The C library as ctypes calls it: an error is a -1 and an errno."""
 
     def __init__(self, layer, real):
         self._layer, self._libc = layer, real
@@ -247,6 +250,9 @@ class _Libc:
 
     def syncfs(self, fd):
         return self._returned("syncfs", self._libc.syncfs, (fd,), {})
+
+    def sync_file_range(self, fd, offset, size, flags):
+        return self._returned("sync_file_range", self._libc.sync_file_range, (fd, offset, size, flags), {})
 
     def _returned(self, name, real, args, kwargs):
         try:

@@ -7,6 +7,7 @@ programs are run in a fork of this process, which has imported them already; the
 
 import os
 from contextlib import closing
+from dataclasses import replace
 
 from layout import identify
 from scenes_tournament import TOURNAMENT, WRONG, challenges, champion, evaluates
@@ -15,6 +16,7 @@ from stage import DOCUMENTS, LATER_S, Scene, ahead, cleans, in_a_fork, serve_to_
 
 from repairlab.operate import submit
 from repairlab.operate.main import main as operator
+from repairlab.spool import spool
 
 FINGERPRINT = "f" * 64
 
@@ -227,6 +229,16 @@ def drops(stage):
     return commands("drop", "ID")(stage)
 
 
+def in_order(scene):
+    """The same where the file system keeps the order: what is ordered is written by sync_file_range, not flushed."""
+
+    def act(stage):
+        spool.keeps_order = lambda _: True
+        return scene.act(stage)
+
+    return replace(scene, act=act)
+
+
 def _spool_scenes():
     def scene(ready, act):
         return Scene(ready, act, serve_to_the_end)
@@ -263,4 +275,7 @@ def _spool_scenes():
     }
 
 
-SCENES = _spool_scenes() | WATCHED | TOURNAMENT
+ORDERED = ("publish", "claim-foreign", "finish", "fail-last", "retry", "reap-intent")
+SPOOLED = _spool_scenes()
+SPOOLED |= {f"{name}-in-order": in_order(SPOOLED[name]) for name in ORDERED}
+SCENES = SPOOLED | WATCHED | TOURNAMENT
