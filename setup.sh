@@ -81,6 +81,7 @@ missing() {
     have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || printf 'xfsprogs '
     have mkfs.btrfs || [ -x /sbin/mkfs.btrfs ] || printf 'btrfs-progs '
     have bindfs || printf 'bindfs ' # a file system behind which others change files without an event
+    have strace || printf 'strace ' # what the kernel is asked, counted
     have man || printf 'man-db '
     have nq || printf 'nq ' # peers of `make bench`, which goes on without them
     have tsp || printf 'task-spooler '

@@ -1,7 +1,8 @@
 """bench/injection: let one system call of this process meet a fault, exactly once.
 
 `Layer(root, …)` replaces the functions of `os`, `fcntl` and `io` that make system calls, and the three that are made
-through ctypes (renameat2, syncfs, sync_file_range), by ones that count their calls on what lies below `root`. A fault is named
+through ctypes (renameat2, syncfs, sync_file_range), by ones that count their calls on what lies below `root`. A fault
+is named
 
     SCENE:CALL:N:WHEN:WHAT      e.g.  finish:renameat2:1:after:KILL
 

@@ -1,4 +1,4 @@
-"""The fault injector knows every system call by which the spool changes anything: the kernel is asked, not a list of ours."""
+"""The fault injector knows every system call by which the spool changes anything: strace counts, no list of ours."""
 
 import json
 import re
