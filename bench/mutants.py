@@ -252,8 +252,10 @@ def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> Ours
         order, failing = order_of(runs)
         if failing:
             raise SystemExit(f"{failing} tests fail without any mutant")
-        server.plan(order, 0, allowances(runs), collected.ids, [])
         watch.stage("all tests once", server)
+        server.baseline(order, limit_s=20, wall_s=60, trace=True, plain=True)
+        server.plan(order, 0, allowances(runs), collected.ids, [])
+        watch.stage("… and traced", server)
         pieces = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
         for piece in pieces:
             server.submit([edit(file, source, text) for text in piece], scale=8.0, partial=1)

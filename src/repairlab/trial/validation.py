@@ -27,6 +27,7 @@ ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdis
 SEARCH_ARGUMENTS = (*ARGUMENTS, "--assert=plain", "--tb=native", "-s", "--basetemp=../scratch")
 GRACE_S = 15.0  # beyond the server's own limits, before the agent takes its silence for death
 PROMISING = 8  # times its allowance, for a candidate that has repaired a test (server/lanes.py)
+NOT_RUN = "-"  # the letter of a test that had no turn before one that had (server/batch.py)
 PROGRAM = "<repairlab server>"  # what tracebacks from inside call it
 LOST_S = 1.0  # how long after its stream a sandbox that was ended from outside may take to be gone
 MAX_TESTS = 20_000
@@ -336,7 +337,7 @@ class Server:
         if not self._verdicts:
             self._verdicts.extend(self._received(max(0.0, deadline - time.monotonic())))
         verdict, letters, fresh = self._verdicts.popleft()
-        outcomes = list(zip(self._plan["order"], letters, strict=False))
+        outcomes = [pair for pair in zip(self._plan["order"], letters, strict=False) if pair[1] != NOT_RUN]
         return Verdict(verdict, outcomes, fresh, "the worker is gone" if verdict == "lost" else "")
 
     def _received(self, left: float) -> "list[tuple[str, str, bool]]":

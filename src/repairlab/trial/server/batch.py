@@ -11,10 +11,13 @@ Verdicts: passed, failed, hang, died, syntax, same (compiles to the code that is
 """
 
 import builtins
+import dis
 import unittest
 
 PIECE = 32  # candidates a fork
 GOOD = "psx"
+NOT_RUN = "-"
+FAR = 2
 SOUND, LEFT = "k", "~"  # what a fork notes at its end: canaries as ever; something is left that cannot be put back
 MOST_JUDGED = 100_000  # candidates whose digests are remembered, 40 bytes each
 
@@ -25,6 +28,7 @@ class Judge:
     def __init__(self, hot):
         self.hot = hot
         self.lanes = Lanes()
+        self.orders = {}  # places of what changes → the order of the tests
         self.judged = {}  # what a candidate compiles to, and its factor of time → (verdict, letters)
         items = [item for item, plain in zip(hot.session.items, hot.plain) if plain is not None]
         self.state = State(bundle_modules(os.getcwd()), [held for item in items for held in kept_by(item)])
@@ -108,28 +112,62 @@ class Judge:
             self.twins[position] = first
         return first != position
 
+    def _ordered(self, swaps):
+        """Return (the order of the tests, how many of them a batch has to run).
+
+        Of the tests that pass, those go first that run what is changed, and those last that do not: a batch leaves them
+        to the fork of one's own that follows. The traced run knows which do; it is believed in this and nothing else.
+        """
+        places = tuple(sorted({(live.path, place) for live, place, _new, _fresh in swaps}))
+        if places not in self.orders:
+            changed = {}
+            for live, place, _new, _fresh in swaps:
+                for function in live.functions.get(place, ())[:1]:
+                    lines = {line for _, line in dis.findlinestarts(function.__code__)}
+                    changed.setdefault(live.path, set()).update(lines)
+            distance = {index: self._distance(index, changed) for index in self.order[self.failing :]}
+            order = [*self.order[: self.failing], *sorted(distance, key=distance.get)]
+            self.orders[places] = order, len(order) - list(distance.values()).count(FAR)
+        return self.orders[places]
+
+    def _distance(self, index, changed):
+        """0 for a test that runs what is changed, FAR for one that does not, 1 where nobody knows."""
+        ran = self.hot.ran.get(index)
+        return 1 if ran is None else 0 if any(lines & ran.get(path, set()) for path, lines in changed.items()) else FAR
+
+    def _told(self, swaps, letters):
+        """The letters of a candidate in the plan's order, `-` for what has not run."""
+        ordered = self._ordered(swaps)[0]
+        if len(letters) <= self.failing or ordered == self.order:
+            return letters
+        known = dict(zip(ordered, letters))
+        return "".join(known.get(index, NOT_RUN) for index in self.order).rstrip(NOT_RUN)
+
     def _decide(self, job, verdict, letters=""):
         position, swaps = job
+        letters = self._told(swaps, letters)
         self.answers[position] = [verdict, letters]
         if verdict in ("passed", "failed", "hang", "fresh") and len(self.judged) < MOST_JUDGED:
             key = tuple((live.path, place[0], fresh) for live, place, _new, fresh in swaps)
             self.judged[key, self.scale if verdict == "hang" else None] = [verdict, letters]
 
     def _allowance(self, letters, tests):
-        """CPU seconds for the test that follows those of `letters`."""
+        """CPU seconds for the test that follows those of `letters`, of `tests` in their order."""
         index = tests[min(len(letters), len(tests) - 1)]
         promising = any(letter in GOOD for letter in letters[: self.failing])
         return self.plan["allow"][index] * self.scale * (PROMISING if promising else 1)
 
     def _start(self, work):
-        tests = self.order if work.alone else self.tests
+        found = [self._ordered(swaps) for _position, swaps in work.jobs]
+        orders = [order if work.alone else order[: min(near, len(self.tests))] for order, near in found]
         if work.alone:
             swaps = work.jobs[0][1]
-            body = alone(self._ready, lambda: put(swaps, []) > 0, self.plan, self.partial, self.hot.plain)
+            body = alone(self._ready, lambda: put(swaps, []) > 0, self.plan, orders[0], self.partial, self.hot.plain)
         else:
-            body = self._body(work.jobs)
-        room = (len(work.jobs) + 1) * (len(tests) + 4)
-        return Lane(work, body, room, lambda letters: self._allowance(letters, tests))
+            body = self._body(work.jobs, orders)
+        room = (len(work.jobs) + 1) * (len(self.order) + 4)
+        ends = [*orders, [*self.tasters, *self.canary]]
+        return Lane(work, body, room, lambda at, letters: self._allowance(letters, ends[min(at, len(orders))]))
 
     def _ready(self):
         return self.hot.session, self.hot.recorder
@@ -188,21 +226,22 @@ class Judge:
     def _settled(self, letters):
         """True for a candidate on which a batch has the last word: it fails a test; '' could not be swapped in.
 
-        Where the passing tests are not run in batches, one that repairs something is judged again with all of them.
+        One that repairs something is judged again with all tests, unless it breaks something or has had them all.
         """
         repairs = any(letter in GOOD for letter in letters[: self.failing])
         fails = any(letter not in GOOD for letter in letters)
-        return fails and (not repairs or len(self.tests) == len(self.order))
+        breaks = any(letter not in GOOD for letter in letters[self.failing :])
+        return fails and (not repairs or breaks or len(letters) == len(self.order))
 
-    def _body(self, jobs):
-        """Return what a fork does that judges many."""
-        state, tests, place, environ = self.state, self.tests, os.getcwd(), dict(os.environ)
+    def _body(self, jobs, orders):
+        """Return what a fork does that judges many, each by the tests of its order."""
+        state, place, environ = self.state, os.getcwd(), dict(os.environ)
         known = dict(vars(builtins))
 
         def body(page):
             gc.disable()
             self.hot.recorder.keep_excinfo = False
-            for _position, swaps in jobs:
+            for (_position, swaps), tests in zip(jobs, orders):
                 page.begin()
                 undo = []
                 try:
@@ -262,9 +301,9 @@ def put(swaps, undo):
     return len(undo)
 
 
-def alone(prepare, apply, plan, partial, plain):
+def alone(prepare, apply, plan, order, partial, plain):
     """Return what a fork does that judges one candidate; `prepare` gives (session, recorder) inside it."""
-    order, names = plan["order"], plan.get("ids")
+    names = plan.get("ids")
 
     def body(page):
         gc.disable()

@@ -48,6 +48,7 @@ class Hot:
         self.files = files
         self.plain = plain_items(session)
         self.compile_s = 0.0
+        self.ran = {}  # test → path → lines that it ran, where it was traced
 
     def do_baseline(self, request):
         """Run the tests `order`, each bounded by `limit_s` of CPU; with `trace`, collect coverage too.
@@ -70,6 +71,8 @@ class Hot:
                 limit = min(limit, max(AFTER_HANG_S, 20 * usual))
             waiting = [index for index in waiting if index not in tests]
         put_back(thorough=True)
+        for index, test in tests.items() if coverage is not None else ():
+            self.ran[index] = {path: {line for line, _hits in found} for path, found in test.get("lines", {}).items()}
         found = [dict(tests[index], index=index) for index in sorted(tests)]
         return {"tests": found, "missing": waiting}
 

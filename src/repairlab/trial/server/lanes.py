@@ -68,7 +68,8 @@ class Lane:
         if mark != self.mark:
             self.mark, self.since = mark, (cpu, wall)
             return False
-        allowed = self.allowance(self.lines()[-1])
+        lines = self.lines()
+        allowed = self.allowance(len(lines) - 1, lines[-1])
         waited = wall - self.since[1] > 4 * allowed + 0.5
         if waited and runnable(self.fork.pid):  # it waits for a processor of a busy machine, for nothing else
             self.since, waited = (self.since[0], wall), False

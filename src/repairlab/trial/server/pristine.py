@@ -203,11 +203,13 @@ class Pristine:
             self._put(path, spliced(text, spans), encoding)
         plan, arguments = self.plan, self.arguments
 
-        def allowance(letters):
+        def allowance(_at, letters):
             index = plan["order"][min(len(letters), len(plan["order"]) - 1)]
             return plan["allow"][index] * request["scale"] + (0 if letters else COLLECT_S)
 
-        body = alone(lambda: (leave_server(), collect(arguments))[1], lambda: True, plan, request["partial"], None)
+        body = alone(
+            lambda: (leave_server(), collect(arguments))[1], lambda: True, plan, plan["order"], request["partial"], None
+        )
         found = []
         try:
             lanes = Lanes()
