@@ -95,6 +95,18 @@ def test_a_plateau_is_told_once_and_again_only_after_a_promotion(world):
     assert len(world.written()) == 1
 
 
+def test_a_lineage_whose_champion_has_reached_its_targets_is_not_stuck(world):
+    for name, missed in ("done", []), ("short", ["fitness is 0.5, not at least 0.9"]), ("free", None):
+        path = world.spec(name, f"{name}(text: str) -> str", ("A B", "a-b"), ("x", "x"))
+        world.evaluated(name, Decision.PROMOTED, path, missed=missed)
+        for _ in range(8):
+            world.evaluated(name, path=path, missed=missed)
+    told = [line.split(": ")[1:] for line in world.run()]
+    assert {words[0] for words in told} == {"plateau"}
+    stuck = {spec.parents[0] for spec in world.written() if "narrowed" in spec.id}
+    assert stuck == {"short", "free"}
+
+
 def test_specs_of_one_shape_are_widened_and_specs_that_fit_are_composed(world):
     slug = world.spec("slug", "slug(text: str) -> str", ("A B", "a-b"), ("x", "x"))
     loud = world.spec("loud", "loud(text: str) -> str", ("a-b", "A-B"), ("y", "Y"))

@@ -10,6 +10,7 @@ import pytest
 
 from repairlab.documents import Challenger, Handoff, Pattern, Spec, decode, encode
 from repairlab.documents.specs import Example, Io
+from repairlab.metrics import MetricsLog
 from repairlab.spool import Policy, Spool, State
 
 ALICE = 54322  # nobody's number
@@ -85,6 +86,20 @@ def test_a_tool_that_won_is_what_the_next_like_spec_is_made_of(world):
     world.run("repairlab-evaluator", REPAIRLAB_EVALUATOR_PAIRS="8")
     world.run("repairlab-library-extract")
     assert [each.name for each in (world.root / "patterns").glob("*.json")] == [path.name], "a call of it is no other"
+
+
+def test_a_spec_with_a_benchmark_and_targets_hands_both_on(world):
+    told = {"signature": "gap(one, two)", "examples": examples(([5, 1], 4), ([0, 1], 1), ([2, 2], 0))}
+    world.hand_in(id="gap", benchmark="print(sum(gap(n, 5) for n in range(10)))", targets={"fitness": 0.9}, **told)
+    bad = world.hand_in(id="bad", benchmark="print(", **told)
+    world.run("repairlab-toolgen")
+    assert world.specs.find(bad).reason()["field"] == "benchmark"
+    (challenger,) = world.waiting("challengers", Challenger)
+    assert (challenger.benchmark, challenger.targets) == ("benchmarks/time_gap.py", {"fitness": 0.9})
+    assert "- fitness: 0.9" in (Path(challenger.bundle_dir) / "README.md").read_text()
+    world.run("repairlab-evaluator", REPAIRLAB_EVALUATOR_PAIRS="8")
+    (row,) = MetricsLog(world.root / "metrics").rows()
+    assert (row.decision, row.benchmark, row.missed) == ("promoted", challenger.benchmark, [])
 
 
 def test_what_cannot_be_made_is_handed_in_with_how_far_it_got(world):

@@ -37,13 +37,18 @@ class World:
         self.queue.create()
         self.made = Counter()
 
-    def hand_in(self, after: str, before: str = BROKEN, tests: str = TESTS, **fields) -> str:
-        """Publish a challenger whose patch turns `before` into `after`; return its job's id."""
+    def hand_in(self, after: str, before: str = BROKEN, tests: str = TESTS, files=(), named=(), **fields) -> str:
+        """Publish a challenger whose patch turns `before` into `after`; return its job's id.
+
+        `files` lie beside them (name → text), `named` are the tests that its document names.
+        """
         self.made["bundles"] += 1
         bundle = self.root / "bundles" / str(self.made["bundles"])
         bundle.mkdir(parents=True)
         (bundle / "m.py").write_text(before)
         (bundle / "test_m.py").write_text(tests)
+        for name, text in dict(files).items():
+            (bundle / name).write_text(text)
         read = Bundle.read(bundle, tests=[], editable=[], limits=BundleLimits())
         patch = unified({"m.py": (before.encode(), after.encode())}) if after != before else b""
         document = {
@@ -52,7 +57,7 @@ class World:
             "repair_pattern_id": None, "repair_attempts": 3, "repair_details": "initial value at m.py:2",
             "bundle_sha256": read.sha256({"m.py": after.encode()}), "parent_sha256": tree_hash(bundle),
             "meta_repair": bool(patch), "patch": patch.decode(), "idempotency_key": f"k{self.made['bundles']}",
-            "failing": ["test_m.py::test_none"],
+            "failing": ["test_m.py::test_none"], "tests": list(named),
         }  # fmt: skip
         return self.queue.publish(encode(Challenger(**(document | fields)))).id
 

@@ -5,10 +5,11 @@ import random
 import pytest
 
 from repairlab.config import Settings
-from repairlab.documents import Components
+from repairlab.documents import Components, Decision
 from repairlab.evaluate import comparison, documentation, safety
 from repairlab.evaluate.contest import Duel, Evidence
-from repairlab.evaluate.fitness import better, fitness
+from repairlab.evaluate.fitness import better, fitness, missed
+from repairlab.evaluate.yardstick import objection
 from repairlab.trial.runs import Run
 
 
@@ -75,6 +76,42 @@ def beside(**ours):
     usual = {"wall_s": 1.0, "cpu_s": 1.0}
     pairs = 8
     return Evidence([], {}, duel=Duel([Run(**(usual | ours))] * pairs, [Run(**usual)] * pairs)).time.proved
+
+
+GOOD, OTHER, BAD = Run(exit=0, output="7"), Run(exit=0, output="8"), Run(exit=1, output="no")
+LATE, SILENT = Run(timed_out=True, output="7"), Run(exit=0, output=" \n")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "decision"),
+    [
+        ([GOOD, GOOD], [GOOD, GOOD], None),
+        ([GOOD, GOOD], [LATE, GOOD], None),
+        ([GOOD, GOOD], [LATE, LATE], None),
+        ([GOOD, BAD], [GOOD, GOOD], Decision.UNSTABLE),
+        ([GOOD, OTHER], [GOOD, GOOD], Decision.UNSTABLE),
+        ([BAD, BAD], [GOOD, GOOD], Decision.INCORRECT),
+        ([LATE], [GOOD], Decision.INCORRECT),
+        ([SILENT], [GOOD], Decision.INCORRECT),
+        ([LATE], [LATE], Decision.NOT_BETTER),
+        ([GOOD], [OTHER], Decision.NOT_BETTER),
+        ([GOOD], [BAD], Decision.NOT_BETTER),
+        ([BAD], [BAD], Decision.NOT_BETTER),
+        ([GOOD, GOOD], [GOOD, OTHER], Decision.NOT_BETTER),
+    ],
+)
+def test_what_measures_nothing_is_not_compared(ours, theirs, decision):
+    found = objection(ours, theirs)
+    assert (found and found[0]) == decision
+
+
+def test_targets_are_told_that_are_not_reached_or_that_nobody_measures():
+    measured = {"fitness": 0.5, "median_ms": 20.0, "benchmark_ms": None}
+    assert missed({"fitness": 0.5, "median_ms": 20}, measured) == []
+    assert missed({"fitness": 0.6, "median_ms": 19, "benchmark_ms": 1, "x" * 99: 1}, measured) == [
+        "fitness is 0.5, not at least 0.6", "median_ms is 20, not at most 19", "benchmark_ms: not measured",
+        f"{'x' * 60}: not measured",
+    ]  # fmt: skip
 
 
 def test_quicker_is_what_takes_less_cpu_and_not_more_time():

@@ -243,6 +243,19 @@ def test_held_out_tests_accept_only_what_status_and_report_say_together(good, ru
     assert accepted(run) is good
 
 
+@pytest.mark.parametrize("path", ["nothing.py", "../m.py", "/etc/passwd", "secret", "secret/data.txt", ""])
+def test_a_benchmark_that_cannot_be_meant_is_refused(tmp_path, path):
+    with pytest.raises(BadInput) as caught:
+        made(tmp_path, benchmark=path)
+    assert caught.value.field == "benchmark"
+
+
+def test_a_benchmark_is_no_source(tmp_path):
+    (name, *_) = made(tmp_path).sources
+    declared = made(tmp_path, benchmark=f"./{name}")
+    assert (declared.benchmark, name in declared.sources) == (name, False)
+
+
 def test_held_out_files_count_in_the_hash_and_nowhere_else(tmp_path):
     whole, apart = made(tmp_path), made(tmp_path, held_out=["secret"])
     assert apart.sha256() == whole.sha256()

@@ -135,6 +135,14 @@ def test_no_code_can_make_its_time_shorter_than_it_is(how):
     assert run.cpu_s >= 2
 
 
+@pytest.mark.parametrize("how", FORGERIES)
+def test_no_code_can_make_the_time_of_a_benchmark_shorter_than_it_is(how):
+    run = trial(m_py=FORGERIES[how], bench_py="import m\nprint(m.ask())\n", wall_s=50).measure("bench.py")
+    assert (run.exit, run.output, run.cases) == (0, "1\n", None)
+    assert run.wall_s >= 2
+    assert run.cpu_s >= 2
+
+
 def test_stability_is_the_share_of_runs_that_pass_with_the_same_tests():
     good, bad = trial(test_m_py="def test_x(): pass\n").run(), trial(test_m_py="def test_x(): assert 0\n").run()
     assert stable([good, good, bad, good]) == 0.75

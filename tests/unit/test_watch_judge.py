@@ -244,6 +244,16 @@ def test_only_editable_files_may_change(tmp_path: Path) -> None:
     assert "not editable" in bench.says()["reason"]
 
 
+def test_the_benchmark_that_the_handoff_names_may_not_change_and_goes_into_the_challenger(tmp_path: Path) -> None:
+    for name, verdict in ("./calc.py", "invalid"), ("test_calc.py", "repaired"):
+        (tmp_path / verdict).mkdir()
+        bench = Bench(tmp_path / verdict, benchmark=name, targets={"fitness": 0.5})
+        bench.prepare()
+        assert bench.says()["verdict"] == verdict
+    (challenger,) = bench.published()
+    assert (challenger.benchmark, challenger.targets) == ("test_calc.py", {"fitness": 0.5})
+
+
 def test_tests_that_the_handoff_names_are_the_ones_that_may_not_change(tmp_path: Path) -> None:
     bench = Bench(tmp_path, tests=["calc.py::test_add"])
     bench.prepare()

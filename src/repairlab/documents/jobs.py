@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from repairlab.documents.repairs import Findings, Strategy
-from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Text, matching
+from repairlab.documents.wire import Count, Document, Instant, Name, PathText, Sha256, Share, Targets, Text, matching
 from repairlab.errors import BadInput
 
 
@@ -28,8 +28,10 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     """Failing Python code with its tests, asking to be repaired.
 
     `bundle_dir` is the only required field. `tests`, `editable` and `held_out` are paths or globs relative to it;
-    held-out tests are kept from the search and judge its patches. `priority` 0 is normal, higher is sooner. `ts` is
-    seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
+    held-out tests are kept from the search and judge its patches. `benchmark` is the path of a Python file in it
+    that the evaluator runs to time the code, in place of the tests; it is never edited. `targets` are numbers that the
+    evaluator tells of where they are missed. `priority` 0 is normal, higher is sooner. `ts` is seconds since the epoch,
+    `not_before` an RFC 3339 instant with its offset.
     """
 
     bundle_dir: PathText
@@ -45,6 +47,8 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     editable: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     held_out: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    benchmark: PathText | None = None
+    targets: Targets = msgspec.field(default_factory=dict)
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     limits: Limits = Limits()
@@ -67,8 +71,8 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     after `patch`, a unified diff with `a/` and `b/` prefixes, has been applied. `meta_repair` is true exactly when a
     repair was applied. `idempotency_key` is the id of the job, so that a second publication is the same job. `correct`
     is what held-out tests say, null where there are none; `confidence` is the share of such patches that were right.
-    `tests` (held-out ones too), `python` and `env` are how its tests are to be run. `findings` is for who reads of it.
-    `submitter` is the uid whose turn it takes, where that is another user than the service's own.
+    `tests` (held-out ones too), `benchmark`, `python` and `env` are how it is to be run. `findings` is for who reads of
+    it. `submitter` is the uid whose turn it takes, where that is another user than the service's own.
     """
 
     ts: float
@@ -96,6 +100,8 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     findings: Findings | None = None
     submitter: Count | None = None
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
+    benchmark: PathText | None = None
+    targets: Targets = msgspec.field(default_factory=dict)
     schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from repairlab.documents.wire import Count, Document, Name, Text, matching
+from repairlab.documents.wire import Count, Document, Name, Targets, Text, matching
 
 MAX_EXAMPLES = 200
 Expression = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -29,7 +29,9 @@ class Spec(Document, frozen=True, kw_only=True, omit_defaults=True):
 
     The function is told by `signature` (`def slug(text: str) -> str`) or by `io`; its name is by default the id's.
     `properties` are Python expressions over the parameters' names and `result` that hold for every example's arguments.
-    `constraints` are told to a model and to readers. `targets` are numbers to reach, such as `fitness`.
+    `constraints` are told to a model and to readers. `targets` are numbers to reach: `fitness` or a part of it at
+    least, `median_ms` and `benchmark_ms` at most; what misses them is told so. `benchmark` is the text of a program
+    that calls the function, and prints what came out, by which the evaluator times it.
     """
 
     id: Name
@@ -40,7 +42,8 @@ class Spec(Document, frozen=True, kw_only=True, omit_defaults=True):
     examples: Annotated[list[Example], msgspec.Meta(max_length=MAX_EXAMPLES)] = msgspec.field(default_factory=list)
     properties: Annotated[list[Expression], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
     constraints: Annotated[list[Text], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
-    targets: dict[str, float] = msgspec.field(default_factory=dict)
+    targets: Targets = msgspec.field(default_factory=dict)
+    benchmark: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)] | None = None
     domain: Text | None = None
     epoch: Count | None = None
     source: Text | None = None

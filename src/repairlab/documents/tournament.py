@@ -47,7 +47,8 @@ class MetricsRow(Document, frozen=True, kw_only=True, omit_defaults=False):
     """One evaluation: one line of metrics.jsonl.
 
     `id` is the id of the challenger's job, and there once in the log. `median_ms` is the median wall time of a
-    run of the tests, from the start of its process to its end.
+    run of the tests, from the start of its process to its end; `benchmark_ms` is that of `benchmark`, by which it was
+    timed. `missed` says which of its targets it has not reached, null where it has none.
     `fitness` is 0 where a test fails.
     """
 
@@ -67,6 +68,9 @@ class MetricsRow(Document, frozen=True, kw_only=True, omit_defaults=False):
     epoch: Count | None = None
     impl_style: Text | None = None
     median_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    benchmark: PathText | None = None
+    benchmark_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    missed: list[str] | None = None
     repair_strategy: Strategy | None = None
     repair_pattern_id: Text | None = None
     repair_attempts: Count | None = None
@@ -78,7 +82,8 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
 
     `id` is the id of the challenger's job, `parent` that of the champion before it. The bundle of `bundle_dir` (hash
     `parent_sha256`) becomes the champion (hash `bundle_sha256`) by `patch`, which is empty where it passed as it came.
-    `path` is that of its row in the log: `synthesis` is a tool that was made from its spec.
+    `path` is that of its row in the log: `synthesis` is a tool that was made from its spec. `benchmark` is the
+    file of the bundle by which challengers are timed.
     """
 
     id: Annotated[str, matching(r"[0-9a-f]{24}")]
@@ -98,4 +103,5 @@ class Champion(Document, frozen=True, kw_only=True, omit_defaults=False):
     tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     path: Course = Course.CHALLENGER
+    benchmark: PathText | None = None
     schema: Annotated[str, matching(r"champion/1")] = "champion/1"

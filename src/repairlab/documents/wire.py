@@ -29,6 +29,7 @@ HexId = Annotated[str, matching(r"[0-9a-f]{32}")]  # sd-id128(3)
 Instant = Annotated[datetime, msgspec.Meta(tz=True, extra_json_schema={"maxLength": INSTANT_CHARS})]
 Name = Annotated[str, matching(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]*", min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=65536)]
+Targets = Annotated[dict[str, float], msgspec.Meta(max_length=50)]  # such as fitness: at least; median_ms: at most
 PathText = Annotated[str, matching(r"[^\x00]*", min_length=1, max_length=4096)]
 
 

@@ -129,11 +129,10 @@ class Consumer:
                 push.pushed(self._settings.evaluator.push, path, champion)
         kind = Event.CHALLENGER_PROMOTED if stands else Event.CHALLENGER_EVALUATED
         priority = Priority.NOTICE if stands else Priority.INFO
-        message = f"{challenger.lineage}: {outcome.decision}: {outcome.why}"
+        told = f"{outcome.decision}: {'; '.join([outcome.why, *(outcome.missed(challenger.targets) or ())])}"
+        message = f"{challenger.lineage}: {told}"
         fields = {"JOB_ID": claim.id, "LINEAGE": challenger.lineage, "OUTCOME": outcome.decision}
-        claim.finish(
-            decision=outcome.decision, reason=f"{outcome.decision}: {outcome.why}"[:500], fitness=outcome.fitness
-        )
+        claim.finish(decision=outcome.decision, reason=told[:500], fitness=outcome.fitness)
         journal.event(kind, message, priority=priority, **fields)
 
     def _chain(self, job_id: str, challenger: Challenger, made: Evaluation) -> None:
@@ -158,6 +157,7 @@ class Consumer:
             fitness=outcome.fitness, components=outcome.components, strategy=challenger.repair_strategy,
             pattern_id=challenger.repair_pattern_id, spec_path=challenger.spec_path, median_ms=outcome.median_ms,
             tests=challenger.tests, patch_encoding=challenger.patch_encoding, path=_course(challenger),
+            benchmark=challenger.benchmark,
         )  # fmt: skip
 
 
@@ -176,6 +176,7 @@ def _row(job_id: str, challenger: Challenger, made: Evaluation) -> MetricsRow:
         timestamp=made.at, id=job_id, path=_course(challenger), lineage=challenger.lineage, fitness=outcome.fitness,
         components=outcome.components, decision=outcome.decision, meta_repair=challenger.meta_repair,
         bundle_sha256=challenger.bundle_sha256, parent_sha256=challenger.parent_sha256, median_ms=outcome.median_ms,
+        benchmark=outcome.benchmark, benchmark_ms=outcome.benchmark_ms, missed=outcome.missed(challenger.targets),
         spec_path=challenger.spec_path, epoch=challenger.original_epoch, repair_strategy=challenger.repair_strategy,
         repair_pattern_id=challenger.repair_pattern_id, repair_attempts=challenger.repair_attempts, **known,
     )  # fmt: skip

@@ -4,10 +4,12 @@ Everything that runs, runs in fresh sandboxes; nothing of a bundle is imported h
 test is settled after a few runs and never meets the champion.
 
 The champion is measured by the challenger's tests, on its own code, in runs that alternate with the challenger's, so
-that both meet the same machine. Test files that the champion's bundle had and the challenger's has no more are put
-back: a challenger does not get better by leaving a test out.
+that both meet the same machine; where a benchmark is declared, time and memory are taken of that (`yardstick`). Test
+files that the champion's bundle had and the challenger's has no more are put back: a challenger does not get better by
+leaving a test out. What is a test on one side is the same bytes for both, whatever the other takes it for.
 """
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,10 +21,11 @@ import msgspec
 from repairlab.config import Settings
 from repairlab.documents import Challenger, Champion, Components, Decision
 from repairlab.errors import BadInput, TemporaryFailure
-from repairlab.evaluate import comparison, documentation, fitness, safety
+from repairlab.evaluate import comparison, documentation, fitness, safety, yardstick
 from repairlab.evaluate.comparison import EQUAL, Ratio
 from repairlab.evaluate.robustness import edits_of, robustness
 from repairlab.evaluate.sides import Side, Sides
+from repairlab.evaluate.yardstick import Objection, Yardstick, unfit
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.trial.overfitting import Guard
 from repairlab.trial.runs import Run, Trial, stable
@@ -45,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     components: Components
     rival: float | None = None
     median_ms: float | None = None
+    benchmark: str | None = None  # by which it was timed, and not by its tests
+    benchmark_ms: float | None = None
     tests: int = 0
     runs: int = 0
     inputs: int = 0  # generated ones, that robustness was taken of
@@ -55,13 +60,24 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: str = ""
     why: str = ""
 
+    def missed(self, targets: Mapping[str, float]) -> list[str] | None:
+        """Return what to say of the targets that were not reached; None where there are none."""
+        times = {"fitness": self.fitness, "median_ms": self.median_ms, "benchmark_ms": self.benchmark_ms}
+        return fitness.missed(targets, msgspec.structs.asdict(self.components) | times) if targets else None
+
 
 @dataclass(frozen=True)
 class Duel:
-    """The runs of both, pairwise."""
+    """The runs of both, pairwise: of the tests, or of a benchmark."""
 
     ours: list[Run]
     theirs: list[Run]
+    benchmark: str | None = None
+
+    @property
+    def objection(self) -> Objection | None:
+        """What decides without any time."""
+        return yardstick.objection(self.ours, self.theirs) if self.benchmark else None
 
     def ratio(self, value: Callable[[Run], float]) -> Ratio:
         """Compare one figure of both."""
@@ -78,15 +94,21 @@ class Evidence:
     duel: Duel | None = None
     robustness: float = 1.0
     inputs: int = 0
+    measured: list[Run] = dataclasses.field(default_factory=list)  # of its own benchmark
 
     @property
     def all_runs(self) -> list[Run]:
-        """Those of the duel too."""
-        return [*self.runs, *(self.duel.ours if self.duel else ())]
+        """Those of the tests, in the duel too."""
+        return [*self.runs, *(self.duel.ours if self.duel and not self.duel.benchmark else ())]
+
+    @property
+    def benchmark_runs(self) -> list[Run]:
+        """Those of the benchmark by which it is timed."""
+        return self.duel.ours if self.duel and self.duel.benchmark else self.measured
 
     @property
     def time(self) -> Ratio:
-        """What a run of the tests costs beside the champion: more time where that is proved, else CPU.
+        """What a run costs beside the champion: more time where that is proved, else CPU.
 
         Both are seen from outside, and the CPU of all its processes counts: no code can tell it shorter or hide it.
         """
@@ -99,6 +121,15 @@ class Evidence:
     def memory(self) -> Ratio:
         """The largest resident set, beside the champion."""
         return self.duel.ratio(lambda run: run.peak_kb + HEAVY_KB) if self.duel else EQUAL
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The champion, and its tests that the challenger's bundle has no more."""
+
+    record: Champion
+    side: Side
+    left_out: Mapping[str, bytes]
 
 
 class Contest:
@@ -116,8 +147,8 @@ class Contest:
                 decision=Decision.NOT_BETTER, fitness=champion.fitness, components=champion.components,
                 rival=champion.fitness, median_ms=champion.median_ms, why="it is the champion",
             )  # fmt: skip
-        theirs = None if champion is None else self._standing(champion)
-        left_out = {} if theirs is None else {p: t for p, t in theirs.tests.items() if p not in ours.files}
+        theirs = None if champion is None else self._standing(champion, ours)
+        left_out = {} if theirs is None else theirs.left_out
         trial = self._trial(ours, {**left_out, **ours.files}, challenger, left_out)
         seen = Evidence(self._runs(trial, ours.code), safety.added(ours.code_before, ours.code))
         if done := safety.observed(kind for run in seen.runs for kind in run.seen):
@@ -128,22 +159,39 @@ class Contest:
         edits = [edit for path, source in ours.bundle.sources.items() for edit in edits_of(source, ours.files[path])]
         if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
             return self._worthless(ours, seen, Decision.OVERFITTED, 1.0, why)  # it answers its tests, not the question
-        if theirs is not None and champion is not None:
-            beyond = self._trial(ours, {**theirs.tests, **ours.code}, challenger, (), champion.tests).run()
-            self._beat()
-            if not beyond.passed:  # it has other tests than those that stability is taken of
-                return self._worthless(ours, seen, Decision.INCORRECT, 0.0, "it fails tests that the champion passed")
-            rival = self._trial(theirs, {**left_out, **ours.tests, **theirs.code}, challenger, left_out)
-            seen.duel = self._duel(trial, rival)
+        if path := ours.bundle.benchmark:
+            seen.measured = [self._measured(trial, path) for _ in range(2)]
+            if wrong := yardstick.fault(seen.measured):
+                return self._worthless(ours, seen, wrong[0], 1.0, wrong[1])
+        if theirs is not None and (why := self._fought(ours, theirs, challenger, seen, trial)) is not None:
+            return self._worthless(ours, seen, Decision.INCORRECT, 0.0, why)
         seen.robustness, seen.inputs = self._robust(ours, edits, challenger)
         if champion is not None and not seen.inputs:  # what could not be looked at is no better than what was
             seen.robustness = champion.components.robustness
-        return self._ranked(ours, theirs, champion, seen)
+        return self._ranked(ours, theirs, seen)
 
-    def _standing(self, champion: Champion) -> Side:
-        """Return the champion's side; TemporaryFailure where it cannot be read: no challenger is to blame for that."""
+    def _fought(self, ours: Side, theirs: Standing, challenger: Challenger, seen: Evidence, trial: Trial) -> str | None:
+        """Measure both against each other; return why the challenger is not even correct, None where it is."""
+        side, left_out = theirs.side, theirs.left_out
+        beyond = self._trial(ours, {**ours.code, **side.tests}, challenger, (), theirs.record.tests).run()
+        self._beat()
+        if not beyond.passed:  # it has other tests than those that stability is taken of
+            return "it fails tests that the champion passed"
+        rival = self._trial(side, {**side.code, **left_out, **ours.tests}, challenger, left_out)
+        if self._stands(rival):
+            benchmark = Yardstick.of(ours, side)
+            if benchmark is None:
+                seen.duel = self._pairs(Duel([], []), trial.run, rival.run, self._settings.evaluator.pairs)
+            else:
+                both = (self._trial(each, benchmark.beside(each.code), challenger, ()) for each in (ours, side))
+                seen.duel = self._timed(benchmark.path, *both)
+        return None
+
+    def _standing(self, champion: Champion, ours: Side) -> Standing:
+        """Return the champion; TemporaryFailure where it cannot be read: no challenger is to blame for that."""
         try:
-            return self._sides.side(champion)
+            side = self._sides.side(champion)
+            return Standing(champion, side, {p: text for p, text in side.tests.items() if p not in ours.files})
         except BadInput as error:
             message = f"the champion {champion.id} of {champion.lineage} cannot be read: {error.message}"
             fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage} {champion.id}`"
@@ -188,24 +236,39 @@ class Contest:
                 break
         return runs
 
-    def _duel(self, ours: Trial, theirs: Trial) -> Duel | None:
-        """Run both in turns; None where the champion fails the challenger's tests, so that nothing is to compare."""
+    def _stands(self, rival: Trial) -> bool:
+        """Whether the champion's code passes the challenger's tests; else there is nothing to compare."""
         for _ in range(CHAMPION_TRIES):  # one run that a busy machine spoilt dethrones nobody
-            passed = theirs.run().passed
+            passed = rival.run().passed
             self._beat()
             if passed:
-                break
-        else:
-            return None
-        duel, chance = Duel([], []), random.Random(0)
-        for _ in range(self._settings.evaluator.pairs):
+                return True
+        return False
+
+    def _timed(self, path: str, ours: Trial, theirs: Trial) -> Duel:
+        """Run a benchmark in pairs; what speaks against comparing them need not be seen more than once."""
+        duel = Duel([self._measured(ours, path)], [self._measured(theirs, path, CHAMPION_TRIES)], path)
+        if duel.objection is None:
+            count = self._settings.evaluator.pairs - 1
+            self._pairs(duel, lambda: ours.measure(path), lambda: theirs.measure(path), count)
+        return duel
+
+    def _pairs(self, duel: Duel, ours: Callable[[], Run], theirs: Callable[[], Run], count: int) -> Duel:
+        chance = random.Random(0)
+        for _ in range(count):
             order = [(ours, duel.ours), (theirs, duel.theirs)]
             if chance.random() < 0.5:
                 order.reverse()
-            for trial, runs in order:
-                runs.append(trial.run())
+            for run, runs in order:
+                runs.append(run())
                 self._beat()
         return duel
+
+    def _measured(self, trial: Trial, path: str, tries: int = 1) -> Run:
+        """Return a run of the benchmark: the first that measures anything, else the last."""
+        run = trial.measure(path)
+        self._beat()
+        return run if tries == 1 or not unfit(run) else self._measured(trial, path, tries - 1)
 
     def _failed(self, side: Side, seen: Evidence) -> Outcome:
         """Return the outcome of a challenger that did not pass every run."""
@@ -223,28 +286,30 @@ class Contest:
             findings=dict(seen.findings), why=why[:MAX_WHY],
         )  # fmt: skip
 
-    def _ranked(self, ours: Side, theirs: Side | None, champion: Champion | None, seen: Evidence) -> Outcome:
+    def _ranked(self, ours: Side, theirs: Standing | None, seen: Evidence) -> Outcome:
         """Return the outcome of a challenger that passed every run, beside its champion if that passes too."""
         time, memory, weights = seen.time, seen.memory, self._settings.evaluator.weights
         mine, other = _performance(time, memory)
         parts = _components(ours, seen, performance=mine)
         value, rival = fitness.fitness(parts, weights), None
-        if theirs is not None and champion is not None:
+        if theirs is not None:
             rival = 0.0
             if seen.duel is not None:
-                facts = Evidence(seen.duel.theirs, safety.added(theirs.code_before, theirs.code))
-                facts.robustness = champion.components.robustness
-                stood = _components(theirs, facts, performance=other)
-                stood = msgspec.structs.replace(stood, stability=champion.components.stability)
-                rival = fitness.fitness(stood, weights)
-        decision, why = _decided(parts, value, rival)
-        value = 0.0 if decision is Decision.UNSTABLE else value
-        runs = seen.all_runs
+                side, known = theirs.side, theirs.record.components
+                facts = Evidence(seen.duel.theirs, safety.added(side.code_before, side.code))
+                facts.robustness = known.robustness
+                stood = _components(side, facts, performance=other)
+                rival = fitness.fitness(msgspec.structs.replace(stood, stability=known.stability), weights)
+        decision, why = (seen.duel and seen.duel.objection) or _decided(parts, value, rival)
+        value = 0.0 if decision in (Decision.UNSTABLE, Decision.INCORRECT) else value
+        runs, timed = seen.all_runs, seen.benchmark_runs
         return Outcome(
             decision=decision, fitness=value, components=parts, rival=rival, median_ms=_median_ms(runs),
+            benchmark=seen.duel.benchmark if seen.duel else ours.bundle.benchmark or None,
+            benchmark_ms=_median_ms(timed) if timed else None,
             tests=runs[0].counts[1], runs=len(runs), inputs=seen.inputs, time_ratio=_told(time),
             memory_ratio=_told(memory), findings=dict(seen.findings), passed=_passed(runs[0]),
-            sandbox=self._sandbox.tier, why=why,
+            sandbox=self._sandbox.tier, why=why[:MAX_WHY],
         )  # fmt: skip
 
 

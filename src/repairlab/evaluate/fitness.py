@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from repairlab.documents import Components
 
 PARTS = ("correctness", "safety", "performance", "robustness", "documentation")
+AT_MOST = ("median_ms", "benchmark_ms")  # targets that are bounds from above; the others are from below
+MAX_NAME = 60  # characters of a target's name that are told
 LEAST_GAIN = 0.001  # of fitness: less is rounding
 
 
@@ -28,3 +30,17 @@ def fitness(parts: Components, weights: Mapping[str, float]) -> float:
 def better(challenger: float, champion: float) -> bool:
     """Whether a fitness beats another; what is noise must have been taken out of both before."""
     return challenger - champion >= LEAST_GAIN
+
+
+def missed(targets: Mapping[str, float], measured: Mapping[str, float | None]) -> list[str]:
+    """Return what to say of each target that was not reached, or that nothing measures."""
+    found = ((name[:MAX_NAME], wanted, measured.get(name)) for name, wanted in targets.items())
+    return [told for each in found if (told := _missed(*each))]
+
+
+def _missed(name: str, wanted: float, found: float | None) -> str:
+    if found is None:
+        return f"{name}: not measured"
+    if name in AT_MOST:
+        return f"{name} is {found:g}, not at most {wanted:g}" if found > wanted else ""
+    return f"{name} is {found:g}, not at least {wanted:g}" if found < wanted else ""

@@ -85,10 +85,14 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
     yield f"- fitness: {outcome.fitness:.3f}{before}"
     for name in ("correctness", "safety", "performance", "robustness", "documentation", "stability"):
         yield f"- {name}: {getattr(outcome.components, name):.3f}"
+    if outcome.benchmark and outcome.benchmark_ms is not None:
+        yield f"- Benchmark: {_code(outcome.benchmark)}, {outcome.benchmark_ms:.0f} ms."
     if outcome.rival:
         yield "- Time beside the champion before: {:.2f} ({:.2f} to {:.2f}); memory {:.2f} ({:.2f} to {:.2f}).".format(
             *outcome.time_ratio, *outcome.memory_ratio
         )
+    for told in outcome.missed(challenger.targets) or ():
+        yield f"- Misses a target: {_code(told)}."
     yield from ("", "## Risk", "", _risk(outcome) + _hidden(patch), "")
     yield from ("## What to type", "", "In the project's repository, to apply it:", "")
     yield f"    git am {_options(patch)}{where}"

@@ -33,7 +33,7 @@ class Side:
 
     @property
     def tests(self) -> dict[str, bytes]:
-        """All its other files: tests, their data, configuration."""
+        """All its other files: tests, their data, configuration, its benchmark."""
         return {path: text for path, text in self.files.items() if path not in self.bundle.sources}
 
 
@@ -49,7 +49,7 @@ class Sides:
         path = Path(made.bundle_dir).resolve()
         if not any(path.is_relative_to(root.resolve()) for root in self._roots):
             raise BadInput("lies outside the roots of bundles", field="bundle_dir", fix="see bundles.roots")
-        bundle = Bundle.read(path, tests=made.tests, editable=[], limits=self._limits)
+        bundle = Bundle.read(path, tests=made.tests, editable=[], limits=self._limits, benchmark=made.benchmark)
         if bundle.sha256() != made.parent_sha256:
             fix = "hand the bundle in again: what was frozen has been changed or removed"
             raise BadInput("the bundle is not the one that was repaired", field="parent_sha256", fix=fix)

@@ -33,6 +33,7 @@ TEMPLATE = "handoff.json"
 @click.option("--test", "tests", multiple=True, metavar="GLOB", help="Files with the tests; may be repeated.")
 @click.option("--editable", multiple=True, metavar="GLOB", help="Files that may be changed; may be repeated.")
 @click.option("--held-out", multiple=True, metavar="GLOB", help="Tests that judge and are not seen; may be repeated.")
+@click.option("--benchmark", metavar="FILE", help="Program in DIR that times the code, in place of the tests.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher is sooner; 0 is normal.")
 @click.option("--lineage", help="Whose turn it takes: lineages are served in fair turns.")
 @click.option("--key", help="Idempotency key: the same key twice is one job.")

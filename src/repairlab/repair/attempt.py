@@ -98,8 +98,9 @@ class Attempt:
                 raise BadInput(f"{name!r} cannot be set in an environment", field="env", fix="leave it out")
         limits = BundleLimits(settings.bundles.max_files, settings.bundles.max_bytes)
         self.bundle = Bundle.read(
-            path, tests=handoff.tests, editable=handoff.editable, held_out=handoff.held_out, limits=limits
-        )
+            path, tests=handoff.tests, editable=handoff.editable, held_out=handoff.held_out, limits=limits,
+            benchmark=handoff.benchmark,
+        )  # fmt: skip
         sandbox = open_sandbox(settings.sandbox)
         memory = handoff.limits.memory_mb or settings.agent.memory_mb
         bounds = SandboxLimits.from_settings(settings.sandbox, wall_s=self.wall_s, memory_mb=memory)

@@ -29,13 +29,24 @@ def written(wish: Wish, body: Body, place: Path) -> Path:
 
 def files(wish: Wish, body: Body) -> dict[str, str]:
     """Return path → text of the bundle."""
-    return {
+    timed = {name: "\n".join(_benchmark(wish)) + "\n"} if (name := benchmark(wish)) else {}
+    return timed | {
         f"{wish.name}.py": "\n".join(_module(wish, body)) + "\n",
         f"tests/test_{wish.name}.py": "\n".join(_tests(wish)) + "\n",
         "README.md": "\n".join(_page(wish, body)) + "\n",
         "sbom.cdx.json": _sbom(wish),
         SPEC: encode(wish.spec).decode(),
     }
+
+
+def benchmark(wish: Wish) -> str | None:
+    """Return the path of the benchmark in the bundle, None where the spec has none."""
+    return f"benchmarks/time_{wish.name}.py" if wish.spec.benchmark else None
+
+
+def _benchmark(wish: Wish) -> Iterator[str]:
+    yield from (f'"""Benchmark of {wish.name}, from its spec."""', "", f"from {wish.name} import {wish.name}", "")
+    yield wish.spec.benchmark or ""
 
 
 def _module(wish: Wish, body: Body) -> Iterator[str]:
@@ -77,6 +88,8 @@ def _page(wish: Wish, body: Body) -> Iterator[str]:
     yield from (f"| `{arguments!r}` | `{result!r}` |" for arguments, result in wish.examples[:20])
     if wish.spec.constraints:
         yield from ("", "Constraints:", "", *(f"- {_words(text)}" for text in wish.spec.constraints))
+    if wish.spec.targets:
+        yield from ("", "Targets:", "", *(f"- {_words(name)}: {value:g}" for name, value in wish.spec.targets.items()))
     yield from (
         "",
         f"Made from the spec `{wish.spec.id}`: {body.how}.",

@@ -47,8 +47,9 @@ def queue(root: Path, settings: Settings) -> Spool:
 
 @dataclass(frozen=True)
 class Made:
-    """A tool that was tried: its body, how its tests ran, the pattern that it was made of."""
+    """A tool that was tried: what was wanted, its body, how its tests ran, the pattern that it was made of."""
 
+    wish: Wish
     body: Body
     run: Run
     pattern: str | None
@@ -125,7 +126,7 @@ class Maker:
         """Return the first tool that passes, else the one with the most tests right; NotYet: a model may answer."""
         tried: list[Made] = []
         for pattern, body in self._bodies(claim, wanted):
-            tried.append(Made(body, self._run(wanted, body), pattern))
+            tried.append(Made(wanted, body, self._run(wanted, body), pattern))
             if tried[-1].run.passed:
                 return tried[-1]
         return max(tried, key=lambda made: made.run.counts[0])  # synthesis always yields one
@@ -171,7 +172,8 @@ def _challenger(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Ma
         original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
         repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
         bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
-        idempotency_key=f"spec-{claim.id}", submitter=claim.other,
+        idempotency_key=f"spec-{claim.id}", submitter=claim.other, targets=spec.targets,
+        benchmark=bundle.benchmark(made.wish),
         unknown={key: value for key, value in more.items() if value},
     )  # fmt: skip
 
@@ -182,5 +184,6 @@ def _handoff(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made)
     return Handoff(
         bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch, lineage=claim.own(spec.id),
         reason="tests_failed", metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
-        impl_style=made.body.style, idempotency_key=f"spec-{claim.id}",
+        impl_style=made.body.style, idempotency_key=f"spec-{claim.id}", targets=spec.targets,
+        benchmark=bundle.benchmark(made.wish),
     )  # fmt: skip

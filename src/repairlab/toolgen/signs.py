@@ -38,6 +38,7 @@ class Recent:
 
     won: dict[str, deque[bool]] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)  # whose champion has reached all its targets
     repairs: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def take(self, row: MetricsRow) -> None:
@@ -45,6 +46,8 @@ class Recent:
         won = self.won.pop(row.lineage, None) or deque(maxlen=PLATEAU)
         won.append(row.decision is Decision.PROMOTED)
         self.won[row.lineage] = won
+        if row.decision in (Decision.PROMOTED, Decision.DEMOTED):
+            (self.reached.add if row.missed == [] else self.reached.discard)(row.lineage)
         path = self.paths.pop(row.lineage, None)
         if path := row.spec_path or path:
             self.paths[row.lineage] = path
@@ -54,7 +57,8 @@ class Recent:
     def signs(self) -> Iterable[Sign]:
         """Yield the signs of the rows."""
         for lineage, won in self.won.items():
-            yield Sign("plateau", lineage, len(won) == PLATEAU and not any(won), won[-1])
+            stuck = len(won) == PLATEAU and not any(won) and lineage not in self.reached
+            yield Sign("plateau", lineage, stuck, won[-1])
         if len(self.repairs) == RECENT:
             kinds = Counter(kind for kind, _ in self.repairs)
             share = kinds.most_common(1)[0][1] / RECENT

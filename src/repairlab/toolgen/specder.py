@@ -9,7 +9,7 @@ stays bad does not write a spec a day.
 
 | sign | fires | armed again |
 |---|---|---|
-| plateau | a lineage's last 8 evaluations brought no promotion | a promotion |
+| plateau | a lineage's last 8 evaluations brought no promotion, unless its champion reached its targets | a promotion |
 | collapse | 90 % of the last 20 repairs, over all lineages, are one strategy or pattern | below 60 % |
 | failing | 3 handoffs of a lineage were given up within 7 days | none within 7 days |
 

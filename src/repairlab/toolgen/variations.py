@@ -35,7 +35,7 @@ def _all(spec: Spec, others: Iterable[Spec], sign: str) -> Iterator[Spec]:
             task = f"{other.task} Then, of what comes out: {spec.task}"
             yield _derived(
                 spec, "composed", sign, [spec, other], examples=composed, task=task, signature=other.signature,
-                io=other.io, properties=[],
+                io=other.io, properties=[], benchmark=None,
             )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ def wish(spec: Spec) -> Wish:
         raise BadInput("there is none", field="examples", fix="give at least one: input and output")
     for text in spec.properties:
         _expression(text, "properties")
+    _program(spec.benchmark or "")
     return Wish(name, parameters, returns, examples, spec)
 
 
@@ -95,6 +96,14 @@ def _expression(text: str, field: str) -> None:
         ast.parse(text, mode="eval")
     except UNPARSABLE:
         raise BadInput(f"{text[:60]!r} is no Python expression", field=field, fix="write one expression") from None
+
+
+def _program(text: str) -> None:
+    try:
+        ast.parse(text)
+    except UNPARSABLE:
+        fix = "write a program that calls the function and prints what comes out"
+        raise BadInput("is no Python", field="benchmark", fix=fix) from None
 
 
 def _arguments(number: int, given: Any, parameters: dict[str, str], boxed: bool) -> tuple[Any, ...]:

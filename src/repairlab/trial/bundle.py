@@ -2,8 +2,8 @@
 
 The directory is read once, without following a symlink out of it, and never written. Tests are what the handoff names
 and what pytest would find (test_*.py, *_test.py, conftest.py, everything below a directory `tests` or `test`); they are
-never edited, whatever the handoff says. Held-out files are apart from all others: they count in the bundle's hash and
-are handed to no sandbox but the one that judges a finished patch.
+never edited, whatever the handoff says; no more is the benchmark that it names. Held-out files are apart from all
+others: they count in the bundle's hash and are handed to no sandbox but the one that judges a finished patch.
 """
 
 import fnmatch
@@ -36,6 +36,7 @@ class Bundle:
     held_out: dict[str, bytes] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)  # for pytest, in place of what its configuration asks for
     left_out: list[str] = field(default_factory=list)
+    benchmark: str = ""  # the file that times the code, where one is declared
     mended: dict[str, bytes] = field(default_factory=dict)  # original bytes of the files that `rebased` changed
 
     @classmethod
@@ -47,14 +48,15 @@ class Bundle:
         editable: Sequence[str],
         limits: BundleLimits,
         held_out: Sequence[str] = (),
+        benchmark: str | None = None,
     ) -> "Bundle":
         """Return the bundle at `path`; raise `BadInput` naming the field of the handoff that is to blame."""
         files, executable, links = _contents(path, limits)
         held = {name: files.pop(name) for name in _held(files, held_out)}
         bundle = cls(files, frozenset(executable), links, held_out=held)
-        bundle.tests = _named(files, tests)
+        bundle.tests, bundle.benchmark = _named(files, tests), _benchmark(files, benchmark)
         bundle.options, bundle.left_out = options.left_out(files)
-        named = {name.partition("::")[0] for name in bundle.tests}
+        named = {bundle.benchmark, *(name.partition("::")[0] for name in bundle.tests)}
         for name in sorted(files):
             below = any(name.startswith(directory.rstrip("/") + "/") for directory in named)
             if name.endswith(".py") and not (below or name in named or is_test(name)):
@@ -205,6 +207,18 @@ def _held(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
     if found and not any(name.endswith(".py") and Path(name).name not in _SET_UP for name in found):
         raise BadInput("names no file with tests", field="held_out", fix="name a test file or leave it out")
     return list(found)
+
+
+def _benchmark(files: Iterable[str], path: str | None) -> str:
+    """Return the name of the file that `benchmark` means, "" where none is declared."""
+    if path is None:
+        return ""
+    _check_inside(path, "benchmark")
+    name = path.removeprefix("./")
+    if name not in files or not name.endswith(".py"):
+        why = f"{path!r} is no Python file of the bundle"
+        raise BadInput(why, field="benchmark", fix="name one file, relative to bundle_dir, that is not held out")
+    return name
 
 
 def matches(path: str, pattern: str) -> bool:

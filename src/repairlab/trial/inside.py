@@ -6,6 +6,7 @@ Requests:
 
     tree     unpack the files that follow into the work directory
     run      pytest → exit status, seconds, KiB, JUnit cases, tail of its output
+    measure  one Python file of the bundle → the same without cases
 """
 
 import io
@@ -90,6 +91,13 @@ def do_run(request):
         return dict(found, cases=junit_cases(report), seen=noted(seen))
 
 
+def do_measure(request):
+    """Run one file once."""
+    with tempfile.TemporaryDirectory(dir=os.getcwd()) as place:
+        command = [sys.executable, request["path"]]
+        return plain_run(command, "bundle", dict(os.environ, PYTHONHASHSEED="0"), request["limit_s"], place)
+
+
 def listed(sources, place):
     """Write down the paths that sources may be imported by; return where."""
     path = os.path.join(place, "sources.json")
@@ -117,7 +125,7 @@ def serve():
             request = JSON.loads(stream.recv().decode())
         except EOFError:
             return
-        answer = {"tree": do_tree, "run": do_run}[request["op"]](request)
+        answer = {"tree": do_tree, "run": do_run, "measure": do_measure}[request["op"]](request)
         stream.send(JSON.dumps(answer).encode())
 
 

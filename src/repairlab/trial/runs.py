@@ -1,4 +1,4 @@
-"""runs: one run of a bundle's tests: a fresh process in a fresh sandbox, nothing kept from the run before.
+"""runs: one run of a bundle's tests, or of its benchmark, in a fresh sandbox: nothing is kept from the run before.
 
 What comes back is untrusted: the tests themselves, and the code they test, ran in the process that wrote the report. A
 run counts as passed only where its exit status and its report agree.
@@ -83,6 +83,18 @@ class Trial:
         """Run the tests, in an order of that seed, with that hash seed.
 
         What the files `sources` do to processes, files and the network is noted, which takes a little time.
+        """
+        return self._once({
+            "op": "run", "seed": seed, "hash_seed": 0 if seed is None else seed % (1 << 32),
+            "arguments": [*PYTEST, *self.tests], "sources": list(sources),
+        })  # fmt: skip
+
+    def measure(self, path: str) -> Run:
+        """Run one file of the bundle, as `python PATH` does in its directory; the run has no cases."""
+        return self._once({"op": "measure", "path": path})
+
+    def _once(self, request: Mapping[str, object]) -> Run:
+        """Carry out one request in a sandbox of its own.
 
         A run that the sandbox had to end is one that did not pass. TemporaryFailure: no sandbox could be had, or
         somebody outside ended it.
@@ -95,7 +107,7 @@ class Trial:
                 confined.stream.send(msgspec.json.encode(tree))
                 confined.stream.send_files(self.entries)
                 confined.stream.recv(30)
-                confined.stream.send(msgspec.json.encode(self._request(seed, sources)))
+                confined.stream.send(msgspec.json.encode({**request, "limit_s": self.limits.wall_s}))
                 raw = confined.stream.recv(self.limits.wall_s + GRACE_S, max_bytes=MAX_FRAME)
                 return msgspec.json.decode(raw, type=Run)
             except (StreamError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -104,12 +116,6 @@ class Trial:
                     fix = "see `journalctl -u 'repairlab-sandbox@*'`"
                     raise TemporaryFailure("the sandbox was ended by somebody outside", fix=fix) from None
                 return Run(why=str(ended.why) if ended else type(error).__name__)
-
-    def _request(self, seed: int | None, sources: Iterable[str]) -> dict[str, object]:
-        return {
-            "op": "run", "seed": seed, "hash_seed": 0 if seed is None else seed % (1 << 32),
-            "arguments": [*PYTEST, *self.tests], "limit_s": self.limits.wall_s, "sources": list(sources),
-        }  # fmt: skip
 
 
 def stable(runs: Iterable[Run]) -> float:

@@ -172,6 +172,8 @@ def _check_allowed(name: str, handoff: Handoff) -> None:
     tests = [test.partition("::")[0] for test in handoff.tests] or TESTS
     if _matches(name, [*tests, *handoff.held_out]):
         raise Lie(f"patch.diff changes {name}, a test")
+    if name == (handoff.benchmark or "").removeprefix("./"):
+        raise Lie(f"patch.diff changes {name}, the benchmark")
     if handoff.editable and not _matches(name, handoff.editable):
         raise Lie(f"patch.diff changes {name}, which is not editable")
 
@@ -228,6 +230,8 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         unknown=handoff.unknown,
         submitter=order.submitter,
         patch_encoding=encoding,
+        benchmark=handoff.benchmark,
+        targets=handoff.targets,
     )
 
 
