@@ -18,7 +18,7 @@ from pathlib import Path
 
 from layout import TERMINAL, Finding, Queue, children, digest, document_of, whole_lines
 
-SPEC = "spec-"  # begins the key of what a spec's job has made
+SPEC = "spec-"  # begins the key of what a spec's job has made: spec-JOB-TOOL
 CHAIN = (".cdx.json", ".intoto.json")
 
 
@@ -76,7 +76,7 @@ def _challengers(root, ledger):
 def _tools(root):
     made = defaultdict(list)
     for document in map(document_of, (*_documents(root, "challengers"), *_documents(root, "repair"))):
-        made[str(document.get("idempotency_key"))].append(document)
+        made[str(document.get("idempotency_key")).rpartition("-")[0]].append(document)
     for state, job in _jobs(root, "specs"):
         tools = made.pop(SPEC + job.name, [])
         if state in TERMINAL and len(tools) != (state == "ok"):

@@ -88,6 +88,25 @@ def test_a_tool_that_won_is_what_the_next_like_spec_is_made_of(world):
     assert [each.name for each in (world.root / "patterns").glob("*.json")] == [path.name], "a call of it is no other"
 
 
+def test_a_spec_that_is_retried_hands_on_another_tool_and_the_same_one_once(world):
+    told = {"id": "gap", "signature": "gap(one, two)", "examples": examples(([5, 1], 4), ([0, 1], 1), ([2, 2], 0))}
+    job = world.hand_in(**told)
+    world.run("repairlab-toolgen")
+    challengers = Spool(world.root / "spool/challengers", pattern="challenger_*.json", policy=Policy(settle_s=0))
+    world.specs.retry(job)
+    world.run("repairlab-toolgen")
+    assert world.specs.find(job).state is State.OK, "its challenger still waits"
+    assert len(world.waiting("challengers", Challenger)) == 1, "the same tool is the same challenger"
+    for claim in challengers.claims():
+        with claim:
+            claim.finish()
+    world.specs.retry(job)
+    world.run("repairlab-toolgen", REPAIRLAB_TOOLGEN_SEARCH_S="0.0001")
+    assert world.specs.find(job).state is State.OK
+    (handoff,) = world.waiting("repair", Handoff)
+    assert handoff.idempotency_key.startswith(f"spec-{job}-")
+
+
 def test_a_spec_with_a_benchmark_and_targets_hands_both_on(world):
     told = {"signature": "gap(one, two)", "examples": examples(([5, 1], 4), ([0, 1], 1), ([2, 2], 0))}
     world.hand_in(id="gap", benchmark="print(sum(gap(n, 5) for n in range(10)))", targets={"fitness": 0.9}, **told)

@@ -75,7 +75,11 @@ class Place:
         self.state = self.put("specder/state.json", b'{"told":[],"written":["s"]}')
         (claim,) = self.specs.claims(limit=1)
         spec = self.put("bundles/tool/spec.json", b"{}")
-        handoff = {"bundle_dir": str(spec.parent), "spec_path": str(spec), "idempotency_key": f"spec-{claim.id}"}
+        handoff = {
+            "bundle_dir": str(spec.parent),
+            "spec_path": str(spec),
+            "idempotency_key": f"spec-{claim.id}-{'a' * 12}",
+        }
         self.queue.publish(json.dumps(handoff).encode())
         claim.finish()
         (made,) = self.queue.claims(limit=1)

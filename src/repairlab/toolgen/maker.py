@@ -4,7 +4,7 @@ Durable in this order, so that a death in between repeats and never doubles:
 
     bundles/SHA256      the tool; `spec_path` of the result names the copy of the spec in it
     <job>/tool.json     the result: another search may find another tool, and would say another time
-    challengers, repair the result, named after the spec's job: publishing it again finds it done
+    challengers, repair the result, named after the spec's job and the tool: publishing it again finds it done
     processed/ok/       the job is done
 """
 
@@ -23,6 +23,7 @@ from repairlab.config import Settings
 from repairlab.documents import Challenger, Handoff, HandoffMetrics, Strategy, decode, encode
 from repairlab.documents.specs import Spec
 from repairlab.documents.tournament import TOOLGEN as SOURCE
+from repairlab.errors import BadInput
 from repairlab.journal import Event
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, make_durable, snapshot
@@ -91,7 +92,8 @@ class Maker:
             return
         spool = self._challengers if result.passed else self._repair
         spool.create()
-        spool.publish(result.document.encode(), result.name)
+        with suppress(BadInput):  # from before a `retry`: the name is the tool's, so this very tool waits there
+            spool.publish(result.document.encode(), result.name)
         claim.finish(reason=result.outcome, how=result.how)
         journal.event(Event.TOOL_MADE, f"{spec.id}: {result.outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
 
@@ -116,7 +118,7 @@ class Maker:
             outcome = f"to be repaired: {good} of {total} tests pass"
         result = Result(
             at=datetime.now(UTC), passed=made.run.passed, bundle=str(frozen.path), document=document.decode(),
-            name=f"{'challenger_' if made.run.passed else 'handoff-'}spec-{claim.id}.json", outcome=outcome,
+            name=f"{'challenger_' if made.run.passed else 'handoff-'}{_key(claim, frozen)}.json", outcome=outcome,
             how=made.body.how,
         )  # fmt: skip
         claim.put(KEPT, msgspec.json.encode(result))
@@ -165,6 +167,11 @@ class Maker:
         return frozen
 
 
+def _key(claim: Claim, frozen: Snapshot) -> str:
+    """Return what a tool is known by: the same one again is the same job, another one that a retry finds is not."""
+    return f"spec-{claim.id}-{frozen.sha256[:12]}"
+
+
 def _challenger(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made) -> Challenger:
     more = {"spec_id": spec.id, "domain": spec.domain, "impl_style": made.body.style}
     return Challenger(
@@ -172,7 +179,7 @@ def _challenger(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Ma
         original_epoch=spec.epoch, original_fitness=None, repair_strategy=Strategy.NOOP, repair_attempts=0,
         repair_pattern_id=made.pattern, repair_details=f"made from its spec: {made.body.how}",
         bundle_sha256=frozen.sha256, parent_sha256=frozen.sha256, meta_repair=False, patch="",
-        idempotency_key=f"spec-{claim.id}", submitter=claim.other, targets=spec.targets,
+        idempotency_key=_key(claim, frozen), submitter=claim.other, targets=spec.targets,
         benchmark=bundle.benchmark(made.wish),
         unknown={key: value for key, value in more.items() if value},
     )  # fmt: skip
@@ -184,6 +191,6 @@ def _handoff(claim: Claim, spec: Spec, frozen: Snapshot, path: Path, made: Made)
     return Handoff(
         bundle_dir=str(frozen.path), source=SOURCE, spec_path=str(path), epoch=spec.epoch, lineage=claim.own(spec.id),
         reason="tests_failed", metrics=HandoffMetrics(correctness=math.floor(1e6 * share) / 1e6, fitness=0.0),
-        impl_style=made.body.style, idempotency_key=f"spec-{claim.id}", targets=spec.targets,
+        impl_style=made.body.style, idempotency_key=_key(claim, frozen), targets=spec.targets,
         benchmark=bundle.benchmark(made.wish),
     )  # fmt: skip
