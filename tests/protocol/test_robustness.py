@@ -53,12 +53,12 @@ pytestmark = [
 ]
 
 
-def judged(path, old, new):
-    (path / "mod.py").write_text(SOURCE)
-    (path / "test_mod.py").write_text(TESTS)
+def judged(path, old, new, source=SOURCE, tests=TESTS):
+    (path / "mod.py").write_text(source)
+    (path / "test_mod.py").write_text(tests)
     settings = config.load()
     bundle = Bundle.read(path, tests=[], editable=[], limits=BundleLimits())
-    edits = list(edits_of(bundle.sources["mod.py"], SOURCE.replace(old, new).encode()))
+    edits = list(edits_of(bundle.sources["mod.py"], source.replace(old, new).encode()))
     assert edits
     limits = SandboxLimits.from_settings(settings.sandbox, wall_s=30)
     return robustness(Setup(open_sandbox(settings.sandbox), limits, bundle, None, {}), edits)
@@ -76,6 +76,68 @@ def judged(path, old, new):
 )
 def test_a_patch_that_raises_where_nothing_raised_loses_robustness(tmp_path, old, new):
     share, inputs = judged(tmp_path, old, new)
+    assert inputs >= 5
+    assert share < 1
+
+
+OBJECTS = """\
+import dataclasses
+
+
+class Stack:
+    def __init__(self, *items, limit=3):
+        self.items = list(items)
+        self.limit = limit
+
+    def push(self, item):
+        self.items.append(item)
+        return len(self.items)
+
+    @property
+    def top(self):
+        return self.items[-1] if self.items else None
+
+    def drop(self):
+        if self.items:
+            self.items.pop()
+
+
+@dataclasses.dataclass
+class Span:
+    low: int
+    high: int
+
+    def share(self, part):
+        return part / (1 + abs(self.high - self.low))
+"""
+PLAYED = """\
+from mod import Span, Stack
+
+
+def test_stack():
+    stack = Stack(7, limit=2)
+    assert stack.push(8) == 2
+    stack.drop()
+    assert stack.top == 7
+
+
+def test_span():
+    assert Span(1, 3).share(6) == 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return len(self.items)", "return len(self.items) * self.limit // self.limit"),
+        ("        if self.items:\n            self.items.pop()", "        self.items.pop()\n        self.items[0]"),
+        ("self.items[-1] if self.items else None", "self.items[-1]"),
+        ("(1 + abs(self.high - self.low))", "(1 + self.high - self.low)"),
+    ],
+    ids=["what it is made of", "order of calls", "property", "field"],
+)
+def test_objects_are_varied_by_what_they_are_made_of_and_what_is_done_with_them(tmp_path, old, new):
+    share, inputs = judged(tmp_path, old, new, OBJECTS, PLAYED)
     assert inputs >= 5
     assert share < 1
 

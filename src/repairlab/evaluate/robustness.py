@@ -1,6 +1,7 @@
 """robustness: inputs near those of the tests, on which a patch raises where the code before it did not.
 
-The calls that the tests make are varied, each argument within its type, and both versions are called with the same
+The calls that the tests make are varied, each argument within its type, and so is what they do with an object: the
+arguments that it is made of, those of its methods, and their order. Both versions are called with the same
 objects, in the sandbox of the search (`trial.probes`). The reference is the code before the patch: what raised there
 may raise. What cannot be run so (a patch of module-level code, a bundle without a patch) has no inputs and is not held
 against anybody. All of it is a hint, and weighs as little: the code under test says itself what it did.
@@ -46,7 +47,7 @@ def _observed(server: Server, edits: list[Edit], wall_s: float) -> Behaviour:
         return Behaviour()
     tests = [server.test_run(found.ids, test) for test in sorted(plain.tests, key=lambda test: test.index)]
     order = sorted(range(len(tests)), key=lambda index: (tests[index].outcome == "hang", tests[index].cpu_s, index))
-    return observe(server, tests, order, [edits, []])
+    return observe(server, tests, order, [edits, []], stories=True)
 
 
 def edits_of(source: Source, after: bytes) -> Iterator[Edit]:

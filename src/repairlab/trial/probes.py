@@ -61,8 +61,12 @@ def observe(
     *,
     wall_s: float = PROBE_S,
     seed: int = 0,
+    stories: bool = False,
 ) -> Behaviour:
-    """Return what the patches do; an empty one is the bundle as it came. Nothing is known of what cannot be run."""
+    """Return what the patches do; an empty one is the bundle as it came. Nothing is known of what cannot be run.
+
+    `stories`: also in what tests do with whole objects, varied.
+    """
     chosen: list[int] = []
     spent = 0.0
     for index in order:
@@ -71,6 +75,7 @@ def observe(
             break
         chosen.append(index)
     request = {"op": "behave", "batch": [by_path(edits) for edits in patches], "order": chosen, "seed": seed}
+    request["stories"] = stories
     request |= {"call_s": CALL_S, "cpu_s": PROBE_CPU_S, "wall_s": wall_s, "step_s": min(wall_s, CAPTURE_S + wall_s / 2)}
     try:
         return server.ask(request, Behaviour, 2 * wall_s)  # the server itself gives up after 1.5

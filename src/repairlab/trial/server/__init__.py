@@ -16,7 +16,7 @@ IMPORTS = "import subprocess, tempfile, threading, xml.etree.ElementTree\n"
 FIRST = ("plain", "pristine")
 SEARCH = (
     "worker", "direct", "tree", "swap", "coverage", "places", "state", "lanes", "batch", "loading",
-    "derived", "behaviour", "hot",
+    "derived", "behaviour", "stories", "hot",
 )  # fmt: skip
 PARTS = (*FIRST, *SEARCH)
 

@@ -27,7 +27,7 @@ SAMPLE_ROOM = 256 << 20  # bytes that a patch may take on top of what its fork h
 class Call:
     """One call of a function: its arguments, the last of them by `names`, and text that tells it from others."""
 
-    __slots__ = ("arguments", "function", "names", "seen", "text", "whole")
+    __slots__ = ("arguments", "function", "inner", "names", "seen", "text", "whole")
 
     def __init__(self, function, arguments, names, seen):
         self.function = function
@@ -35,29 +35,48 @@ class Call:
         self.names = names
         self.seen = seen
         say = Describer()
-        self.text = "%s(%s)" % (getattr(function, "__qualname__", "?"), self.described(arguments, say))
+        self.inner = self.described(arguments, say)
+        self.text = self.told(self.inner)
         self.whole = say.left >= 0 and len(self.text) <= LONGEST_INPUT
 
     def described(self, arguments, say):
         """Return the arguments as source text."""
-        first = len(arguments) - len(self.names)
-        words = [""] * first + ["%s=" % name for name in self.names]
-        return ", ".join(word + say(argument) for word, argument in zip(words, arguments))
+        return spelled(arguments, self.names, say)
+
+    def told(self, inner):
+        """Return the whole call as source text."""
+        return "%s(%s)" % (getattr(self.function, "__qualname__", "?"), inner)
 
     def like(self, arguments):
         """Return a call that no test makes, with other arguments."""
         return Call(self.function, arguments, self.names, False)
 
+    def rearranged(self):
+        """Return calls with the same arguments in another order: of one function there are none."""
+        return ()
+
     def given(self, arguments):
         """Call the function."""
-        first = len(arguments) - len(self.names)
-        return self.function(*arguments[:first], **dict(zip(self.names, arguments[first:])))
+        return passed(self.function, arguments, self.names)
+
+
+def spelled(arguments, names, say):
+    """Return arguments, the last of them by `names`, as source text."""
+    words = [""] * (len(arguments) - len(names)) + ["%s=" % name for name in names]
+    return ", ".join(word + say(argument) for word, argument in zip(words, arguments))
+
+
+def passed(function, arguments, names):
+    """Call a function, the last of the arguments by `names`."""
+    first = len(arguments) - len(names)
+    return function(*arguments[:first], **dict(zip(names, arguments[first:])))
 
 
 class Capture:
-    """Profile function that keeps the calls from elsewhere into the editable files."""
+    """Profile function that keeps the calls from elsewhere into the editable files, and tells `stories` of them."""
 
-    def __init__(self, files):
+    def __init__(self, files, stories):
+        self.stories = stories
         self.files = files
         self.places = {}
         self.functions = {found[0].__code__: found[0] for live in files.values() for found in live.functions.values()}
@@ -77,10 +96,14 @@ class Capture:
         if not self.place(code) or (frame.f_back is not None and self.place(frame.f_back.f_code)):
             return
         function = self.functions.get(code)
-        if function is None or self.counts.get(code, 0) >= MAX_CALLS:
+        if function is None:
             return
         try:
             arguments, names = arguments_of(frame, code)
+            if self.stories is not None:
+                self.stories.note(function, code, arguments, names)
+            if self.counts.get(code, 0) >= MAX_CALLS:
+                return
             call = Call(function, arguments, names, True)
             if not call.whole or call.text in self.calls:
                 return  # before the copy: a million items would be copied for nothing
@@ -124,6 +147,7 @@ def derived_calls(calls, seed):
 
 def neighbours(call, calls, mutator):
     """Yield calls of the same function with one argument changed, or taken from another call of the tests."""
+    yield from call.rearranged()
     if not call.arguments:
         return
     choices = [mutator.near(argument) for argument in call.arguments]
@@ -190,7 +214,8 @@ class Behaviour:
 
     def _captured(self, request, patches):
         """Run the tests with the first patch that applies, which they all pass; return the calls that they made."""
-        capture, hot = Capture(self.hot.files), self.hot
+        stories = Stories() if request["stories"] else None
+        capture, hot = Capture(self.hot.files, stories), self.hot
         hot.recorder.keep_excinfo = False
         undo = next((undo for undo in map(swapped, patches) if undo is not None), [])
         for function, _back in undo:
@@ -204,7 +229,7 @@ class Behaviour:
             for function, back in undo:
                 function.__code__ = back
         _setitimer(signal.ITIMER_PROF, CAPTURE_S)
-        return list(capture.calls.values())
+        return [*capture.calls.values(), *(stories.calls() if stories else ())]
 
 
 class Sampling:
@@ -320,6 +345,6 @@ def sample(call):
     if output:
         loose, text = loose + output[:LONGEST_INPUT], text + " and prints " + repr(output[:LONGEST_CALL])
     after = call.described(arguments, Describer())
-    if after != call.text[call.text.index("(") + 1 : -1]:
+    if after != call.inner:
         loose, text = loose + after, text + " and leaves " + after
     return "%08x%08x" % (_crc32(loose.encode("utf-8", "replace")), len(loose)), text[:LONGEST_CALL]
