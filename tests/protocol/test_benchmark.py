@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from world import RIGHT, World
+from world import RIGHT, TESTS, World
 
 from repairlab.metrics import MetricsLog
 from repairlab.spool import State
@@ -137,3 +137,42 @@ def test_targets_that_are_missed_are_told_and_keep_nobody_from_winning(world):
     page = (world.root / f"patches/line/{job}.md").read_text()
     assert "- Misses a target: `documentation is 0, not at least 1`." in page
     assert "weight: not measured" in world.queue.find(job).attempts()[-1]["reason"]
+
+
+def test_tests_that_are_named_by_globs_are_run(world):
+    job = world.hand_in(RIGHT, named=["test_*.py"])
+    world.evaluate()
+    assert world.rows() == {job: "promoted"}
+
+
+OLD = TESTS + "\n\ndef test_huge():\n    assert total([1000]) == 1000\n"
+NEW = TESTS + "\n\ndef test_huge():\n    assert total([1000]) == 100\n"
+CAPPED = RIGHT.replace("return n", "return min(n, 100)")
+
+
+def test_tests_that_hold_no_more_are_asked_of_nobody_where_the_document_says_so(world):
+    more = {"files": {"test_more.py": "from m import total\n\ndef test_more():\n    assert total([5, 6]) == 11\n"}}
+    champion = world.hand_in(RIGHT, tests=OLD, **more)
+    world.evaluate()
+    refused = world.hand_in(CAPPED, tests=NEW)
+    wrong = world.hand_in(CAPPED.replace("100", "10"), tests=NEW.replace("100\n", "10\n"), retired_tests=["test_m.py"])
+    world.evaluate()
+    assert world.rows() == {champion: "promoted", refused: "incorrect", wrong: "incorrect"}
+    assert "test_m::test_huge; if they hold no more, see retired_tests" in outcome(world, refused)["why"]
+    assert "test_more" in outcome(world, wrong)["why"], "of what was not retired nothing is taken back"
+    meant = world.hand_in(CAPPED, tests=NEW, retired_tests=["test_m.py"])
+    world.evaluate()
+    assert world.champion() == meant
+    assert outcome(world, meant)["retired"] == ["test_m.py"]
+    assert "- No longer asked, as its handoff says: `test_m.py`." in (
+        (world.root / f"patches/line/{meant}.md").read_text()
+    )
+
+
+def test_a_benchmark_that_holds_no_more_gives_way_to_the_challengers(world):
+    world.hand_in(RIGHT, **TIMED)
+    world.evaluate()
+    other = {"files": {"other.py": BENCHMARK}, "benchmark": "other.py"}
+    job = world.hand_in(SLOW, retired_tests=["bench.py"], **other)
+    world.evaluate()
+    assert outcome(world, job)["benchmark"] == "other.py"

@@ -155,7 +155,7 @@ def test_fixed_field_names_are_on_the_wire() -> None:
     """People's jq lines use them."""
     wanted = {
         Handoff: "bundle_dir ts source spec_path epoch impl_style reason metrics lineage tests editable held_out "
-        "benchmark targets python env limits priority not_before idempotency_key",
+        "benchmark targets retired_tests python env limits priority not_before idempotency_key",
         Telemetry: "ok attempts strategy pattern_id details bundle_sha256 correct confidence clusters question",
         Challenger: "ts source bundle_dir spec_path lineage original_epoch original_fitness repair_strategy "
         "repair_pattern_id repair_attempts repair_details bundle_sha256 meta_repair patch parent_sha256",

@@ -247,11 +247,13 @@ def test_only_editable_files_may_change(tmp_path: Path) -> None:
 def test_the_benchmark_that_the_handoff_names_may_not_change_and_goes_into_the_challenger(tmp_path: Path) -> None:
     for name, verdict in ("./calc.py", "invalid"), ("test_calc.py", "repaired"):
         (tmp_path / verdict).mkdir()
-        bench = Bench(tmp_path / verdict, benchmark=name, targets={"fitness": 0.5})
+        asked = {"targets": {"fitness": 0.5}, "retired_tests": ["test_old.py"]}
+        bench = Bench(tmp_path / verdict, benchmark=name, **asked)
         bench.prepare()
         assert bench.says()["verdict"] == verdict
     (challenger,) = bench.published()
     assert (challenger.benchmark, challenger.targets) == ("test_calc.py", {"fitness": 0.5})
+    assert challenger.retired_tests == ["test_old.py"]
 
 
 def test_tests_that_the_handoff_names_are_the_ones_that_may_not_change(tmp_path: Path) -> None:

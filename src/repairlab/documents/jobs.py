@@ -30,8 +30,9 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     `bundle_dir` is the only required field. `tests`, `editable` and `held_out` are paths or globs relative to it;
     held-out tests are kept from the search and judge its patches. `benchmark` is the path of a Python file in it
     that the evaluator runs to time the code, in place of the tests; it is never edited. `targets` are numbers that the
-    evaluator tells of where they are missed. `priority` 0 is normal, higher is sooner. `ts` is seconds since the epoch,
-    `not_before` an RFC 3339 instant with its offset.
+    evaluator tells of where they are missed. `retired_tests` are paths or globs of the champion's tests (or of its
+    benchmark) that hold no more, so that they are asked of nobody. `priority` 0 is normal, higher is sooner. `ts` is
+    seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
     """
 
     bundle_dir: PathText
@@ -49,6 +50,7 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     held_out: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     benchmark: PathText | None = None
     targets: Targets = msgspec.field(default_factory=dict)
+    retired_tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     python: PathText | None = None
     env: dict[str, Text] = msgspec.field(default_factory=dict)
     limits: Limits = Limits()
@@ -102,6 +104,7 @@ class Challenger(Document, frozen=True, kw_only=True, omit_defaults=False):
     patch_encoding: PatchEncoding = PatchEncoding.UTF_8
     benchmark: PathText | None = None
     targets: Targets = msgspec.field(default_factory=dict)
+    retired_tests: Annotated[list[PathText], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=list)
     schema: Annotated[str, matching(r"challenger/1")] = "challenger/1"
 
 

@@ -129,7 +129,8 @@ class Consumer:
                 push.pushed(self._settings.evaluator.push, path, champion)
         kind = Event.CHALLENGER_PROMOTED if stands else Event.CHALLENGER_EVALUATED
         priority = Priority.NOTICE if stands else Priority.INFO
-        told = f"{outcome.decision}: {'; '.join([outcome.why, *(outcome.missed(challenger.targets) or ())])}"
+        gone = [f"{len(outcome.retired)} files of the champion's tests hold no more"] if outcome.retired else []
+        told = f"{outcome.decision}: {'; '.join([outcome.why, *gone, *(outcome.missed(challenger.targets) or ())])}"
         message = f"{challenger.lineage}: {told}"
         fields = {"JOB_ID": claim.id, "LINEAGE": challenger.lineage, "OUTCOME": outcome.decision}
         claim.finish(decision=outcome.decision, reason=told[:500], fitness=outcome.fitness)

@@ -27,6 +27,7 @@ from repairlab.evaluate.robustness import edits_of, robustness
 from repairlab.evaluate.sides import Side, Sides
 from repairlab.evaluate.yardstick import Objection, Yardstick, unfit
 from repairlab.sandbox import SandboxLimits, open_sandbox
+from repairlab.trial.bundle import matches
 from repairlab.trial.overfitting import Guard
 from repairlab.trial.runs import Run, Trial, stable
 from repairlab.trial.source import Edit
@@ -57,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     memory_ratio: tuple[float, float, float] = (1.0, 1.0, 1.0)
     findings: dict[str, int] = {}
     passed: list[str] = []
+    retired: list[str] = []  # tests of the champion that were asked of nobody
     sandbox: str = ""
     why: str = ""
 
@@ -94,6 +96,7 @@ class Evidence:
     duel: Duel | None = None
     robustness: float = 1.0
     inputs: int = 0
+    retired: list[str] = dataclasses.field(default_factory=list)  # tests of the champion that were asked of nobody
     measured: list[Run] = dataclasses.field(default_factory=list)  # of its own benchmark
 
     @property
@@ -125,11 +128,24 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Standing:
-    """The champion, and its tests that the challenger's bundle has no more."""
+    """The champion, its tests that hold (and what belongs to them), those of them that the challenger has no more.
+
+    `retired` are the others, which the challenger's document says to hold no more.
+    """
 
     record: Champion
     side: Side
+    tests: Mapping[str, bytes]
     left_out: Mapping[str, bytes]
+    retired: list[str]
+
+    @property
+    def named(self) -> list[str] | None:
+        """The tests that its record names and that hold, [] for all that pytest finds; None where none are left."""
+        names = [name for name in self.side.bundle.tests if name.partition("::")[0] not in self.retired]
+        files = any(name.partition("::")[0] in self.tests for name in names)
+        found = (names or not self.record.tests) and any(map(_holds_tests, self.tests))
+        return names if files or found else None
 
 
 class Contest:
@@ -147,12 +163,13 @@ class Contest:
                 decision=Decision.NOT_BETTER, fitness=champion.fitness, components=champion.components,
                 rival=champion.fitness, median_ms=champion.median_ms, why="it is the champion",
             )  # fmt: skip
-        theirs = None if champion is None else self._standing(champion, ours)
+        theirs = None if champion is None else self._standing(champion, ours, challenger.retired_tests)
         left_out = {} if theirs is None else theirs.left_out
-        trial = self._trial(ours, {**left_out, **ours.files}, challenger, left_out)
+        asked = [*ours.bundle.tests, *filter(_holds_tests, left_out)] if ours.bundle.tests else []
+        trial = self._trial(ours, {**left_out, **ours.files}, challenger, asked)
         seen = Evidence(self._runs(trial, ours.code), safety.added(ours.code_before, ours.code))
         if done := safety.observed(kind for run in seen.runs for kind in run.seen):
-            before = self._trial(ours, {**left_out, **ours.files, **ours.code_before}, challenger, left_out)
+            before = self._trial(ours, {**left_out, **ours.files, **ours.code_before}, challenger, asked)
             seen.findings = safety.united(seen.findings, done - safety.observed(before.run(sources=ours.code).seen))
         if not all(run.passed for run in seen.runs):
             return self._failed(ours, seen)
@@ -172,42 +189,45 @@ class Contest:
 
     def _fought(self, ours: Side, theirs: Standing, challenger: Challenger, seen: Evidence, trial: Trial) -> str | None:
         """Measure both against each other; return why the challenger is not even correct, None where it is."""
-        side, left_out = theirs.side, theirs.left_out
-        beyond = self._trial(ours, {**ours.code, **side.tests}, challenger, (), theirs.record.tests).run()
-        self._beat()
-        if not beyond.passed:  # it has other tests than those that stability is taken of
-            return "it fails tests that the champion passed"
-        rival = self._trial(side, {**side.code, **left_out, **ours.tests}, challenger, left_out)
+        side, left_out, seen.retired = theirs.side, theirs.left_out, theirs.retired
+        anew = {path: ours.files[path] for path in theirs.retired if path in ours.files}
+        if theirs.named is not None:
+            beyond = self._trial(ours, {**ours.code, **anew, **theirs.tests}, challenger, theirs.named).run()
+            self._beat()
+            if not beyond.passed:  # it has other tests than those that stability is taken of
+                names = ", ".join(_failing(beyond)[:3]) or "none ran to its end"
+                return f"it fails tests that the champion passed: {names}; if they hold no more, see retired_tests"
+        rival = self._trial(side, {**side.code, **left_out, **ours.tests}, challenger, trial.tests)
         if self._stands(rival):
-            benchmark = Yardstick.of(ours, side)
+            benchmark = Yardstick.of(ours, None if side.bundle.benchmark in theirs.retired else side)
             if benchmark is None:
                 seen.duel = self._pairs(Duel([], []), trial.run, rival.run, self._settings.evaluator.pairs)
             else:
-                both = (self._trial(each, benchmark.beside(each.code), challenger, ()) for each in (ours, side))
+                both = (self._trial(each, benchmark.beside(each.code), challenger) for each in (ours, side))
                 seen.duel = self._timed(benchmark.path, *both)
         return None
 
-    def _standing(self, champion: Champion, ours: Side) -> Standing:
+    def _standing(self, champion: Champion, ours: Side, retired: Sequence[str]) -> Standing:
         """Return the champion; TemporaryFailure where it cannot be read: no challenger is to blame for that."""
         try:
             side = self._sides.side(champion)
-            return Standing(champion, side, {p: text for p, text in side.tests.items() if p not in ours.files})
         except BadInput as error:
             message = f"the champion {champion.id} of {champion.lineage} cannot be read: {error.message}"
             fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage} {champion.id}`"
             raise TemporaryFailure(message, field="champion", fix=fix) from None
+        gone = [path for path in side.tests if any(matches(path, pattern) for pattern in retired)]
+        held = {path: text for path, text in side.tests.items() if path not in gone}
+        left_out = {path: text for path, text in held.items() if path not in ours.files}
+        return Standing(champion, side, held, left_out, gone)
 
     def _trial(
         self,
         side: Side,
         files: Mapping[str, bytes],
         challenger: Challenger,
-        left_out: Iterable[str],
-        tests: Sequence[str] | None = None,
+        tests: Sequence[str] = (),
     ) -> Trial:
         bundle = side.bundle
-        if tests is None:
-            tests = [*challenger.tests, *filter(_holds_tests, left_out)] if challenger.tests else []
         env = {name: value for name, value in challenger.env.items() if not name.startswith("PYTEST_")}
         entries = [(path, "x" if path in bundle.executable else "f", text) for path, text in files.items()]
         entries += [(path, "l", target.encode()) for path, target in bundle.links.items() if path not in files]
@@ -274,7 +294,7 @@ class Contest:
         """Return the outcome of a challenger that did not pass every run."""
         worst = min(seen.runs, key=lambda run: (run.passed, run.counts[0]))
         good, total = worst.counts
-        names = [f"{cls}::{name}" for cls, name, letter in worst.cases or () if letter not in "ps"]
+        names = _failing(worst)
         why = f"{len(names)} tests fail: {', '.join(names[:3])}" if names else worst.output.strip()[-300:] or worst.why
         decision = Decision.UNSTABLE if any(run.passed for run in seen.runs) else Decision.INCORRECT
         return self._worthless(side, seen, decision, good / total if total else 0.0, why)
@@ -309,7 +329,7 @@ class Contest:
             benchmark_ms=_median_ms(timed) if timed else None,
             tests=runs[0].counts[1], runs=len(runs), inputs=seen.inputs, time_ratio=_told(time),
             memory_ratio=_told(memory), findings=dict(seen.findings), passed=_passed(runs[0]),
-            sandbox=self._sandbox.tier, why=why[:MAX_WHY],
+            sandbox=self._sandbox.tier, why=why[:MAX_WHY], retired=seen.retired[:MAX_NAMES],
         )  # fmt: skip
 
 
@@ -347,6 +367,10 @@ def _decided(parts: Components, value: float, rival: float | None) -> tuple[Deci
 
 def _passed(run: Run) -> list[str]:
     return [f"{cls}::{name}"[:300] for cls, name, letter in run.cases or () if letter == "p"][:MAX_NAMES]
+
+
+def _failing(run: Run) -> list[str]:
+    return [f"{cls}::{name}" for cls, name, letter in run.cases or () if letter not in "ps"]
 
 
 def _holds_tests(path: str) -> bool:

@@ -91,6 +91,8 @@ def _page(path: Path, champion: Champion, challenger: Challenger, outcome: Outco
         yield "- Time beside the champion before: {:.2f} ({:.2f} to {:.2f}); memory {:.2f} ({:.2f} to {:.2f}).".format(
             *outcome.time_ratio, *outcome.memory_ratio
         )
+    for name in outcome.retired[:SHOWN]:
+        yield f"- No longer asked, as its handoff says: {_code(name)}."
     for told in outcome.missed(challenger.targets) or ():
         yield f"- Misses a target: {_code(told)}."
     yield from ("", "## Risk", "", _risk(outcome) + _hidden(patch), "")

@@ -34,6 +34,9 @@ TEMPLATE = "handoff.json"
 @click.option("--editable", multiple=True, metavar="GLOB", help="Files that may be changed; may be repeated.")
 @click.option("--held-out", multiple=True, metavar="GLOB", help="Tests that judge and are not seen; may be repeated.")
 @click.option("--benchmark", metavar="FILE", help="Program in DIR that times the code, in place of the tests.")
+@click.option(
+    "--retire", multiple=True, metavar="GLOB", help="Tests of the champion that hold no more; may be repeated."
+)
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher is sooner; 0 is normal.")
 @click.option("--lineage", help="Whose turn it takes: lineages are served in fair turns.")
 @click.option("--key", help="Idempotency key: the same key twice is one job.")
@@ -108,7 +111,9 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
     limits = {key: found.pop(key) for key in ("wall_s", "memory_mb") if key in found}
     if "key" in found:
         found["idempotency_key"] = found.pop("key")
-    for name in ("tests", "editable", "held_out"):
+    if "retire" in found:
+        found["retired_tests"] = found.pop("retire")
+    for name in ("tests", "editable", "held_out", "retired_tests"):
         if name in found:
             found[name] = list(found[name])
     return found | ({"limits": limits} if limits else {})

@@ -232,6 +232,7 @@ def _challenger(order: Order, told: Telemetry, handoff: Handoff, patch: bytes) -
         patch_encoding=encoding,
         benchmark=handoff.benchmark,
         targets=handoff.targets,
+        retired_tests=handoff.retired_tests,
     )
 
 
