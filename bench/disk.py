@@ -157,6 +157,10 @@ class Disk:
         """Cut the power; return how many writes were not safe. Of these about `share` survive, others in parts."""
         return self.told("cut", share=share)["waiting"]
 
+    def refuse(self, what: str = "") -> None:
+        """Let every write fail that has these bytes in it, "" lets all succeed again."""
+        self.told("refuse", what=what)
+
     def boot(self, *, check: bool = True) -> None:
         """Mount what is left, once fsck finds nothing in it. Whoever still is on the old file system has lost it."""
         self._unmount()

@@ -50,6 +50,13 @@ def ended_and_again(stage):
     stage.hand_in(0, "handoff-again.json")
 
 
+def relaxed(stage):
+    one(stage)
+    stage.ledger.offer(DOCUMENTS[1])
+    stage.spool().publish(DOCUMENTS[1], durable=False)
+    stage.ledger.accepted(DOCUMENTS[1])
+
+
 def parked(stage):
     one(stage)
     stage.take().hand_back("test")
@@ -245,6 +252,7 @@ def _spool_scenes():
 
     return {
         "publish": scene(one, lambda stage: stage.publish([(DOCUMENTS[1], None)])),
+        "publish-again": scene(relaxed, lambda stage: stage.publish([(DOCUMENTS[1], None)])),
         "publish-group": scene(one, lambda stage: stage.publish([(text, None) for text in DOCUMENTS[1:6]])),
         "cp": scene(one, copies),
         "claim-duplicate": scene(two_same, both),

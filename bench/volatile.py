@@ -48,8 +48,11 @@ class Cache:
         self.bytes = 0
         self.told = 0  # writes since the start
         self.safe = 0  # as many of them are safe
+        self.refused = b""  # what the disk takes no write of
 
     def write(self, offset: int, data: bytes) -> None:
+        if self.refused and self.refused in data:
+            raise OSError(errno.EIO, "")
         self.seen[offset : offset + len(data)] = data
         self.waiting.append((offset, data))
         self.told += 1
@@ -230,6 +233,8 @@ def main() -> None:
         line = os.read(0, 4096)
         if line:
             words = json.loads(line)
+            if words["do"] == "refuse":
+                server.cache.refused = words["what"].encode()
             waited = server.cut(words["share"]) if words["do"] == "cut" else len(server.cache.waiting)
             told = {"waiting": waited, "writes": server.cache.told, "flushes": server.flushes}
             os.write(1, json.dumps(told).encode() + b"\n")

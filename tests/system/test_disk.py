@@ -191,6 +191,37 @@ def test_a_document_is_put_and_a_job_ended_by_one_commit_each(kind: str):
     assert seen == {"commits": [1, 0, 1], "states": ["ok", "waiting"], "result": "{}"}
 
 
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_document_that_the_disk_has_not_kept_is_not_believed_however_often_it_is_published(kind: str):
+    """The kernel tells of a failed write once. The last publication is the control: the disk has kept that one."""
+    seen = ran(f"""
+        from repairlab.errors import RepairLabError
+        from repairlab.spool import Spool
+        document = b'{{"bundle_dir": "/b", "marked": "not to be written"}}'
+        def published(name, durable=True):
+            try: return spool.publish(document, name, durable=durable) and "believed"
+            except RepairLabError as error: return type(error).__name__
+        with Disk(size_mb=512, kind="{kind}") as disk:
+            spool = Spool(disk.path / "queue")
+            spool.create()
+            os.sync()
+            relaxed = published("handoff-1.json", durable=False)
+            disk.refuse("not to be written")
+            os.sync()
+            disk.refuse()
+            durable = [published("handoff-1.json") for _ in range(3)]
+            published("handoff-2.json", durable=False)
+            kept = published("handoff-2.json")
+            disk.cut()
+            disk.boot()
+            told(relaxed=relaxed, durable=durable, kept=kept,
+                 there=[(disk.path / "queue" / f"handoff-{{n}}.json").read_bytes() == document for n in (1, 2)])
+    """)
+    assert (seen["relaxed"], seen["kept"]) == ("believed", "believed")
+    assert seen["there"] == [False, True]
+    assert seen["durable"] == ["TemporaryFailure", "TemporaryFailure", "BadInput"], "by now its contents are others"
+
+
 def test_a_flush_takes_its_time():
     seen = ran("""
         with Disk(size_mb=64, flush_ms=5) as disk:

@@ -101,7 +101,8 @@ def _held(tree: Tree, path: str, document: bytes, *, durable: bool) -> bool | No
     """Tell whether the file is the document, None where it has been claimed meanwhile.
 
     A relaxed publisher may have put it there: what is promised is flushed, the very file that was read, whatever has
-    that name by then.
+    that name by then, and read once more from the disk. The kernel tells of a failed write once; to who asks later the
+    page is clean, and only the disk knows what it has kept.
     """
     try:
         with trouble("publish"):
@@ -111,13 +112,22 @@ def _held(tree: Tree, path: str, document: bytes, *, durable: bool) -> bool | No
     except OSError:
         return False
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode) or read_all(fd, len(document) + 1) != document:
+        if not _has(fd, document):
             return False
         if durable:
             tree.disk.do("publish.again", os.fsync, fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not _has(fd, document):
+                message = f"{os.path.basename(path)} waits already, but the disk has lost what is in it"
+                raise TemporaryFailure(message, fix="look at the disk, and publish under another name")
         return True
     finally:
         os.close(fd)
+
+
+def _has(fd: int, document: bytes) -> bool:
+    os.lseek(fd, 0, os.SEEK_SET)
+    return stat.S_ISREG(os.fstat(fd).st_mode) and read_all(fd, len(document) + 1) == document
 
 
 def _default_name(tree: Tree, known: str) -> str:
