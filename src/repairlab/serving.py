@@ -5,20 +5,26 @@ handed back), else when the job in hand is filed. The service manager hears READ
 Who serves a queue sweeps it.
 """
 
+import os
 import select
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
-from repairlab import journal
+from repairlab import config, journal
+from repairlab.config import Settings
 from repairlab.errors import BadInput, TemporaryFailure
 from repairlab.spool import Claim, Spool
 from repairlab.spool.hints import Hints
 
 SWEEP_S = 3600.0
+
+
+Carry = Callable[[Claim], None]
 
 
 class Stopped(BaseException):
@@ -76,7 +82,7 @@ class Service:
         """Tell the service manager that we live."""
         journal.notify("WATCHDOG=1")
 
-    def serve(self, carry: Callable[[Claim], None], *, once: bool) -> None:
+    def serve(self, carry: Carry, *, once: bool) -> None:
         """Carry what comes until told to stop, or with `once` until nothing is ready."""
         self._spool.create()
         journal.notify("READY=1")
@@ -90,7 +96,7 @@ class Service:
                     self._wait(hints)
         journal.notify("STOPPING=1")
 
-    def _round(self, carry: Callable[[Claim], None]) -> None:
+    def _round(self, carry: Carry) -> None:
         self.beat()
         self._sweep(time.monotonic())
         try:
@@ -108,7 +114,7 @@ class Service:
                 self._spool.sweep()
 
     @staticmethod
-    def _one(claim: Claim, carry: Callable[[Claim], None]) -> None:
+    def _one(claim: Claim, carry: Carry) -> None:
         """Carry one job; a bug that it meets is counted as its crash and told, and the others are served."""
         try:
             with claim, _telling(claim):
@@ -127,3 +133,18 @@ class Service:
         select.select([hints] if hints else [], [], [], self._rescan_s)
         if hints:
             hints.take()
+
+
+def run(
+    program: str,
+    queue: Callable[[Path, Settings], Spool],
+    worker: Callable[[Path, Settings, Service], Carry],
+    *,
+    once: bool,
+) -> int:
+    """Be a program that serves one queue of the state directory, by what `worker` returns."""
+    journal.configure(program, quiet=("watchdog.observers.inotify",))
+    root, settings = config.root(), config.load()
+    service = Service(queue(root, settings), settings.queue.rescan_s)
+    service.serve(worker(root, settings, service), once=once)
+    return os.EX_OK

@@ -13,8 +13,7 @@ Whoever claims a job that has an evaluation.json of after its last `retried` goe
 bundle or patch is not what it says is rejected; nothing of it is run. Trouble of ours defers it uncounted.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
 from repairlab.journal import Event, Priority
 from repairlab.metrics import MetricsLog, Position
+from repairlab.serving import Service
 from repairlab.spool import Claim, Policy, Spool, read_file
 
 CHALLENGERS = "challenger_*.json"
@@ -59,21 +59,11 @@ def queue(root: Path, settings: Settings) -> Spool:
 class Consumer:
     """Evaluates the challengers of one state directory."""
 
-    def __init__(
-        self,
-        root: Path,
-        settings: Settings,
-        at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
-        beat: Callable[[], object] = bool,
-    ) -> None:
+    def __init__(self, root: Path, settings: Settings, service: Service) -> None:
         self._champions = Champions(config.champions_dir(root))
         self._log = MetricsLog(config.metrics_dir(root))
-        self._root, self._settings, self._contest = root, settings, Contest(settings, root, beat)
-        self._at_once = at_once  # a block that a signal may end: while tests run, nothing is half written
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._log.close()
+        self._root, self._settings, self._contest = root, settings, Contest(settings, root, service.beat)
+        self._at_once = service.at_once  # a block that a signal may end: while tests run, nothing is half written
 
     def carry(self, claim: Claim) -> None:
         """Evaluate one challenger, or go on where an earlier owner died; leave it."""

@@ -9,9 +9,7 @@ ends when nothing is ready any more.
 Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 69 no sandbox · 78 the configuration is wrong · 70 a bug.
 """
 
-import os
 from collections.abc import Sequence
-from contextlib import closing
 
 from repairlab.commandline import Parser
 
@@ -32,15 +30,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Serve the queue."""
     options = parser().read(argv)
-    from repairlab import config, journal
-
-    journal.configure(PROGRAM, quiet=("watchdog.observers.inotify",))
-    settings = config.load()
+    from repairlab import serving
     from repairlab.evaluate.consumer import Consumer, queue
-    from repairlab.serving import Service
 
-    spool = queue(config.root(), settings)
-    service = Service(spool, settings.queue.rescan_s)
-    with closing(Consumer(config.root(), settings, service.at_once, service.beat)) as consumer:
-        service.serve(consumer.carry, once=options.once)
-    return os.EX_OK
+    return serving.run(
+        PROGRAM, queue, lambda root, settings, service: Consumer(root, settings, service).carry, once=options.once
+    )

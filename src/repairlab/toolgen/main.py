@@ -10,7 +10,6 @@ examples and properties, run in the sandbox and decide.
 Exit: 0 after SIGTERM, SIGINT or --once · 64 usage · 69 no sandbox · 78 the configuration is wrong · 70 a bug.
 """
 
-import os
 from collections.abc import Sequence
 
 from repairlab.commandline import Parser
@@ -28,14 +27,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Serve the queue."""
     options = parser().read(argv)
-    from repairlab import config, journal
-
-    journal.configure(PROGRAM, quiet=("watchdog.observers.inotify",))
-    settings = config.load()
-    from repairlab.serving import Service
+    from repairlab import serving
     from repairlab.toolgen.maker import Maker, queue
 
-    service = Service(queue(config.root(), settings), settings.queue.rescan_s)
-    maker = Maker(config.root(), settings, service.at_once)
-    service.serve(maker.carry, once=options.once)
-    return os.EX_OK
+    return serving.run(
+        PROGRAM, queue, lambda root, settings, service: Maker(root, settings, service).carry, once=options.once
+    )

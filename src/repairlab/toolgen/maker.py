@@ -10,8 +10,8 @@ Durable in this order, so that a death in between repeats and never doubles:
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from repairlab.errors import BadInput
 from repairlab.journal import Event
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, make_durable, snapshot
+from repairlab.serving import Service
 from repairlab.spool import Claim, Policy, Spool, read_file
 from repairlab.spool.disk import remove_tree
 from repairlab.toolgen import bundle
@@ -71,10 +72,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Maker:
     """Makes the tools of one state directory."""
 
-    def __init__(
-        self, root: Path, settings: Settings, at_once: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> None:
-        self._root, self._settings, self._at_once = root, settings, at_once
+    def __init__(self, root: Path, settings: Settings, service: Service) -> None:
+        self._root, self._settings, self._at_once = root, settings, service.at_once
         self._sandbox = open_sandbox(settings.sandbox)
         self._model = Model(root, settings.llm)
         policy = Policy.from_settings(settings.queue)
