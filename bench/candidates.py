@@ -8,13 +8,15 @@ first candidates (the N likeliest single edits) go through one real server in th
 same allowances and, as in the search, with more than one request in the pipe. What is measured is the time from the
 first request to the last verdict, start and baseline left out. Prints a row a task, the medians with their spread, and
 where the CPU seconds went: the agent, the pristine process, the hot worker (compiling and comparing apart) and the
-forks. Both ways must agree on which candidates pass; each disagreement is printed, and then the exit status is 1. A
-candidate that ran out of time on one side only is counted apart: the clock decides that.
+forks. Beside them stands what the machine forks and spawns at most, in the same run. Both ways must agree on which
+candidates pass; each disagreement is printed, and then the exit status is 1. A candidate that ran out of time on one
+side only is counted apart: the clock decides that.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +39,37 @@ from repairlab.repair.search import BATCH, PARTIAL_TESTS
 from repairlab.trial.validation import Server, Verdict
 
 FORKED, BATCHED = "forked", "batched"
+
+
+# What no candidate of its own fork can be cheaper than: a fork of a process with pytest, that ends at once.
+FORKS = """
+import gc, os, pytest, sys, time
+def rate(width):
+    began, made, at_work = time.monotonic(), 0, 0
+    while time.monotonic() < began + 1:
+        while at_work < width:
+            if os.fork() == 0:
+                os._exit(0)
+            at_work, made = at_work + 1, made + 1
+        os.wait()
+        at_work -= 1
+    return made / (time.monotonic() - began)
+def spawned():
+    began, made = time.monotonic(), 0
+    while time.monotonic() < began + 1:
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        made += 1
+    return made / (time.monotonic() - began)
+gc.freeze()
+print(rate(1), rate(2), spawned())
+"""
+
+
+def limits() -> list[list[str]]:
+    """Return rows of what this machine can do at most, measured now."""
+    told = subprocess.run([sys.executable, "-c", FORKS], check=True, capture_output=True, text=True).stdout
+    names = ("fork, exit, wait: nothing done, pytest loaded", "… two at a time", "spawn of /bin/true")
+    return [[name, f"{float(rate):.0f}", ""] for name, rate in zip(names, told.split(), strict=True)]
 
 
 class Prepared:
@@ -120,7 +153,7 @@ def summary(rows: Sequence[dict], options: argparse.Namespace) -> None:
         speeds = [row[way] for row in rows]
         spread = f"{percentile(speeds, 0.1):.0f} – {percentile(speeds, 0.9):.0f}"
         lines.append([way, f"{statistics.median(speeds):.0f}", spread])
-    print(table(["candidates per second", "median", "10 % – 90 %"], lines))
+    print(table(["candidates per second", "median", "10 % – 90 %"], [*lines, *limits()]))
     names = list(rows[0][f"{FORKED}_cpu_ms"])
     lines = [
         [way, *(f"{statistics.median(row[f'{way}_cpu_ms'][name] for row in rows):.3f}" for name in names)]

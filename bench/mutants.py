@@ -253,7 +253,7 @@ def by_server(root: Path, file: str, tests: list[str], texts: list[str]) -> Ours
         if failing:
             raise SystemExit(f"{failing} tests fail without any mutant")
         watch.stage("all tests once", server)
-        server.baseline(order, limit_s=20, wall_s=60, trace=True, plain=True)
+        server.baseline(order, limit_s=20, wall_s=60, trace=True, plain=True, brief=order)
         server.plan(order, 0, allowances(runs), collected.ids, [])
         watch.stage("… and traced", server)
         pieces = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]

@@ -212,3 +212,13 @@ def test_candidates_whose_tests_are_methods_of_test_cases_share_forks(planned):
     candidates = [change("sys.left = 1; return x - 1"), change(seen.format(n=1))]
     assert [verdict.verdict for verdict in verdicts(planned, candidates)] == ["failed", "failed"]
     assert [verdict.verdict for verdict in verdicts(planned, [change(seen.format(n=2))], alone=True)] == ["passed"]
+
+
+def test_what_is_collected_anew_is_called_directly_too_but_for_what_is_to_be_run_whole(tmp_path):
+    tests = f"import inspect, unittest\nimport mod\n\n\nclass TestIt(unittest.TestCase):{DIRECT}"
+    with opened(tmp_path / "bundle", {"mod.py": MOD, "test_mod.py": tests}) as server:
+        ids = server.collect(30).ids
+        for whole, verdict in (([], "failed"), ([0], "passed")):
+            server.plan([0], 0, [0.5], ids, whole)
+            (found,) = verdicts(server, [[Edit("mod.py", 0, len("import os, sys"), "import os, sys, re")]])
+            assert (found.verdict, found.fresh) == (verdict, True)

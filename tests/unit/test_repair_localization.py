@@ -71,6 +71,52 @@ def test_inner_calls_and_suspended_generators_are_no_calls_of_the_test(traced):
     assert seen[11] == (1, 0)
 
 
+HILL = """
+def hill(x):
+    if x > 30:
+        x = 30
+    for _ in range(3):
+        x += 1
+    return x
+"""
+
+
+def brief(tmp_path, monkeypatch, test):
+    """Return the lines of HILL that `test` runs, by a whole trace and a brief one, and the events of the latter."""
+    monkeypatch.setattr(coverage, "shared_counters", worker.shared_counters, raising=False)
+    path = tmp_path / "hill.py"
+    space = {}
+    exec(compile(HILL, str(path), "exec"), space)
+    found = []
+    for few in (False, True):
+        tracer = coverage.Coverage({str(path): HILL.count("\n")})
+        types = []
+        monkeypatch.setattr(coverage, "note_type", lambda *told, types=types: types.append(told))
+        tracer.start(few)
+        try:
+            test(space["hill"])
+        finally:
+            tracer.stop()
+        found.append(({line for line, _ in tracer.lines()[str(path)]}, types))
+        tracer.clear()
+        assert not tracer.left
+    return found
+
+
+def test_a_brief_trace_ends_once_nothing_new_comes(tmp_path, monkeypatch):
+    (lines, every), (few, some) = brief(tmp_path, monkeypatch, lambda hill: [hill(n) for n in range(200)])
+    assert lines == {2, 3, 4, 5, 6, 7}
+    assert few == lines - {4}  # its price: that one comes after thirty calls like each other
+    assert len(every) == 3 * 200
+    assert len(some) == 3 * (1 + coverage.BRIEF_CALLS)
+
+
+def test_a_brief_trace_goes_on_while_lines_are_new(tmp_path, monkeypatch):
+    calls = [*range(coverage.BRIEF_CALLS - 1), 31, *range(30)]
+    (lines, _), (few, _) = brief(tmp_path, monkeypatch, lambda hill: [hill(n) for n in calls])
+    assert lines == few
+
+
 def test_a_line_that_only_the_disappointing_call_ran_is_the_most_suspicious():
     lines = {("m.py", n): 1 for n in range(1, 5)}
     earlier = {("m.py", 1): (True, 9), ("m.py", 2): (False, 9), ("m.py", 3): (True, 0), ("m.py", 4): (False, 1)}

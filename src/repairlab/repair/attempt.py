@@ -233,7 +233,7 @@ class Attempt:
         wanted = [index for index in order[: failing + MAX_TRACED] if index not in endless[MAX_ENDLESS:]]
         slow = max([TRACE_FACTOR * test.cpu_s for test in self.tests if test.outcome != "hang"] or [0.0])
         limit_s = min(2 * limit, max(ENDLESS_S, slow))
-        traced = server.baseline(wanted, limit_s=limit_s, wall_s=share, trace=True, plain=True)
+        traced = server.baseline(wanted, limit_s=limit_s, wall_s=share, trace=True, plain=True, brief=order[failing:])
         if traced.lost:
             raise Stop("tests_unruly", f"the tests end the process that runs them: {traced.lost}")
         return self._merged(server, ids, traced.tests, began)

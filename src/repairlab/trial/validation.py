@@ -38,6 +38,7 @@ Letter = Annotated[str, msgspec.Meta(max_length=8)]
 Letters = Annotated[str, msgspec.Meta(max_length=MAX_TESTS + 16)]
 Text = Annotated[str, msgspec.Meta(max_length=16_000)]  # the server cuts what may be long; a path, a name fit whole
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_TESTS)]
+Indices = Sequence[int]
 
 
 class Cause(msgspec.Struct):
@@ -292,13 +293,16 @@ class Server:
         request = {"op": "load", "texts": texts, "limit_s": limit_s, "wall_s": wall_s}
         return ask(self._confined, request, Loaded, wall_s + 10 + GRACE_S)
 
-    def baseline(self, order: Sequence[int], *, limit_s: float, wall_s: float, trace: bool, plain: bool) -> Baseline:
+    def baseline(
+        self, order: Indices, *, limit_s: float, wall_s: float, trace: bool, plain: bool, brief: Indices = ()
+    ) -> Baseline:
         """Run the tests `order`, each for at most `limit_s` CPU seconds, all for at most about `wall_s`.
 
-        `plain` calls test functions directly that pytest's fixtures, marks and hooks have nothing to do with.
+        Of the tests `brief` a trace tells which lines they run, and not how often. `plain` calls test functions
+        directly that pytest's fixtures, marks and hooks have nothing to do with.
         """
         request = {"op": "baseline", "order": list(order), "limit_s": limit_s, "wall_s": wall_s}
-        request |= {"trace": trace, "plain": plain}
+        request |= {"trace": trace, "plain": plain, "brief": list(brief)}
         found = ask(self._confined, request, Baseline, 2 * wall_s + 10 + GRACE_S)
         if not {test.index for test in found.tests} <= set(order):
             raise ServerLost("an answer about tests that nobody asked about")
@@ -306,12 +310,12 @@ class Server:
 
     def plan(
         self,
-        order: Sequence[int],
+        order: Indices,
         failing: int,
         allow: Sequence[float],
         ids: Sequence[str],
-        whole: Sequence[int],
-        endless: Sequence[int] = (),
+        whole: Indices,
+        endless: Indices = (),
     ) -> None:
         """Tell the order of the tests, the failing ones first, CPU seconds of each, which are never called plainly.
 

@@ -162,7 +162,7 @@ class Judge:
         orders = [order if work.alone else order[: min(near, len(self.tests))] for order, near in found]
         if work.alone:
             swaps = work.jobs[0][1]
-            body = alone(self._ready, lambda: put(swaps, []) > 0, self.plan, orders[0], self.partial, self.hot.plain)
+            body = alone(self._ready, lambda: put(swaps, []) > 0, self.plan, orders[0], self.partial)
         else:
             body = self._body(work.jobs, orders)
         room = (len(work.jobs) + 1) * (len(self.order) + 4)
@@ -170,7 +170,7 @@ class Judge:
         return Lane(work, body, room, lambda at, letters: self._allowance(letters, ends[min(at, len(orders))]))
 
     def _ready(self):
-        return self.hot.session, self.hot.recorder
+        return self.hot.session, self.hot.recorder, self.hot.plain
 
     def _alone_done(self, lane):
         """Decide on a candidate that had a fork of its own."""
@@ -301,14 +301,14 @@ def put(swaps, undo):
     return len(undo)
 
 
-def alone(prepare, apply, plan, order, partial, plain):
-    """Return what a fork does that judges one candidate; `prepare` gives (session, recorder) inside it."""
+def alone(prepare, apply, plan, order, partial):
+    """Return what a fork does that judges one candidate; `prepare` gives (session, recorder, plain calls) inside it."""
     names = plan.get("ids")
 
     def body(page):
         gc.disable()
         page.begin()
-        session, recorder = prepare()
+        session, recorder, plain = prepare()
         recorder.keep_excinfo = False
         try:
             applied = apply()

@@ -12,6 +12,7 @@ import threading
 
 SUSPENDS = 0x20 | 0x80 | 0x200  # generators, coroutines, asynchronous generators
 MAX_TYPES = 4000  # remembered (function, name) pairs of one run
+BRIEF_CALLS = 20  # of one function without a line that is new, in a test that is traced briefly
 
 
 class Coverage:
@@ -28,10 +29,13 @@ class Coverage:
         self.depth = 0  # of traced frames on the stack
         self.known = {}
         self.types = {}
+        self.left = {}  # of a function's code, while a test is traced briefly: the code, calls that are left
 
-    def start(self):
-        threading.settrace(self._call)
-        sys.settrace(self._call)
+    def start(self, brief=False):
+        """Trace; `brief`: of each function only until some calls in a row have run no new line, and count no hits."""
+        call = self._brief if brief else self._call
+        threading.settrace(call)
+        sys.settrace(call)
 
     @staticmethod
     def stop():
@@ -70,15 +74,40 @@ class Coverage:
             if event == "return":
                 self.depth -= 1
             if event == "return" and len(types) < MAX_TYPES:
-                for name, value in [*list(frame.f_locals.items())[:40], ("return", argument)]:
-                    note_type(types, (path, code.co_firstlineno), name, value)
+                note_types(types, (path, code.co_firstlineno), frame, argument)
             return local
 
         if 0 <= frame.f_lineno <= lines:
             counters[offset + frame.f_lineno] += 1
         return local
 
+    def _brief(self, frame, event, argument):
+        code = frame.f_code
+        place = self._place(code.co_filename)
+        if place is None:
+            return None
+        left = self.left.setdefault(id(code), [code, BRIEF_CALLS])  # keeps the code, and so its number
+        if not left[1]:
+            return None
+        left[1] -= 1
+        offset, lines, path = place
+        counters, types = self.counters, self.types
+        if 0 <= frame.f_lineno <= lines:
+            counters[offset + frame.f_lineno] = 1
+
+        def local(frame, event, argument):
+            line = frame.f_lineno
+            if event == "line" and 0 <= line <= lines and not counters[offset + line]:
+                counters[offset + line] = 1
+                left[1] = BRIEF_CALLS
+            if event == "return" and len(types) < MAX_TYPES:
+                note_types(types, (path, code.co_firstlineno), frame, argument)
+            return local
+
+        return local
+
     def clear(self):
+        self.left.clear()
         for counters in (self.counters, self.calls, self.latest, self.made):
             counters[:] = memoryview(bytes(4 * len(counters))).cast("I")
         self.depth = 0
@@ -101,6 +130,12 @@ class Coverage:
             if hit:
                 found[path] = hit
         return found
+
+
+def note_types(types, place, frame, returned):
+    """Remember the types of a frame's locals and of what it returns."""
+    for name, value in [*list(frame.f_locals.items())[:40], ("return", returned)]:
+        note_type(types, place, name, value)
 
 
 def note_type(types, place, name, value):

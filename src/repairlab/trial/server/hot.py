@@ -64,7 +64,8 @@ class Hot:
         for _ in range(MAX_RESTARTS):
             if not waiting or _monotonic() > stop_at:
                 break
-            self._baseline_fork(waiting, tests, limit, stop_at, coverage, request["plain"])
+            body = baseline_body(self, waiting, limit, coverage, request)
+            self._baseline_fork(body, waiting, tests, limit, stop_at, coverage)
             if any(test["outcome"] == "hang" for test in tests.values()):
                 # One bug mostly hangs many tests alike; what the others take tells how long is long here.
                 usual = max([test["cpu"] for test in tests.values() if test["outcome"] == "p"] or [0])
@@ -76,8 +77,7 @@ class Hot:
         found = [dict(tests[index], index=index) for index in sorted(tests)]
         return {"tests": found, "missing": waiting}
 
-    def _baseline_fork(self, waiting, tests, limit, stop_at, coverage, plain):
-        body = baseline_body(self, waiting, limit, coverage, self.plain if plain else None)
+    def _baseline_fork(self, body, waiting, tests, limit, stop_at, coverage):
         if coverage is not None:
             coverage.clear()
         fork, running, since = Fork(body), None, _monotonic()
@@ -148,14 +148,16 @@ class Hot:
         return Behaviour(self).answer(request)
 
 
-def baseline_body(hot, waiting, limit, coverage, plain):
+def baseline_body(hot, waiting, limit, coverage, request):
+    plain, brief = hot.plain if request["plain"] else None, set(request["brief"])
+
     def body(write_end):
         recorder = hot.recorder
 
         def begin(index):
             _write(write_end, b"\nb %d\n" % index)
             if coverage is not None:
-                coverage.start()
+                coverage.start(index in brief)
 
         def report(index, outcome, cpu, wall):
             entry = {"index": index, "outcome": outcome, "cpu": cpu, "wall": wall, "message": recorder.note}
