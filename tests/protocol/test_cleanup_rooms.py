@@ -200,6 +200,17 @@ def test_the_letter_of_a_champion_and_of_those_before_it_stays_and_a_demoted_one
     assert young.exists()
 
 
+def test_whose_letters_stay_is_read_once_however_many_there_are(world, monkeypatch):
+    world.promote("1", None, "1" * 64, "f" * 64)
+    reads, ancestry = [], Champions.ancestry
+    monkeypatch.setattr(Champions, "ancestry", lambda self, line: [reads.append(line), *ancestry(self, line)][1:])
+    monkeypatch.setattr(pruning, "FRESH_S", 3600.0)
+    letters = [world.letter(number) for number in "123456789abcdef"]
+    world.clean()
+    assert [letter.exists() for letter in letters] == [True] + [False] * 14
+    assert reads == ["line"] * 2, "one for the plan, one for the removals"
+
+
 def test_a_letter_stays_where_the_champions_record_cannot_be_read(world):
     world.promote("1", None, "1" * 64, "f" * 64)
     letter = world.letter("2")

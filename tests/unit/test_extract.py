@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 from itertools import count
+from random import Random
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from repairlab.champions import Champions
@@ -18,7 +21,7 @@ from repairlab.documents import (
     decode,
     pattern_id,
 )
-from repairlab.evaluate.extract import Extraction
+from repairlab.evaluate.extract import NEAR, Extraction, _merged, _worth
 from repairlab.metrics import MetricsLog
 from repairlab.repair.diff import unified
 from repairlab.sandbox.bundle import BundleLimits, tree_hash
@@ -255,3 +258,52 @@ def test_a_tool_that_was_demoted_teaches_no_more(world):
     with world.store.demotion("words", None, lambda: (1, 0)):
         pass
     assert world.extracted() == {}
+
+
+class Like(msgspec.Struct):
+    """What merging looks at of a pattern."""
+
+    id: str
+    provenance: list[str]
+    function: SimpleNamespace | None
+
+
+def drawn(dice):
+    """Return patterns of which many are nearly the same, some of them edits."""
+    bases, found = [[dice.getrandbits(32) for _ in range(32)] for _ in range(6)], []
+    for _ in range(100):
+        marks = list(dice.choice(bases))
+        for _ in range(dice.randint(0, 6)):
+            marks[dice.randrange(32)] = dice.getrandbits(32)
+        function = SimpleNamespace(
+            parameters="ab"[: dice.randint(1, 2)], source="x" * dice.randint(1, 9), minhash=marks
+        )
+        found.append(
+            Like(f"{dice.getrandbits(64):x}", [str(dice.randrange(99))], function if dice.randrange(9) else None)
+        )
+    return found
+
+
+def paired(patterns):
+    """Return what merging yields, each pattern compared with each that is kept."""
+    kept = []
+    for pattern in sorted(patterns, key=_worth):
+        for other, ids in kept:
+            one, two = other.function, pattern.function
+            if one and two and len(one.parameters) == len(two.parameters):
+                same = sum(a == b for a, b in zip(one.minhash, two.minhash, strict=True))
+                if same / 32 >= NEAR:
+                    other.provenance = sorted({*other.provenance, *pattern.provenance})
+                    ids.append(pattern.id)
+                    break
+        else:
+            kept.append((msgspec.structs.replace(pattern), [pattern.id]))
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_merging_by_shared_hashes_is_merging_by_comparing_each_pair(seed):
+    patterns = drawn(Random(seed))
+    merged = list(_merged(patterns))
+    assert merged == paired(patterns)
+    assert len(merged) < len(patterns)

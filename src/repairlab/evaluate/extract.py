@@ -19,6 +19,7 @@ Exit: 0 done · 64 usage · 75 another run is at work, or the disk is full · 78
 import math
 import os
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ from repairlab.errors import BadInput, TemporaryFailure
 
 if TYPE_CHECKING:
     from repairlab.config import Settings
-    from repairlab.documents import Champion, FunctionPattern, Pattern
+    from repairlab.documents import Champion, Pattern
 
 PROGRAM = "repairlab-library-extract"
 NEAR = 0.9  # of two functions' token triples in common: the same function for our purpose
@@ -190,9 +191,14 @@ def _merged(patterns: "Iterable[Pattern]") -> "Iterator[tuple[Pattern, list[str]
     The one with the most wins stays, then the shortest. Edits are as they are.
     """
     kept: list[tuple[Pattern, list[str]]] = []
+    known: dict[tuple[int, int, int], list[int]] = {}
     for pattern in sorted(patterns, key=_worth):
-        at = next((at for at, (other, _) in enumerate(kept) if _near(other, pattern)), None)
+        marks = _marks(pattern)
+        shared = Counter(at for mark in marks for at in known.get(mark, ()))
+        at = min((at for at, count in shared.items() if count >= NEAR * len(marks)), default=None)
         if at is None:
+            for mark in marks:
+                known.setdefault(mark, []).append(len(kept))
             kept.append((pattern, [pattern.id]))
             continue
         other, ids = kept[at]
@@ -201,18 +207,15 @@ def _merged(patterns: "Iterable[Pattern]") -> "Iterator[tuple[Pattern, list[str]
     yield from kept
 
 
-def _near(one: "Pattern", two: "Pattern") -> bool:
-    """Whether two patterns are functions of as many parameters that are nearly the same."""
-    if one.function is None or two.function is None:
-        return False
-    return len(one.function.parameters) == len(two.function.parameters) and (
-        _in_common(one.function, two.function) >= NEAR
-    )
+def _marks(pattern: "Pattern") -> list[tuple[int, int, int]]:
+    """Return what a pattern shares with one that is nearly the same: most of its minhashes, none for an edit.
 
-
-def _in_common(one: "FunctionPattern", two: "FunctionPattern") -> float:
-    """Return the estimated share of token triples that two functions have in common (A. Broder, 1997)."""
-    return sum(a == b for a, b in zip(one.minhash, two.minhash, strict=True)) / len(one.minhash)
+    The share of them that two functions of as many parameters have in common estimates that of their token triples
+    (A. Broder, 1997).
+    """
+    if pattern.function is None:
+        return []
+    return [(len(pattern.function.parameters), at, value) for at, value in enumerate(pattern.function.minhash)]
 
 
 def _worth(pattern: "Pattern") -> tuple[int, int, str]:

@@ -79,7 +79,7 @@ def plan(place: Place) -> Iterator[Removal]:
     yield from rooms.staged(place)
     yield from _bundles(place, needed)
     yield from rooms.documents(place, lambda: needed().chain)
-    yield from rooms.letters(place)
+    yield from rooms.letters(place, lambda: needed().standing)
 
 
 def carry_out(place: Place, removals: Iterable[Removal]) -> Iterator[Removal]:
@@ -103,7 +103,7 @@ def _remove(place: Place, removal: Removal, needed: "list[_Needed]") -> str | No
     if removal.kind == "escalations":
         return remove_file(removal.path)
     if removal.kind in rooms.KINDS:
-        return rooms.remove(place, removal, lambda: _fresh(place, needed).chain)
+        return rooms.remove(place, removal, lambda: _fresh(place, needed).chain, lambda: _fresh(place, needed).standing)
     spool = next((queue for queue in place.queues if removal.path.is_relative_to(queue.path)), None)
     if spool is None:
         return rooms.remove_staged(removal.path)
@@ -261,6 +261,11 @@ class _Needed:
         found = rooms.chained(self._place, self.digests)
         self._took_s += time.monotonic() - began
         return found
+
+    @cached_property
+    def standing(self) -> rooms.Standing:
+        """Whose letters stay."""
+        return rooms.Standing(self._place)
 
     @property
     def stale(self) -> bool:

@@ -56,7 +56,7 @@ def documents(place: Place, chain: Callable[[], set[str]]) -> Iterator[Removal]:
                 yield removal
 
 
-def letters(place: Place) -> Iterator[Removal]:
+def letters(place: Place, standing: Callable[[], "Standing"]) -> Iterator[Removal]:
     """Yield the patches for people of what is no champion."""
     for lineage in _seen(config.patches_dir(place.root)):
         if not lineage.is_dir(follow_symlinks=False):
@@ -64,7 +64,7 @@ def letters(place: Place) -> Iterator[Removal]:
         for entry in _seen(Path(lineage.path)):
             limit = place.limit(place.ttl.patches_days)
             for removal in judged("patches", entry.path, limit, partial(written, entry.path)):
-                if not entry.name.startswith(".") and not _stands(place, removal.path):
+                if not entry.name.startswith(".") and not standing().has(removal.path):
                     yield removal
 
 
@@ -76,12 +76,14 @@ def staged(place: Place) -> Iterator[Removal]:
                 yield from judged("work", entry.path, place.limit(place.ttl.work_days), partial(_youngest, entry.path))
 
 
-def remove(place: Place, removal: Removal, chain: Callable[[], set[str]]) -> str | None:
+def remove(
+    place: Place, removal: Removal, chain: Callable[[], set[str]], standing: Callable[[], "Standing"]
+) -> str | None:
     """Remove a room of the chain or a letter, if it still is old and nothing has come to need it."""
     path, days = removal.path, {"sbom": place.ttl.sbom_days, "patches": place.ttl.patches_days}[removal.kind]
     if removal.kind == "sbom" and path.name in chain():
         return IN_USE
-    if removal.kind == "patches" and _stands(place, path):
+    if removal.kind == "patches" and standing().has(path):
         return IN_USE
     return set_aside(path, lambda: _youngest(str(path)) <= place.limit(days).timestamp())
 
@@ -107,17 +109,29 @@ def chained(place: Place, needed: set[str]) -> set[str]:
     return kept
 
 
-def _stands(place: Place, path: Path) -> bool:
-    """Whether a letter is of a champion, of one before it, or of a challenger whose evaluation has not ended."""
-    from repairlab.champions import Champions
+class Standing:
+    """Whose letters stay: champions, those before them, challengers whose evaluation has not ended; each read once."""
 
-    lineage, name = path.parent.name, path.name.partition(".")[0]
-    if place.challengers.path.is_dir() and any(job.id == name for job in place.challengers.jobs(*UNFINISHED)):
-        return True
-    try:
-        return any(champion.id == name for champion in Champions(config.champions_dir(place.root)).ancestry(lineage))
-    except (BadInput, OSError):  # a record cannot be read: who stands there is not known
-        return True
+    def __init__(self, place: Place) -> None:
+        self._place, self._before = place, dict[str, set[str] | None]()
+        there = place.challengers.path.is_dir()
+        self._unfinished = {job.id for job in place.challengers.jobs(*UNFINISHED)} if there else set()
+
+    def has(self, letter: Path) -> bool:
+        """Whether a letter stays; so does each of a lineage whose records cannot be read: who stands is not known."""
+        lineage, name = letter.parent.name, letter.name.partition(".")[0]
+        if lineage not in self._before:
+            self._before[lineage] = self._ancestry(lineage)
+        before = self._before[lineage]
+        return before is None or name in before or name in self._unfinished
+
+    def _ancestry(self, lineage: str) -> set[str] | None:
+        from repairlab.champions import Champions
+
+        try:
+            return {champion.id for champion in Champions(config.champions_dir(self._place.root)).ancestry(lineage)}
+        except (BadInput, OSError):
+            return None
 
 
 def _rooms(root: Path) -> Iterator[Path]:
