@@ -12,19 +12,44 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Protocol, TypeVar
+
+import msgspec
 
 from repairlab import config, journal
 from repairlab.config import Settings
 from repairlab.errors import BadInput, TemporaryFailure
-from repairlab.spool import Claim, Spool
+from repairlab.spool import Claim, Spool, read_file
 from repairlab.spool.hints import Hints
 
 SWEEP_S = 3600.0
+MAX_DECISION = 1 << 24
 
 
 Carry = Callable[[Claim], None]
+
+
+class Decision(Protocol):
+    """What a service decides on a job and keeps with it, before it acts on it."""
+
+    @property
+    def at(self) -> datetime:
+        """When."""
+
+
+D = TypeVar("D", bound=Decision)
+
+
+def decided(claim: Claim, name: str, kind: type[D]) -> D | None:
+    """Return what an earlier owner of the job has decided, None where an operator has wanted it done anew since."""
+    with suppress(FileNotFoundError, msgspec.DecodeError):
+        made = msgspec.json.decode(read_file(claim.path / name, MAX_DECISION), type=kind)
+        if not claim.retried_since(made.at):
+            return made
+    return None
 
 
 class Stopped(BaseException):

@@ -13,7 +13,6 @@ Whoever claims a job that has an evaluation.json of after its last `retried` goe
 bundle or patch is not what it says is rejected; nothing of it is run. Trouble of ours defers it uncounted.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,12 +30,11 @@ from repairlab.evaluate import letter, push
 from repairlab.evaluate.contest import Contest, Outcome
 from repairlab.journal import Event, Priority
 from repairlab.metrics import MetricsLog, Position
-from repairlab.serving import Service
-from repairlab.spool import Claim, Policy, Spool, read_file
+from repairlab.serving import Service, decided
+from repairlab.spool import Claim, Policy, Spool
 
 CHALLENGERS = "challenger_*.json"
 MAX_CHALLENGER = 1 << 26
-MAX_EVALUATION = 1 << 24
 KEPT = "evaluation.json"
 TRIES = 3  # evaluations in a row that another promotion overtook
 
@@ -69,7 +67,7 @@ class Consumer:
         """Evaluate one challenger, or go on where an earlier owner died; leave it."""
         challenger = decode(claim.read(), Challenger, max_bytes=MAX_CHALLENGER)
         for _ in range(TRIES):
-            made = self._known(claim) or self._evaluated(claim, challenger)
+            made = decided(claim, KEPT, Evaluation) or self._evaluated(claim, challenger)
             champion, row = self._champion(claim.id, challenger, made), _row(claim.id, challenger, made)
             encode(row)  # what cannot be written down is refused before anybody is promoted
             try:
@@ -80,14 +78,6 @@ class Consumer:
             self._tell(claim, challenger, champion, made, stands=stands)
             return
         claim.defer(self._settings.queue.backoff_base_s, "other promotions overtook each evaluation")
-
-    def _known(self, claim: Claim) -> Evaluation | None:
-        """Return the evaluation that an earlier owner decided on since the job was last retried."""
-        with suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
-            made = msgspec.json.decode(read_file(claim.path / KEPT, MAX_EVALUATION), type=Evaluation)
-            if not claim.retried_since(made.at):
-                return made
-        return None
 
     def _evaluated(self, claim: Claim, challenger: Challenger) -> Evaluation:
         rival = self._champion_of(challenger.lineage)

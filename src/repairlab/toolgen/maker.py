@@ -27,8 +27,8 @@ from repairlab.errors import BadInput
 from repairlab.journal import Event
 from repairlab.sandbox import SandboxLimits, open_sandbox
 from repairlab.sandbox.bundle import BundleLimits, Snapshot, make_durable, snapshot
-from repairlab.serving import Service
-from repairlab.spool import Claim, Policy, Spool, read_file
+from repairlab.serving import Service, decided
+from repairlab.spool import Claim, Policy, Spool
 from repairlab.spool.disk import remove_tree
 from repairlab.toolgen import bundle
 from repairlab.toolgen.model import Model, NotYet
@@ -39,7 +39,6 @@ from repairlab.trial.runs import Run, Trial
 
 PATTERN = "spec*.json"
 KEPT = "tool.json"
-MAX_RESULT = 1 << 24
 
 
 def queue(root: Path, settings: Settings) -> Spool:
@@ -96,13 +95,11 @@ class Maker:
         claim.finish(reason=result.outcome, how=result.how)
         journal.event(Event.TOOL_MADE, f"{spec.id}: {result.outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
 
-    def _known(self, claim: Claim) -> "Result | None":
-        """Return what an earlier owner has decided, unless the job was retried since, or the cleanup took the tool."""
-        with suppress(FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
-            result = msgspec.json.decode(read_file(claim.path / KEPT, MAX_RESULT), type=Result)
-            if not claim.retried_since(result.at) and Path(result.bundle).is_dir():
-                return result
-        return None
+    @staticmethod
+    def _known(claim: Claim) -> "Result | None":
+        """Return what an earlier owner has decided, unless the cleanup took the tool."""
+        result = decided(claim, KEPT, Result)
+        return result if result and Path(result.bundle).is_dir() else None
 
     def _result(self, claim: Claim, spec: Spec, wanted: Wish) -> "Result":
         """Make the tool, and keep what becomes of it with the job; NotYet: a model may answer."""
