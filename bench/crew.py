@@ -309,7 +309,7 @@ class Crew(RuleBasedStateMachine):
                 claim.close()
             assert list(self.serve_to_the_end()) == []
             found = check(self.root, self.ledger)
-            assert found == []
+            assert found == [], found
         finally:
             shutil.rmtree(self.base)
 

@@ -64,7 +64,10 @@ def _challengers(root, ledger):
     for state, job in _jobs(root, "repair"):
         own = job / "challenger.json"
         wanted = int(state == "ok" and (own.exists() or (job / "telemetry.json").exists()))
-        if made.pop(job.name, 0) != wanted and (state in TERMINAL or not own.exists()):
+        found = made.pop(job.name, 0)
+        # What an operator dropped and somebody handed in again may have the challenger of its former life.
+        former = found == 1 and job.name in ledger.dropped()
+        if found != wanted and not former and (state in TERMINAL or not own.exists()):
             yield "effect", f"{job.name} in {state} should have {wanted} challengers"
         elif wanted and kept[job.name] != own.read_bytes():
             yield "effect", f"{job.name}: its challenger is not the one that was decided"

@@ -258,6 +258,15 @@ def test_a_cut_copy_may_be_there_and_what_was_dropped_need_not(place: Place) -> 
     assert place.found() == {"unended"}
 
 
+def test_a_job_that_comes_again_after_it_was_dropped_may_have_the_challenger_of_its_former_life(place: Place) -> None:
+    place.queue.drop(place.job.name)
+    place.queue.publish(DOCUMENT)
+    next(place.queue.claims()).reject("not this time")
+    assert place.found() == {"effect"}, "a control: nobody has dropped it"
+    place.ledger.dropping(place.job.name)
+    assert place.found() == set()
+
+
 def test_the_ids_are_those_of_the_queue(place: Place) -> None:
     documents = [b"{}", b'{"idempotency_key":"k"}', b'{"idempotency_key":3}', b"\xff"]
     jobs = place.queue.publish_many(documents)
