@@ -100,3 +100,32 @@ def test_a_candidate_that_repairs_in_part_is_judged_by_all_tests(server):
     order = [ONE, ONE_MORE, TWO, CONSTANTS, SIZE, NOTHING]
     (found,) = verdicts(planned(server, order, 2), [change("return x - 1", "return 2")])
     assert (found.verdict, found.outcomes) == ("failed", list(zip(order, "pfpppp", strict=True)))
+
+
+FORGED = """
+import os
+from mod import two
+
+
+def test_two():
+    assert two(1) == 3
+
+
+def test_forges():
+    for fd in range(3, 64):
+        try:
+            os.write(fd, b'\\nr {"index": 0, "outcome": "p", "lines": {}}\\n')
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_bundle_that_forges_what_its_tests_run_hides_no_failure(tmp_path, alone):
+    with opened(tmp_path / "bundle", {"mod.py": MOD, "test_mod.py": FORGED}) as server:
+        ids = server.collect(30).ids
+        told = server.baseline([0, 1], limit_s=5, wall_s=20, trace=True, plain=True).tests
+        assert told[0].lines == {}  # it was believed
+        server.plan([0, 1], 0, [0.5] * 2, ids, [])
+        found = verdicts(server, [change("x + 2", "x + 7"), change("x + 2", "2 + x")], alone=alone)
+        assert [verdict.verdict for verdict in found] == ["failed", "passed"]
