@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """injected: how many bugs, put into well-known libraries by a seeded mutator, the agent repairs.
 
-    bench/injected.py --store DIR [--cases 100] [--seed 0] [--wall 60] [--libraries NAME …] [--only CASE …] [--jobs N]
-                      [--no-probe] [--json FILE] [--against OLD.json]
+    bench/injected.py --store DIR [--cases 100] [--seed 0] [--wall 60] [--libraries NAME …] [--bugs CLASS …]
+                      [--only CASE …] [--jobs N] [--no-probe] [--json FILE] [--against OLD.json]
 
 DIR keeps the libraries' source distributions (fetched by pip, pinned by hash, see bench/libraries.py) and the cases
 that were drawn: a file, one bug of a class (bench/bugs.py), the tests that it makes fail. A bug counts when at least
@@ -79,6 +79,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = program.parser_of_attempts(__doc__, wall_s=60.0, seed_of="the draw")
     parser.add_argument("--store", type=Path, required=True, help="where libraries and drawn cases are kept")
     parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--bugs", nargs="+", default=[], metavar="CLASS", help="draw of these classes of bench/bugs.py")
     parser.add_argument("--libraries", nargs="+", default=list(USUAL), choices=sorted(LIBRARIES))
     return parser
 
@@ -87,13 +88,14 @@ def drawn(number: int, roots: dict[str, Path], options: argparse.Namespace) -> C
     """Return a case: the one that was drawn before, or the first draw that the library's tests see."""
     name = options.libraries[number % len(options.libraries)]
     version = LIBRARIES[name].version
-    kept = options.store / f"{name}-{version}-seed-{options.seed}-{number}-of-{len(options.libraries)}.json"
+    which = "".join(f"-{kind.replace(' ', '_')}" for kind in sorted(options.bugs))
+    kept = options.store / f"{name}-{version}-seed-{options.seed}-{number}-of-{len(options.libraries)}{which}.json"
     if kept.exists():
         known = json.loads(kept.read_text())
         return Case(**{**known, "bug": Mutant(**known["bug"])})
     random_ = random.Random(f"{options.seed}:{number}:{name}")
     for _ in range(DRAWS):
-        path, bug = draw(roots[name], tuple(targets(LIBRARIES[name], roots[name])), options.seed, random_)
+        path, bug = draw(roots[name], targets(LIBRARIES[name], roots[name]), options, random_)
         if failing := seen(roots[name], path, bug):
             case = Case(f"case-{number}", name, path, bug, failing)
             new = kept.with_suffix(".new")
@@ -103,13 +105,16 @@ def drawn(number: int, roots: dict[str, Path], options: argparse.Namespace) -> C
     raise SystemExit(f"case {number}: of {DRAWS} bugs in {name} none makes 1 to {MOST_FAILING} tests fail")
 
 
-def draw(root: Path, paths: tuple[str, ...], seed: int, random_: random.Random) -> tuple[str, Mutant]:
+def draw(root: Path, paths: list[str], options: argparse.Namespace, random_: random.Random) -> tuple[str, Mutant]:
     """Draw a file by its size, a class of bugs, and a place for it."""
     sizes = [(root / path).stat().st_size for path in paths]
     while True:
         (path,) = random_.choices(paths, sizes)
-        known = spoilt(root / path, seed)
-        kind = random_.choice([kind for kind, those in known.items() if those])
+        known = spoilt(root / path, options.seed)
+        kinds = [kind for kind, those in known.items() if those and kind in (options.bugs or known)]
+        if not kinds:
+            continue
+        kind = random_.choice(kinds)
         bug = random_.choice(known[kind])
         if changes((root / path).read_bytes(), bug):
             return path, bug

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """reach: whether the true fix is among the candidates, and at which rank, without running a single candidate.
 
-    bench/reach.py [--bundles DIR … [--seen CACHE]] [--pairs FILE …] [--mutants FILE … [--draws N] [--seed N]]
-                   [--effort N] [--only NAME …] [--verbose]
+    bench/reach.py [--bundles DIR … [--seen CACHE]] [--pairs FILE …] [--mutants FILE …
+                   [--draws N] [--seed N] [--bugs CLASS …]] [--effort N] [--only NAME …] [--verbose]
 
 DIR holds one directory a task: bundle/, handoff_*.json and judge/reference.py, the whole text of the fixed file; the
 one editable file that shares most of its lines is compared. A FILE of pairs is JSON lines: name, buggy, fixed (whole
@@ -115,10 +115,12 @@ def pairs(file: Path) -> Iterator[Case]:
         yield Case(pair["name"], files, {"m.py": Source.decode("m.py", files["m.py"])}, "m.py", pair["fixed"])
 
 
-def mutated(file: Path, draws: int, seed: int) -> Iterator[Case]:
+def mutated(file: Path, draws: int, seed: int, kinds: list[str]) -> Iterator[Case]:
     """Yield a case for each of the bugs that are drawn for a file of correct code, `draws` of each class."""
     text = file.read_bytes()
     for kind, found in mutants(text, f"{seed}:{file.name}").items():
+        if kinds and kind not in kinds:
+            continue
         drawn = random.Random(f"{seed}:{file.name}:{kind}").sample(found, min(4 * draws, len(found)))
         for number, mutant in enumerate([mutant for mutant in drawn if changes(text, mutant)][:draws]):
             files = {"m.py": mutant.applied(text)}
@@ -131,7 +133,7 @@ def changed_lines(case: Case) -> dict[Line, float]:
     """Return the lines of the innermost definitions that the fix changes, all equally suspicious."""
     old, new = case.source.text.splitlines(), case.fixed.splitlines()
     blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    changed = [n for tag, a, b, _, _ in blocks if tag != "equal" for n in range(a + 1, max(b, a + 1) + 1)]
+    changed = [n for tag, a, b, _, _ in blocks if tag != "equal" for n in range(a + (a < b), max(b, a + 1) + 1)]
     found: dict[Line, float] = {}
     for number in changed:
         around = [d for d in case.source.definitions() if d.lineno <= number <= (d.end_lineno or 0)]
@@ -251,7 +253,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     for root in options.bundles:
         yield from bundles(root, options.seen, options.only)
     for file in options.mutants:
-        yield from mutated(file, options.draws, options.seed)
+        yield from mutated(file, options.draws, options.seed, options.bugs)
     for file in options.pairs:
         yield from (case for case in pairs(file) if not options.only or case.name in options.only)
 
@@ -264,6 +266,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=Path, nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bugs", nargs="*", default=[], metavar="CLASS", help="these classes of bench/bugs.py alone")
     parser.add_argument("--seen", type=Path)
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
