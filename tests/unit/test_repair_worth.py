@@ -1,6 +1,7 @@
 """What plausible patches are worth: overfitting, clusters by behaviour, the question, derived inputs, held-out runs."""
 
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,16 @@ def test_a_larger_cluster_of_less_likely_patches_may_lead_and_a_composition_weig
     both = Plausible(alone.changes * 2, 0.5, 1)
     apart = behaviour("x", "y", ["1", "2"], ["1", "3"], ["1", "9"])
     assert [cluster.patches for cluster in clustered([both, alone], apart)] == [[alone], [both]]
+
+
+def test_an_edit_of_a_kind_that_passes_by_chance_leads_only_with_a_clearly_better_score():
+    (change,) = patch(score=0.5).changes
+    lucky, usual = Plausible((replace(change, note="arithmetic operator"),), 0.5, 1), patch(score=0.4)
+    seen = behaviour("x", "y", ["1", "2"], ["1", "3"], ["1", "9"])
+    assert [cluster.patches for cluster in clustered([lucky, usual], seen)] == [[usual], [lucky]]
+    assert [cluster.patches for cluster in clustered([replace(lucky, score=0.8), usual], seen)][1] == [usual]
+    composed = Plausible(lucky.changes * 2, 0.5, 1)
+    assert composed.worth == composed.score
 
 
 def test_inputs_that_no_time_was_left_for_do_not_part_patches():

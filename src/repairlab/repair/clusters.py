@@ -45,8 +45,8 @@ class Cluster:
     @property
     def weight(self) -> float:
         """How likely the cluster is, beside others of the same bundle."""
-        best = self.patches[0]
-        return best.score * self.size * (1.0 if len(best.changes) == 1 else SEVERAL_EDITS)
+        best = max(patch.worth * (1.0 if len(patch.changes) == 1 else SEVERAL_EDITS) for patch in self.patches)
+        return best * self.size
 
 
 def singly(patches: Sequence[Plausible]) -> list[Cluster]:

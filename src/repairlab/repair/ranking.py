@@ -1,7 +1,9 @@
 """ranking: the list of plausible patches, the likeliest first.
 
 A single edit comes before several, then the higher score; nothing else helped in measurements. Two patches that change
-the same characters in the same way are one.
+the same characters in the same way are one. Among patches that behave differently, those count less whose kind passes
+few tests by chance: another operator or function of numbers gives another number, and so does a number from anywhere
+("test-suite overfitting": Qi et al., ISSTA 2015; here the shares of right ones among the plausible were counted).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +14,14 @@ from repairlab.repair.candidates import Change
 from repairlab.trial.source import Edit
 
 SHOWN = 5
+# kinds of edits of which many are plausible by chance, and their share of right ones beside that of all
+CHANCE = {
+    ("operators", "arithmetic operator"): 0.6,
+    ("names", "function"): 0.5,
+    ("terms", "term added"): 0.6,
+    ("terms", "factor added"): 0.6,
+    ("constants", "number from the project"): 0.4,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,13 @@ class Plausible:
     def pattern_id(self) -> str | None:
         """The pattern that a change was made from, if any was."""
         return next((change.pattern_id for change in self.changes if change.pattern_id), None)
+
+    @property
+    def worth(self) -> float:
+        """The score, less where a single edit is of a kind that passes by chance."""
+        first = self.changes[0]
+        chance = CHANCE.get((first.family, first.note), 1.0) if len(self.changes) == 1 else 1.0
+        return self.score * chance
 
     @property
     def note(self) -> str:
