@@ -11,6 +11,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from repairlab.repair.transformations.callees import callees_of
 from repairlab.repair.transformations.site import MAX_BITS, Project
 from repairlab.trial.source import UNPARSABLE, Source
 
@@ -87,6 +88,7 @@ def project_of(
         pools.read(tree, own=path in sources)
     project = pools.project(types, width)
     project.definitions = _definitions(sources)
+    project.callees = callees_of(sources[path] for path in sorted(sources))
     return project
 
 

@@ -7,10 +7,13 @@ and yields `Draft`s; none reads a file, runs anything or keeps state. A new fami
 from collections.abc import Callable, Iterator
 
 from repairlab.repair.transformations import (
+    arguments,
+    bindings,
     branching,
     calls,
     conditions,
     constants,
+    contexts,
     copies,
     guards,
     imports,
@@ -60,9 +63,11 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
         names.targets,
         names.exchanged,
     ),
+    "arguments": (arguments.added,),
+    "bindings": (bindings.bound, bindings.used),
+    "contexts": (contexts.beside,),
     "calls": (
         calls.arguments,
-        calls.optional,
         calls.receiver,
         calls.ordering,
         calls.subscripts,
@@ -105,6 +110,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "branching": (
         branching.loosened,
         branching.otherwise,
+        branching.stubs,
         branching.chained,
         branching.twins,
         branching.turned,
@@ -113,7 +119,7 @@ FAMILIES: dict[str, tuple[Transformation, ...]] = {
     "insertions": (insertions.inserted, insertions.attributes, insertions.results, insertions.bare),
     "objects": (objects.own,),
     "placement": (placement.into_body, placement.in_front, placement.protected),
-    "usage": (usage.given, usage.applied, usage.literal, usage.member),
+    "usage": (usage.applied, usage.literal, usage.member),
     "terms": (terms.added, terms.value, terms.borrowed),
 }
 

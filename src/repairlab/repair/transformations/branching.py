@@ -8,10 +8,13 @@ those that stand in the function.
 import ast
 from collections.abc import Iterator
 
+from repairlab.repair.transformations.bindings import assignments, first_values
+from repairlab.repair.transformations.gaps import gaps
 from repairlab.repair.transformations.ingredients import DEFAULTS, negated, pool
-from repairlab.repair.transformations.site import Draft, Site
+from repairlab.repair.transformations.site import Draft, Function, Site
 
 LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+LACKING = 3.0  # times as likely where a name is without a value when the condition is false
 SIGNS = {"+=": "-=", "-=": "+=", "*=": "//=", "|=": "&="}
 
 
@@ -41,35 +44,122 @@ def _under(site: Site, node: ast.stmt, span: tuple[int, int], head: str, prior: 
 
 
 def otherwise(site: Site) -> Iterator[Draft]:
-    """An `else` for an `if` that has none: the body mirrored, its sign turned, a default, another result."""
+    """An `else` for an `if` that has none: what the other branch may do where this one ends as it does."""
     node = site.node
     if not isinstance(node, ast.If) or node.orelse or not site.alone_on_lines(node):
         return
-    if node.body[0].lineno == node.lineno or isinstance(node.body[-1], LEAVES):
+    if node.body[0].lineno == node.lineno or (isinstance(node.body[-1], LEAVES) and not _falls_off(site, node)):
         return
-    for rank, text in enumerate(_opposites(site, node.body[-1])[: 12 * site.width]):
-        lines = ["else:", site.indent_unit + text]
-        yield from site.insert_after(node, lines, 0.25 / (1 + rank / 3), "else added")
+    lacking = _half_bound(site, node)
+    scale = LACKING if lacking else 1.0
+    firsts = [(f"{name} = {value}", 0.3 / (1 + rank)) for name in lacking for rank, value in _first(site, name)]
+    for text, prior in dict([*firsts, *_ranked(site, node.body[-1])]).items():
+        yield from site.insert_after(node, ["else:", site.indent_unit + text], scale * prior, "else added")
 
 
-def _opposites(site: Site, last: ast.stmt) -> list[str]:
-    """Return what the other branch may do where this one ends in `last`."""
-    own, found = pool(site), dict[str, None]()
-    text = site.text(last)
+def stubs(site: Site) -> Iterator[Draft]:
+    """What a branch that only passes may do where its sibling does something."""
+    node, parent = site.node, site.parent
+    if not isinstance(node, ast.Pass) or not isinstance(parent, ast.If) or len(site.block(node)) > 1:
+        return
+    other = parent.orelse if site.block(node) is parent.body else parent.body
+    start, end = site.source.span(node)
+    if other and not isinstance(other[-1], ast.If):
+        for text, prior in _ranked(site, other[-1]):
+            yield Draft(2 * prior, ((start, end, text),), "statement for pass")
+
+
+def _ranked(site: Site, last: ast.stmt) -> list[tuple[str, float]]:
+    found = {text: prior for text, prior in _opposites(site, last).items() if text != site.text(last)}
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))[: 20 * site.width]
+
+
+def _falls_off(site: Site, node: ast.stmt) -> bool:
+    """True where nothing comes behind a statement: what its branches do not return is None."""
+    while not isinstance(node, Function):
+        block, parent = site.block(node), site.source.parents.get(node)
+        if block[-1] is not node or not isinstance(parent, ast.If | Function):
+            return False
+        node = parent
+    return True
+
+
+def _first(site: Site, name: str) -> list[tuple[int, str]]:
+    return list(enumerate(first_values(site, name)[: 5 * site.width]))
+
+
+def _half_bound(site: Site, node: ast.If) -> list[str]:
+    """Return the names that are read behind the `if`, and bound in it and nowhere before."""
+    inside = {
+        n.id for one in node.body for n in ast.walk(one) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    first, last = node.lineno, node.end_lineno or node.lineno
+    names = [n for n in gaps(site).nodes if isinstance(n, ast.Name)]
+    before = {n.id for n in names if n.lineno < first and isinstance(n.ctx, ast.Store)} | set(site.scope.parameters)
+    behind = {n.id for n in names if n.lineno > last and isinstance(n.ctx, ast.Load)}
+    return sorted((inside & behind) - before)[:3]
+
+
+def _opposites(site: Site, last: ast.stmt) -> dict[str, float]:
+    """Return what the other branch may do where this one ends in `last`, by how likely it is."""
+    own, text = pool(site), site.text(last)
+    lists: list[tuple[float, float, list[str]]] = []
     if last.lineno == last.end_lineno:
-        found.update(dict.fromkeys(own.mirrored(text)[:4]))
-        for sign, other in SIGNS.items():
-            if isinstance(last, ast.AugAssign) and f" {sign} " in text:
-                found[text.replace(f" {sign} ", f" {other} ", 1)] = None
+        lists.append((0.3, 1.0, own.mirrored(text)[:6]))
+        if isinstance(last, ast.AugAssign):
+            turned = [text.replace(f" {a} ", f" {b} ", 1) for a, b in SIGNS.items() if f" {a} " in text]
+            lists.append((0.3, 1.0, turned))
+        if isinstance(last, ast.Assign | ast.AugAssign | ast.Expr | ast.Return):
+            lists.append((0.12, 3.0, own.substituted(last, 12)))
     if isinstance(last, ast.Assign) and len(last.targets) == 1:
-        target, kind = site.text(last.targets[0]), site.type_of(last.value)
-        found[f"{target} = {DEFAULTS.get(kind, 'None')}"] = None
-        found[f"{target} = None"] = None
-    if last in own.simple:
-        found.update(dict.fromkeys(own.substituted(last, 12)))
-    found.update(dict.fromkeys(site.text(other) for other in own.simple if abs(other.lineno - last.lineno) < 6))
-    found.pop(text, None)
-    return list(found)
+        target = site.text(last.targets[0])
+        values = _other_values(site, last.value, target)
+        lists += [(prior, decay, [f"{target} = {value}" for value in those]) for prior, decay, those in values]
+    elif isinstance(last, ast.Return) and last.value is not None:
+        values = _other_values(site, last.value, "")
+        lists += [(prior, decay, [f"return {value}" for value in those]) for prior, decay, those in values]
+    near = sorted(own.simple, key=lambda other: (abs(other.lineno - last.lineno), other.lineno))
+    lists.append((0.12, 3.0, [site.text(other) for other in near if other is not last][:8]))
+    lists.append((0.06, 2.0, own.raises[:4]))
+    found: dict[str, float] = {}
+    for prior, decay, those in lists:
+        for rank, one in enumerate(those):
+            found[one] = max(prior / (1 + rank / decay), found.get(one, 0.0))
+    return found
+
+
+def _other_values(site: Site, value: ast.expr, target: str) -> list[tuple[float, float, list[str]]]:
+    """Return (prior, decay, values) of what another branch may assign or return where this one has `value`."""
+    own, kind = gaps(site), site.type_of(value)
+    parts = [part for part in ast.walk(value) if isinstance(part, ast.Name | ast.Attribute) and part is not value]
+    inner = [site.text(part) for part in parts if isinstance(part.ctx, ast.Load) and not _called(site, part)]
+    near = [name for name in site.scope.near(value.lineno) if name not in ("self", "cls", target)]
+    alike = [name for name in near if not kind or site.kind(name) in ("", kind)]
+    known = assignments(site.source).get(target, [])
+    assigned = [site.text(other.value) for other in known if isinstance(other, ast.Assign) and own.fits(other)]
+    returned = [text for text in pool(site).results if not target]
+    plain = list(dict.fromkeys([DEFAULTS.get(kind, "None"), "None", "''", "0", "False", "True", "[]"]))
+    siblings = [name for name in site.scope.module_names if isinstance(value, ast.Name) and _akin(name, value.id)]
+    calls = [text for text, _ in site.scope.expressions]
+    return [
+        (0.5, 1.0, own.unread[:3]),
+        (0.3, 2.0, list(dict.fromkeys([*siblings, *assigned]))[:6]),
+        (0.25, 2.0, list(dict.fromkeys(inner))[:4]),
+        (0.2, 2.0, returned[:5]),
+        (0.2, 2.0, plain),
+        (0.15, 3.0, alike[:5]),
+        (0.08, 4.0, calls[:8]),
+    ]
+
+
+def _called(site: Site, node: ast.AST) -> bool:
+    parent = site.source.parents.get(node)
+    return isinstance(parent, ast.Call) and parent.func is node
+
+
+def _akin(one: str, two: str) -> bool:
+    """True of two names that share a word."""
+    return one != two and bool(set(one.lower().split("_")) & set(two.lower().split("_")) - {""})
 
 
 def chained(site: Site) -> Iterator[Draft]:
@@ -139,4 +229,4 @@ def turned(site: Site) -> Iterator[Draft]:
         yield Draft(0.15 / (1 + rank / 3), ((place, place + 4, f"elif {test}"),), "else narrowed")
 
 
-__all__ = ["chained", "loosened", "negated", "otherwise", "turned", "twins"]
+__all__ = ["chained", "loosened", "negated", "otherwise", "stubs", "turned", "twins"]

@@ -1,15 +1,15 @@
-"""calls: arguments exchanged, dropped or added; `key=` and `reverse=`; receivers, exception types, `await`.
+"""calls: arguments exchanged or dropped; `key=` and `reverse=`; receivers, exception types, `await`.
 
-(PAR "parameter replacer/adder/remover", TBar FP10, PySStuBs "same function more/less/swap args", "wrong caller".)
-TSSB-3M counts 150,000 calls given more arguments, 50,000 given less, 8,000 given them in another order. An argument to
-add has many values, so each one of them is unlikely.
+(PAR "parameter replacer/remover", TBar FP10, PySStuBs "same function less/swap args", "wrong caller".) TSSB-3M counts
+50,000 calls given less arguments, 8,000 given them in another order. What is added is in `arguments`.
 """
 
 import ast
 from collections.abc import Iterator
 from itertools import combinations
 
-from repairlab.repair.transformations.site import Draft, Function, Site
+from repairlab.repair.transformations.arguments import put_last
+from repairlab.repair.transformations.site import Draft, Site
 
 KEYS = (
     "key=len",
@@ -22,23 +22,12 @@ KEYS = (
 
 EXCEPTIONS = ("ValueError", "KeyError", "TypeError", "IndexError", "Exception", "AttributeError", "ZeroDivisionError",
               "StopIteration", "RuntimeError", "OSError", "LookupError", "NotImplementedError")  # fmt: skip
-# (function or method, arguments that it was given) → what it may be given as well
-OPTIONAL: dict[tuple[str, int], tuple[str, ...]] = {
-    ("enumerate", 1): ("1", "start=1"), ("pop", 0): ("0", "-1"), ("round", 1): ("2", "1"),
-    ("int", 1): ("2", "10", "16"),
-    ("get", 1): ("0", "None", "[]", "''", "1"), ("pop", 1): ("None",), ("split", 0): ("' '", "','", "None"),
-    ("split", 1): ("1",), ("rsplit", 1): ("1",), ("replace", 2): ("1",), ("sum", 1): ("[]", "1"),
-    ("max", 1): ("default=0", "default=None"), ("min", 1): ("default=0", "default=None"), ("next", 1): ("None",),
-    ("getattr", 2): ("None",), ("strip", 0): ("' '", "'0'", "'\n'"), ("find", 1): ("1",), ("index", 1): ("1",),
-    ("zip", 2): ("strict=True",), ("dumps", 1): ("sort_keys=True", "indent=2"), ("splitlines", 0): ("keepends=True",),
-    ("setdefault", 1): ("[]", "0", "{}"),
-}  # fmt: skip
 _NEEDS = ("len", "sum", "sorted", "abs", "min", "max", "any", "all", "ord", "chr", "range", "enumerate", "reversed",
           "round", "repr", "hash", "iter", "next", "bin", "hex", "isinstance", "zip", "map", "filter")  # fmt: skip
 
 
 def arguments(site: Site) -> Iterator[Draft]:
-    """Two arguments exchanged, one dropped, one added."""
+    """Two arguments exchanged, one dropped."""
     node = site.node
     if not isinstance(node, ast.Call):
         return
@@ -51,7 +40,6 @@ def arguments(site: Site) -> Iterator[Draft]:
             weight * (0.5 if at == 0 and to == 1 else 0.35 if to == at + 1 else 0.2), edits, "arguments exchanged"
         )
     yield from _dropped(site, node)
-    yield from _added(site, node)
 
 
 def _dropped(site: Site, node: ast.Call) -> Iterator[Draft]:
@@ -67,17 +55,6 @@ def _dropped(site: Site, node: ast.Call) -> Iterator[Draft]:
         if len(given) > 1 or getattr(node.func, "id", "") not in _NEEDS:
             rest = ", ".join(texts[:at] + texts[at + 1 :])
             yield from site.put(node, f"{function}({rest})", prior, "argument dropped")
-
-
-def optional(site: Site) -> Iterator[Draft]:
-    """An argument that a built-in or a method takes but was not given."""
-    node = site.node
-    if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
-        return
-    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    for argument in OPTIONAL.get((name, len(node.args)), ()):
-        if not node.keywords:
-            yield from _with(site, node, argument, 0.15, "argument added")
 
 
 def receiver(site: Site) -> Iterator[Draft]:
@@ -125,31 +102,6 @@ def _generates(site: Site) -> bool:
     return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(site.scope.owner))
 
 
-def _added(site: Site, node: ast.Call) -> Iterator[Draft]:
-    """Add an argument that the called function of this module has a parameter for."""
-    definition = _definition(site, node)
-    if definition is None:
-        return
-    given = {keyword.arg for keyword in node.keywords}
-    named = [arg.arg for arg in definition.args.args if arg.arg not in ("self", "cls")]
-    missing = [
-        name for name in (*named[len(node.args) :], *(a.arg for a in definition.args.kwonlyargs)) if name not in given
-    ]
-    for rank, name in enumerate(missing[:3]):
-        pool = [name, *site.scope.near(node.lineno)] if name in site.scope.locals else site.scope.near(node.lineno)
-        for order, value in enumerate(list(dict.fromkeys([*pool[: 3 * site.width], "True", "False"]))):
-            prior = 0.35 / (1 + rank + order)
-            if rank == 0 and name in named and not node.keywords:
-                yield from _with(site, node, value, prior, "argument added")
-            else:
-                yield from _with(site, node, f"{name}={value}", prior, "argument added")
-
-
-def _definition(site: Site, node: ast.Call) -> Function | None:
-    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    return next((found for found in site.source.definitions() if found.name == name), None)
-
-
 def ordering(site: Site) -> Iterator[Draft]:
     """`key=` and `reverse=` of sorted, sort, min and max: added, dropped, turned round."""
     node = site.node
@@ -160,23 +112,11 @@ def ordering(site: Site) -> Iterator[Draft]:
         return
     given = {keyword.arg for keyword in node.keywords}
     if name in ("sorted", "sort") and "reverse" not in given:
-        yield from _with(site, node, "reverse=True", 0.4, "reverse added")
+        yield from put_last(site, node, "reverse=True", 0.4, "reverse added")
     if "key" not in given:
         own = [f"key={f.name}" for f in site.source.definitions() if len(f.args.args) == 1][:2]
         for rank, key in enumerate([*KEYS, *own][: 4 + 2 * site.width]):
-            yield from _with(site, node, key, 0.25 / (1 + rank / 3), "key added")
-
-
-def _with(site: Site, node: ast.Call, argument: str, prior: float, note: str) -> Iterator[Draft]:
-    end = site.source.span(node)[1] - 1
-    inside = site.source.text[:end].rstrip()
-    comma = "" if inside.endswith(("(", ",")) else ", "
-    if len(node.args) == 1 and isinstance(node.args[0], ast.GeneratorExp) and not inside.endswith("))"):
-        start, stop = site.source.span(node.args[0])
-        if site.source.text[start] != "(":
-            return  # a bare generator must be the only argument
-        end = stop
-    yield Draft(prior, ((end, end, comma + argument),), note)
+            yield from put_last(site, node, key, 0.25 / (1 + rank / 3), "key added")
 
 
 def subscripts(site: Site) -> Iterator[Draft]:

@@ -65,12 +65,6 @@ class Pool:
         return frozenset(_WORD.findall(self.source.text))
 
     @cached_property
-    def owner_class(self) -> ast.ClassDef | None:
-        """The class that the function is a method of."""
-        parent = self.source.parents.get(self.scope.owner)
-        return parent if isinstance(parent, ast.ClassDef) else None
-
-    @cached_property
     def mirrors(self) -> list[tuple[str, str]]:
         """Pairs of word parts that go with each other here: `1` and `2` where there are `x1` and `x2`."""
         names = {n.id for n in self._nodes() if isinstance(n, ast.Name)}

@@ -7,6 +7,7 @@ from the function; see `ingredients`.
 import ast
 from collections.abc import Iterator
 
+from repairlab.repair.transformations.gaps import gaps
 from repairlab.repair.transformations.ingredients import DEFAULTS, Pool, is_docstring, names_in, pool
 from repairlab.repair.transformations.site import LOOPS, Draft, Site
 
@@ -124,24 +125,19 @@ def _on_names(site: Site, node: ast.stmt, found: Found) -> None:
 
 
 def attributes(site: Site) -> Iterator[Draft]:
-    """In a constructor: `self.x = x` for a parameter that is not kept, a first value for an attribute that has none."""
-    node, function, own = site.node, site.scope.function, pool(site)
-    if function is None or function.name != "__init__" or own.owner_class is None or node is not function.body[-1]:
+    """In a constructor: a first value for an attribute that has none; the constructor of the class above."""
+    node, function, owner = site.node, site.scope.function, gaps(site).owner_class
+    if function is None or function.name != "__init__" or owner is None or node is not function.body[-1]:
         return
-    stored, loaded = _attributes(own.owner_class)
+    stored, loaded = _attributes(owner)
     first = next((n for n in function.body if not is_docstring(n)), node)
-    for rank, name in enumerate(n for n in site.scope.parameters[1:] if n not in stored and n != "self"):
-        prior = 0.5 if name in loaded else 0.15
-        yield from site.insert_after(
-            function.body[-1], [f"self.{name} = {name}"], prior / (1 + rank / 2), "attribute set"
-        )
-    methods = {n.name for n in own.owner_class.body if isinstance(n, ast.FunctionDef)}
+    methods = {n.name for n in owner.body if isinstance(n, ast.FunctionDef)}
     lacking = [name for name in loaded if name not in stored and name not in methods]
     for rank, name in enumerate(lacking[: 4 * site.width]):
         for order, value in enumerate(("None", "[]", "{}", "0", "False", "''", "set()")):
             prior = 0.4 / (1 + rank + order / 2)
             yield from site.insert_after(function.body[-1], [f"self.{name} = {value}"], prior, "attribute set")
-    if own.owner_class.bases and "super" not in site.source.segment(function):
+    if owner.bases and "super" not in site.source.segment(function):
         passed = ", ".join(name for name in site.scope.parameters[1:])
         for call, prior in (("super().__init__()", 0.4), (f"super().__init__({passed})", 0.4)):
             yield from site.insert_before(first, [call], prior, "constructor called")

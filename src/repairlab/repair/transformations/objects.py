@@ -6,7 +6,7 @@
 import ast
 from collections.abc import Iterator
 
-from repairlab.repair.transformations.ingredients import pool
+from repairlab.repair.transformations.gaps import gaps
 from repairlab.repair.transformations.site import Draft, Site
 
 
@@ -38,5 +38,5 @@ def _unread(site: Site, name: str) -> bool:
 
 
 def _methods(site: Site) -> set[str]:
-    owner = pool(site).owner_class
+    owner = gaps(site).owner_class
     return {n.name for n in owner.body if isinstance(n, ast.FunctionDef)} if owner is not None else set()

@@ -9,9 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from repairlab.repair.transformations.infer import annotated, element_of, type_of
 from repairlab.trial.source import Located, Source
+
+if TYPE_CHECKING:
+    from repairlab.repair.transformations.callees import Callee
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -53,7 +57,7 @@ class Project:
 
     `hints` are the literals of tests and docstrings; `types` what the locals of a function, by (path, its first line,
     name), were when the tests ran; `raised` the built-in exceptions that failing tests raised through a (path, line);
-    `definitions` the modules that define a name at their top level.
+    `definitions` the modules that define a name at their top level; `callees` what its functions take, by name.
     """
 
     attributes: Mapping[str, int] = field(default_factory=dict)
@@ -65,6 +69,7 @@ class Project:
     width: int = 1
     raised: Mapping[tuple[str, int], str] = field(default_factory=dict)
     definitions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    callees: Mapping[str, tuple["Callee", ...]] = field(default_factory=dict)
 
     @cached_property
     def short_strings(self) -> tuple[str, ...]:

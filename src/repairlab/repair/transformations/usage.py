@@ -1,9 +1,8 @@
 """usage: what the rest of a file does with the same function, the same value, the same kind of place.
 
 (Barr et al., "The plastic surgery hypothesis", FSE 2014: 43 % of a change is there already in the version that it
-changes. TSSB-3M: "same function more args" 150,000, "add function around expression" 117,000.) A call that lacks an
-argument takes it from another call of the function; a value lacks a call that others get; a literal is wrong where
-others are compared with, or assigned to, the same thing.
+changes. TSSB-3M: "add function around expression" 117,000.) A value lacks a call that others get; a literal is wrong
+where others are compared with, or assigned to, the same thing. What calls are given elsewhere, `arguments` asks.
 """
 
 import ast
@@ -15,8 +14,6 @@ from repairlab.repair.transformations.site import Draft, Site
 from repairlab.trial.source import Source
 
 SHORT = 30  # characters of a callee, an argument or a literal that is worth repeating
-NEEDED = {"isinstance": 2, "issubclass": 2, "map": 2, "filter": 2, "getattr": 2, "hasattr": 2, "setattr": 3,
-          "divmod": 2, "pow": 2, "zip": 2, "max": 2, "min": 2, "range": 1, "len": 1, "str": 1, "int": 1}  # fmt: skip
 
 
 @dataclass
@@ -74,38 +71,6 @@ def _pair(usage: Usage, source: Source, one: ast.expr, two: ast.expr) -> None:
 def ordered(counted: Counter[str]) -> list[str]:
     """Return what was counted, the commonest first."""
     return [text for text, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def given(site: Site) -> Iterator[Draft]:
-    """An argument added: one that another call of the function has, one that a built-in cannot do without."""
-    node = site.node
-    if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred | ast.GeneratorExp) for arg in node.args):
-        return
-    callee, texts = site.text(node.func), [site.text(arg) for arg in node.args]
-    known = usage_of(site.source)
-    longer = Counter(args[len(texts)] for args in known.arguments.get(callee, []) if len(args) > len(texts))
-    options = dict.fromkeys(ordered(longer)[: 3 * site.width], 0.3)
-    own = {keyword.arg for keyword in node.keywords}
-    usual = [text for text in ordered(known.keywords.get(callee, Counter())) if text.partition("=")[0] not in own]
-    options |= dict.fromkeys(usual[: 3 * site.width], 0.2)
-    needed = NEEDED.get(callee, 0) > len(texts) and not node.keywords
-    names = [name for name in site.scope.near(node.lineno) if name not in texts]
-    if callee in ("isinstance", "issubclass"):
-        names = [*names, "int", "str", "list", "dict", "float", "tuple"]
-    for rank, name in enumerate(names[: (6 if needed else 3) * site.width]):
-        options.setdefault(name, (0.35 if needed else 0.08) / (1 + rank / 3))
-    keyword = min((site.source.span(word)[0] for word in node.keywords), default=None)
-    for text, prior in options.items():
-        if "=" in text or keyword is None:
-            yield from _put_last(site, node, text, prior)
-        else:
-            yield Draft(prior, ((keyword, keyword, f"{text}, "),), "argument added")
-
-
-def _put_last(site: Site, node: ast.Call, text: str, prior: float) -> Iterator[Draft]:
-    end = site.source.span(node)[1] - 1
-    comma = "" if site.source.text[:end].rstrip().endswith(("(", ",")) else ", "
-    yield Draft(prior, ((end, end, comma + text),), "argument added")
 
 
 def applied(site: Site) -> Iterator[Draft]:
