@@ -11,7 +11,7 @@ from repairlab.spool import State
 
 pytestmark = pytest.mark.timeout(300)
 BENCHMARK = "from m import total\nprint(total(range(20_000)))\n"
-SLOW = RIGHT.replace("    for", "    [sum(range(3000)) for _ in xs]\n    for")  # which two numbers do not show
+SLOW = RIGHT.replace("    for", "    [sum(range(1000)) for _ in xs]\n    for")  # which two numbers do not show
 TIMED = {"files": {"bench.py": BENCHMARK}, "benchmark": "./bench.py"}
 
 
@@ -49,7 +49,6 @@ def test_the_champions_benchmark_stands_whatever_a_challenger_brings_instead(wor
     brought = [
         world.hand_in(documented, files={"bench.py": "print('quick')\n"}, benchmark="bench.py"),
         world.hand_in(documented, files={"bench.py": "print('quick')\n"}),
-        world.hand_in(documented),
         world.hand_in(documented, files={"other.py": "print('quick')\n"}, benchmark="other.py"),
     ]
     world.evaluate()

@@ -101,10 +101,10 @@ def test_a_directory_is_frozen_handed_in_listed_and_shown(root, project_dir):
 
 
 def test_what_times_the_code_and_what_holds_no_more_are_told_by_options(root, project_dir):
-    argv = ("--benchmark", "bench.py", "--retire", "test_old.py", "--retire", "old/*.py")
+    argv = ("--benchmark", "bench.py", "--retire", "test_old.py", "--retire", "old/")
     job_id = run(root, "submit", str(project_dir), *argv).stdout.strip()
     document = told(run(root, "show", job_id, "--json"))["data"][0]["document"]
-    assert (document["benchmark"], document["retired_tests"]) == ("bench.py", ["test_old.py", "old/*.py"])
+    assert (document["benchmark"], document["retired_tests"]) == ("bench.py", ["test_old.py", "old/"])
 
 
 def test_a_handoff_file_inside_the_roots_is_published_byte_for_byte(root, queue, project_dir, tmp_path):

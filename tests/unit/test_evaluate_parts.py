@@ -7,7 +7,7 @@ import pytest
 from repairlab.config import Settings
 from repairlab.documents import Components, Decision
 from repairlab.evaluate import comparison, documentation, safety
-from repairlab.evaluate.contest import Duel, Evidence
+from repairlab.evaluate.contest import Duel, Evidence, _above
 from repairlab.evaluate.fitness import better, fitness, missed
 from repairlab.evaluate.yardstick import objection
 from repairlab.trial.runs import Run
@@ -103,6 +103,11 @@ LATE, SILENT = Run(timed_out=True, output="7"), Run(exit=0, output=" \n")
 def test_what_measures_nothing_is_not_compared(ours, theirs, decision):
     found = objection(ours, theirs)
     assert (found and found[0]) == decision
+
+
+def test_a_path_is_retired_by_its_name_or_that_of_a_directory_it_lies_in():
+    assert _above("tests/deep/test_a.py") == ["tests", "tests/deep", "tests/deep/test_a.py"]
+    assert _above("test_a.py") == ["test_a.py"]
 
 
 def test_targets_are_told_that_are_not_reached_or_that_nobody_measures():

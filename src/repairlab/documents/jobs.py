@@ -30,9 +30,9 @@ class Handoff(Document, frozen=True, kw_only=True, omit_defaults=True):
     `bundle_dir` is the only required field. `tests`, `editable` and `held_out` are paths or globs relative to it;
     held-out tests are kept from the search and judge its patches. `benchmark` is the path of a Python file in it
     that the evaluator runs to time the code, in place of the tests; it is never edited. `targets` are numbers that the
-    evaluator tells of where they are missed. `retired_tests` are paths or globs of the champion's tests (or of its
-    benchmark) that hold no more, so that they are asked of nobody. `priority` 0 is normal, higher is sooner. `ts` is
-    seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
+    evaluator tells of where they are missed. `retired_tests` are paths, of files or directories, of the champion's
+    tests (or of its benchmark) that hold no more, so that they are asked of nobody. `priority` 0 is normal, higher is
+    sooner. `ts` is seconds since the epoch, `not_before` an RFC 3339 instant with its offset.
     """
 
     bundle_dir: PathText

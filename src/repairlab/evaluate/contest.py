@@ -27,7 +27,6 @@ from repairlab.evaluate.robustness import edits_of, robustness
 from repairlab.evaluate.sides import Side, Sides
 from repairlab.evaluate.yardstick import Objection, Yardstick, unfit
 from repairlab.sandbox import SandboxLimits, open_sandbox
-from repairlab.trial.bundle import matches
 from repairlab.trial.overfitting import Guard
 from repairlab.trial.runs import Run, Trial, stable
 from repairlab.trial.source import Edit
@@ -215,7 +214,8 @@ class Contest:
             message = f"the champion {champion.id} of {champion.lineage} cannot be read: {error.message}"
             fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage} {champion.id}`"
             raise TemporaryFailure(message, field="champion", fix=fix) from None
-        gone = [path for path in side.tests if any(matches(path, pattern) for pattern in retired)]
+        named = {path.removeprefix("./").rstrip("/") for path in retired}
+        gone = [path for path in side.tests if not named.isdisjoint(_above(path))]
         held = {path: text for path, text in side.tests.items() if path not in gone}
         left_out = {path: text for path, text in held.items() if path not in ours.files}
         return Standing(champion, side, held, left_out, gone)
@@ -367,6 +367,12 @@ def _decided(parts: Components, value: float, rival: float | None) -> tuple[Deci
 
 def _passed(run: Run) -> list[str]:
     return [f"{cls}::{name}"[:300] for cls, name, letter in run.cases or () if letter == "p"][:MAX_NAMES]
+
+
+def _above(path: str) -> list[str]:
+    """Return a path and the directories that it lies in: no pattern of a stranger's is tried on each file here."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _failing(run: Run) -> list[str]:

@@ -35,7 +35,7 @@ TEMPLATE = "handoff.json"
 @click.option("--held-out", multiple=True, metavar="GLOB", help="Tests that judge and are not seen; may be repeated.")
 @click.option("--benchmark", metavar="FILE", help="Program in DIR that times the code, in place of the tests.")
 @click.option(
-    "--retire", multiple=True, metavar="GLOB", help="Tests of the champion that hold no more; may be repeated."
+    "--retire", multiple=True, metavar="PATH", help="Tests of the champion that hold no more; may be repeated."
 )
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher is sooner; 0 is normal.")
 @click.option("--lineage", help="Whose turn it takes: lineages are served in fair turns.")
