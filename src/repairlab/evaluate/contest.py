@@ -176,7 +176,8 @@ class Contest:
         if edits and (why := Guard(ours.bundle).objection(edits)) is not None:
             return self._worthless(ours, seen, Decision.OVERFITTED, 1.0, why)  # it answers its tests, not the question
         if path := ours.bundle.benchmark:
-            seen.measured = [self._measured(trial, path) for _ in range(2)]
+            seen.measured = [self._measured(trial, path)]
+            seen.measured += [] if unfit(seen.measured[0]) else [self._measured(trial, path)]
             if wrong := yardstick.fault(seen.measured):
                 return self._worthless(ours, seen, wrong[0], 1.0, wrong[1])
         if theirs is not None and (why := self._fought(ours, theirs, challenger, seen, trial)) is not None:
