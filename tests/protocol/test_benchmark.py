@@ -36,7 +36,7 @@ def test_a_benchmark_shows_what_the_tests_are_too_short_for(world):
     assert world.rows()[quick] == "promoted"
     found = outcome(world, quick)
     assert found["benchmark"] == "bench.py"
-    assert found["time_ratio"][2] < 0.5
+    assert found["time_ratio"][0] < 0.5, "the median: a busy machine may spoil single pairs"
     row = next(row for row in MetricsLog(world.root / "metrics").rows() if row.id == quick)
     assert (row.benchmark, row.benchmark_ms > 0) == ("bench.py", True)
     assert "- Benchmark: `bench.py`, " in (world.root / f"patches/timed/{quick}.md").read_text()
@@ -178,3 +178,20 @@ def test_a_benchmark_that_holds_no_more_gives_way_to_the_challengers(world):
     job = world.hand_in(SLOW, retired_tests=["bench.py"], **other)
     world.evaluate()
     assert outcome(world, job)["benchmark"] == "other.py"
+
+
+OTHERWISE = {"pytest.ini": "[pytest]\npython_files = check_*.py\n"}
+CHECK = TESTS + "\n\ndef test_big():\n    assert total([10]) == 10\n"
+
+
+def test_tests_without_pytests_usual_names_are_not_the_challengers_to_weaken(world):
+    champion = world.hand_in(RIGHT, tests=None, files=OTHERWISE | {"tests/check_m.py": CHECK})
+    world.evaluate()
+    assert world.champion() == champion
+    wrong = RIGHT.replace("    n = 0\n", '    """Add up."""\n    n = 0 if len(xs) != 1 else 1\n')
+    weaker = OTHERWISE | {"tests/check_m.py": CHECK.replace("== 10", "> 0"), "tests/check_more.py": TESTS}
+    told = [{}, {"retired_tests": ["tests/check_more.py"]}, {"named": ["tests"], "retired_tests": ["pytest.ini"]}]
+    jobs = [world.hand_in(wrong, tests=None, files=weaker, **more) for more in told]
+    world.evaluate()
+    assert [world.rows()[job] for job in jobs] == ["incorrect"] * 3
+    assert world.champion() == champion

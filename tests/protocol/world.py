@@ -37,7 +37,7 @@ class World:
         self.queue.create()
         self.made = Counter()
 
-    def hand_in(self, after: str, before: str = BROKEN, tests: str = TESTS, files=(), named=(), **fields) -> str:
+    def hand_in(self, after: str, before: str = BROKEN, tests: str | None = TESTS, files=(), named=(), **fields) -> str:
         """Publish a challenger whose patch turns `before` into `after`; return its job's id.
 
         `files` lie beside them (name → text), `named` are the tests that its document names.
@@ -46,8 +46,9 @@ class World:
         bundle = self.root / "bundles" / str(self.made["bundles"])
         bundle.mkdir(parents=True)
         (bundle / "m.py").write_text(before)
-        (bundle / "test_m.py").write_text(tests)
-        for name, text in dict(files).items():
+        own = {} if tests is None else {"test_m.py": tests}
+        for name, text in (own | dict(files)).items():
+            (bundle / name).parent.mkdir(exist_ok=True)
             (bundle / name).write_text(text)
         read = Bundle.read(bundle, tests=[], editable=[], limits=BundleLimits())
         patch = unified({"m.py": (before.encode(), after.encode())}) if after != before else b""

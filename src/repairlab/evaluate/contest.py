@@ -140,11 +140,14 @@ class Standing:
 
     @property
     def named(self) -> list[str] | None:
-        """The tests that its record names and that hold, [] for all that pytest finds; None where none are left."""
-        names = [name for name in self.side.bundle.tests if name.partition("::")[0] not in self.retired]
-        files = any(name.partition("::")[0] in self.tests for name in names)
-        found = (names or not self.record.tests) and any(map(_holds_tests, self.tests))
-        return names if files or found else None
+        """The tests that its record names and that hold, [] for all that pytest finds; None where none are left.
+
+        Its configuration may call any file a test, so that without a retired one nothing is taken for none.
+        """
+        told = self.side.bundle.tests
+        names = [name for name in told if not self.retired or self.side.holds(name.partition("::")[0], self.tests)]
+        whole = not told and (not self.retired or self.side.holds(".", self.tests))
+        return names if names or whole else None
 
 
 class Contest:

@@ -1,6 +1,6 @@
 """sides: a contestant as its document says it is, proved before anything of it runs or is learnt from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from repairlab.documents import Challenger, Champion, patch_bytes
 from repairlab.errors import BadInput
 from repairlab.sandbox.bundle import BundleLimits
 from repairlab.sandbox.patch import BadPatch, applied
-from repairlab.trial.bundle import Bundle
+from repairlab.trial.bundle import Bundle, is_test, may_hold
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class Side:
     def tests(self) -> dict[str, bytes]:
         """All its other files: tests, their data, configuration, its benchmark."""
         return {path: text for path, text in self.files.items() if path not in self.bundle.sources}
+
+    @staticmethod
+    def holds(path: str, left: Iterable[str]) -> bool:
+        """Whether a file is among those that are left, or anything that may be a test in a directory."""
+        if path == ".":
+            return any(is_test(name) and may_hold(name) for name in left)
+        return any(name == path or (name.startswith(path + "/") and may_hold(name)) for name in left)
 
 
 class Sides:

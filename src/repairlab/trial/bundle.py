@@ -131,7 +131,7 @@ class Bundle:
     @property
     def held_out_tests(self) -> list[str]:
         """The held-out files that pytest is pointed at."""
-        return [name for name in sorted(self.held_out) if name.endswith(".py") and Path(name).name not in _SET_UP]
+        return list(filter(may_hold, sorted(self.held_out)))
 
     @property
     def import_paths(self) -> list[str]:
@@ -204,7 +204,7 @@ def _held(files: Iterable[str], patterns: Sequence[str]) -> list[str]:
             why = f"{pattern!r} matches no file of the bundle"
             raise BadInput(why, field="held_out", fix="use a path or glob relative to bundle_dir")
         found.update(dict.fromkeys(hits))
-    if found and not any(name.endswith(".py") and Path(name).name not in _SET_UP for name in found):
+    if found and not any(map(may_hold, found)):
         raise BadInput("names no file with tests", field="held_out", fix="name a test file or leave it out")
     return list(found)
 
@@ -227,6 +227,11 @@ def matches(path: str, pattern: str) -> bool:
     if path == pattern or path.startswith(pattern + "/"):
         return True
     return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase("/" + path, "*/" + pattern.removeprefix("**/"))
+
+
+def may_hold(path: str) -> bool:
+    """True for Python files that are more than the set-up of tests."""
+    return path.endswith(".py") and Path(path).name not in _SET_UP
 
 
 def is_test(path: str) -> bool:
