@@ -96,15 +96,32 @@ def test_a_spec_that_is_retried_hands_on_another_tool_and_the_same_one_once(worl
     world.specs.retry(job)
     world.run("repairlab-toolgen")
     assert world.specs.find(job).state is State.OK, "its challenger still waits"
-    assert len(world.waiting("challengers", Challenger)) == 1, "the same tool is the same challenger"
+    claimed = []
     for claim in challengers.claims():
         with claim:
+            claimed.append(claim.id)
             claim.finish()
+    assert len(claimed) == 1, "the same tool is the same challenger"
+    assert not world.waiting("challengers", Challenger)
     world.specs.retry(job)
     world.run("repairlab-toolgen", REPAIRLAB_TOOLGEN_SEARCH_S="0.0001")
     assert world.specs.find(job).state is State.OK
     (handoff,) = world.waiting("repair", Handoff)
     assert handoff.idempotency_key.startswith(f"spec-{job}-")
+
+
+def test_a_file_that_bears_the_name_of_a_tool_does_not_stand_in_its_way(world):
+    told = {"id": "gap", "signature": "gap(one, two)", "examples": examples(([5, 1], 4), ([0, 1], 1), ([2, 2], 0))}
+    job = world.hand_in(**told)
+    world.run("repairlab-toolgen")
+    (path,) = (world.root / "spool/challengers").glob("*.json")
+    path.unlink()
+    path.write_text("{}")
+    world.specs.retry(job)
+    world.run("repairlab-toolgen")
+    assert world.specs.find(job).state is State.OK
+    made = [each for each in path.parent.glob("*.json") if each != path]
+    assert [decode(each.read_bytes(), Challenger).lineage for each in made] == ["gap"]
 
 
 def test_a_spec_with_a_benchmark_and_targets_hands_both_on(world):

@@ -90,8 +90,10 @@ class Maker:
             return
         spool = self._challengers if result.passed else self._repair
         spool.create()
-        with suppress(BadInput):  # from before a `retry`: the name is the tool's, so this very tool waits there
+        try:
             spool.publish(result.document.encode(), result.name)
+        except BadInput:  # this very tool, from before a `retry`, or somebody's file: the key tells whose job it is
+            spool.publish(result.document.encode())
         claim.finish(reason=result.outcome, how=result.how)
         journal.event(Event.TOOL_MADE, f"{spec.id}: {result.outcome}", JOB_ID=claim.id, LINEAGE=claim.own(spec.id))
 
