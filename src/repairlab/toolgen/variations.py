@@ -57,10 +57,13 @@ def _composition(outer: Spec, inner: Spec) -> list[Example]:
 
 
 def _derived(spec: Spec, how: str, sign: str, parents: Sequence[Spec], **changes: object) -> Spec:
-    """Return a variation; the same one has the same id wherever it is made."""
-    made = msgspec.structs.replace(
-        spec, id="x", source=SOURCE, reason=None, parents=[parent.id for parent in parents], epoch=None, **changes
-    )
+    """Return a variation; the same one has the same id wherever it is made.
+
+    Without a signature its function has the name of that id, by which no benchmark of the parent's calls it.
+    """
+    benchmark = spec.benchmark if spec.signature else None
+    common = {"id": "x", "source": SOURCE, "reason": None, "epoch": None, "benchmark": benchmark}
+    made = msgspec.structs.replace(spec, parents=[parent.id for parent in parents], **common | changes)
     digest = hashlib.sha256(msgspec.json.encode(made, order="deterministic")).hexdigest()[:12]
     name = f"{spec.id[:80]}-{how}-{digest}"
     reason = f"{sign}: {how} from {', '.join(made.parents)}"
