@@ -99,8 +99,9 @@ def _expression(text: str, field: str) -> None:
 
 
 def _program(text: str) -> None:
+    """Check a text that shall stand below an import, so that none from `__future__` may be its first."""
     try:
-        ast.parse(text)
+        compile(f"pass\n{text}", "benchmark", "exec", dont_inherit=True)
     except UNPARSABLE:
         fix = "write a program that calls the function and prints what comes out"
         raise BadInput("is no Python", field="benchmark", fix=fix) from None
