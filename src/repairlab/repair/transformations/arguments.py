@@ -8,7 +8,7 @@ al., OOPSLA 2017), an equal place in another call of the function, and a local t
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from repairlab.repair.transformations.callees import Callee, lacks, meant, name_of
 from repairlab.repair.transformations.gaps import gaps
@@ -16,6 +16,7 @@ from repairlab.repair.transformations.site import Draft, Site
 from repairlab.repair.transformations.usage import ordered, usage_of
 
 NOTE = "argument added"
+COMMON = 20  # attributes of a class
 MOST = 14  # values for one place
 LACKING, REFUSED = (
     3.0,
@@ -133,13 +134,24 @@ def _attributes(site: Site) -> list[str]:
     known: list[str] | None = site.scope.__dict__.get("_read_attributes")
     if known is None:
         own = gaps(site)
-        nodes = [*own.nodes, *(ast.walk(own.owner_class) if own.owner_class else ())]
-        read = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)]
-        found = Counter(site.text(n) for n in read if isinstance(n.value, ast.Name) and not _part(site, n))
+        texts = [*ordered(Counter(_read(site, own.nodes))), *_of_class(site, own.owner_class)]
         known = site.scope.__dict__["_read_attributes"] = [
-            text for text in ordered(found) if text.partition(".")[0] in own.bound
+            text for text in dict.fromkeys(texts) if text.partition(".")[0] in own.bound
         ]
     return known
+
+
+def _of_class(site: Site, owner: ast.ClassDef | None) -> list[str]:
+    """Return the attributes that a class reads most, made once a class."""
+    known: dict[ast.ClassDef | None, list[str]] = site.source.__dict__.setdefault("_read_by_classes", {None: []})
+    if owner not in known and owner is not None:
+        known[owner] = ordered(Counter(_read(site, ast.walk(owner))))[:COMMON]
+    return known[owner]
+
+
+def _read(site: Site, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    read = (n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load))
+    return (site.text(n) for n in read if isinstance(n.value, ast.Name) and not _part(site, n))
 
 
 def _part(site: Site, node: ast.Attribute) -> bool:

@@ -19,6 +19,7 @@ from repairlab.repair.transformations.site import LOOPS, Draft, Function, Site
 from repairlab.repair.transformations.usage import ordered, usage_of
 from repairlab.trial.source import Source
 
+NEAREST, MOST_CALLS = 20, 1000  # assignments of one name, and calls of a file, that are looked at
 SHORT = 50  # characters of a call that is worth repeating
 NOTE = "name bound"
 CERTAIN = 1.5  # of these drafts: nothing can pass that leaves the name without a value
@@ -106,8 +107,8 @@ def _calls_of_file(site: Site) -> list[str]:
     if known is None:
         own, found = gaps(site), Counter[str]()
         lost = set(own.unread)
-        for node in site.source.nodes:
-            if isinstance(node, ast.Call) and node.lineno == node.end_lineno and own.fits(node):
+        for node in [n for n in site.source.nodes if isinstance(n, ast.Call)][:MOST_CALLS]:
+            if node.lineno == node.end_lineno and own.fits(node):
                 text = site.text(node)
                 if len(text) <= SHORT:
                     reads = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
@@ -120,7 +121,13 @@ def _put(found: dict[str, float], text: str, prior: float) -> None:
     found[text] = max(prior, found.get(text, 0.0))
 
 
-def assignments(source: Source) -> dict[str, list[ast.stmt]]:
+def assignments(source: Source, name: str, line: int) -> list[ast.stmt]:
+    """Return the one-line statements of a file that bind a name, the nearest to a line first, some at most."""
+    those = _assignments(source).get(name, [])
+    return sorted(those, key=lambda node: (abs(node.lineno - line), node.lineno))[:NEAREST]
+
+
+def _assignments(source: Source) -> dict[str, list[ast.stmt]]:
     """Return the one-line statements of a file that bind each name, made once."""
     known: dict[str, list[ast.stmt]] | None = source.__dict__.get("_assignments")
     if known is None:
@@ -137,7 +144,7 @@ def assignments(source: Source) -> dict[str, list[ast.stmt]]:
 def _elsewhere(site: Site, name: str) -> list[str]:
     """Return the statements that bind `name` elsewhere in the file, the nearest first; one name may be another here."""
     line = getattr(site.node, "lineno", 0)
-    those = sorted(assignments(site.source).get(name, []), key=lambda node: (abs(node.lineno - line), node.lineno))
+    those = assignments(site.source, name, line)
     own, found = gaps(site), dict.fromkeys(site.text(node) for node in those if gaps(site).fits(node))
     near = [other for other in site.scope.near(line) if other not in ("self", "cls", name)]
     for node in those[:4]:

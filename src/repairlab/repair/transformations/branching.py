@@ -135,7 +135,7 @@ def _other_values(site: Site, value: ast.expr, target: str) -> list[tuple[float,
     inner = [site.text(part) for part in parts if isinstance(part.ctx, ast.Load) and not _called(site, part)]
     near = [name for name in site.scope.near(value.lineno) if name not in ("self", "cls", target)]
     alike = [name for name in near if not kind or site.kind(name) in ("", kind)]
-    known = assignments(site.source).get(target, [])
+    known = assignments(site.source, target, value.lineno)
     assigned = [site.text(other.value) for other in known if isinstance(other, ast.Assign) and own.fits(other)]
     returned = [text for text in pool(site).results if not target]
     plain = list(dict.fromkeys([DEFAULTS.get(kind, "None"), "None", "''", "0", "False", "True", "[]"]))

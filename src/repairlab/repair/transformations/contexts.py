@@ -7,6 +7,7 @@ places, the place without it lacks it; names that differ between the two places 
 """
 
 import ast
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ def contexts_of(source: Source) -> Contexts:
                 block = getattr(node, name, None)
                 if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
                     _read(known, source, node, [one for one in block if not is_docstring(one)])
+        for places in (*known.exact.values(), *known.shaped.values()):
+            places.sort(key=_line)
     return known
 
 
@@ -146,21 +149,28 @@ def _leaves(node: ast.stmt) -> bool:
 Place = tuple[ast.stmt, ast.stmt | None, ast.stmt | None]
 
 
+def _line(place: Place) -> int:
+    return place[0].lineno
+
+
 def _same(site: Site, node: ast.stmt) -> list[Place]:
-    places = contexts_of(site.source).exact.get(head(site.source, node), [])
-    return _nearest([place for place in places if place[0] is not node], node)
+    places = _around(contexts_of(site.source).exact.get(head(site.source, node), []), node)
+    return [place for place in places if place[0] is not node][:PLACES]
 
 
 def _alike(site: Site, node: ast.stmt) -> list[Place]:
     text = head(site.source, node)
     if isinstance(node, ast.Continue | ast.Break | ast.Pass):
         return []
-    places = contexts_of(site.source).shaped.get(shape(node), [])
-    return _nearest([p for p in places if p[0] is not node and head(site.source, p[0]) != text], node)
+    places = _around(contexts_of(site.source).shaped.get(shape(node), []), node)
+    return [place for place in places if head(site.source, place[0]) != text][:PLACES]
 
 
-def _nearest(places: list[Place], node: ast.stmt) -> list[Place]:
-    return sorted(places, key=lambda place: (abs(place[0].lineno - node.lineno), place[0].lineno))[:PLACES]
+def _around(places: list[Place], node: ast.stmt) -> list[Place]:
+    """Return the places next to a statement, the nearest first; a file may have thousands of one shape."""
+    at = bisect_left(places, node.lineno, key=_line)
+    near = places[max(0, at - PLACES) : at + PLACES + 1]
+    return sorted(near, key=lambda place: (abs(place[0].lineno - node.lineno), place[0].lineno))
 
 
 def _fitting(site: Site, theirs: ast.stmt, ours: ast.stmt, neighbour: ast.stmt | None) -> list[str]:

@@ -161,23 +161,14 @@ class Gaps:
         """The attributes of `self` that the class sets and nothing in the file reads, as text."""
         if self.owner_class is None or "self" not in self.scope.parameters:
             return []
-        found = [n for n in ast.walk(self.owner_class) if isinstance(n, ast.Attribute)]
-        mine = [n for n in found if getattr(n.value, "id", "") == "self"]
-        stored = dict.fromkeys(n.attr for n in mine if isinstance(n.ctx, ast.Store))
-        read = {n.attr for n in self.source.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-        return [f"self.{name}" for name in stored if name not in read]
+        return _of_class(self.source, self.owner_class)[0]
 
     @cached_property
     def unset_attributes(self) -> list[str]:
         """The attributes of `self` that the class reads and neither it nor anything else in the file sets."""
         if self.owner_class is None or "self" not in self.scope.parameters:
             return []
-        found = [n for n in ast.walk(self.owner_class) if isinstance(n, ast.Attribute)]
-        mine = [n for n in found if getattr(n.value, "id", "") == "self" and isinstance(n.ctx, ast.Load)]
-        stored = {n.attr for n in self.source.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
-        stored |= {n.id for n in ast.walk(self.owner_class) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        stored |= {n.name for n in self.source.nodes if isinstance(n, _INNER) and not isinstance(n, ast.Lambda)}
-        return [name for name in dict.fromkeys(n.attr for n in mine) if name not in stored and name[:2] != "__"]
+        return _of_class(self.source, self.owner_class)[1]
 
     def partners(self, names: Iterable[str]) -> set[str]:
         """Return the names that are bound by the same unpacking as one of `names`."""
@@ -228,6 +219,40 @@ def _module_level(source: Source) -> set[str]:
             elif isinstance(node, ast.ExceptHandler) and node.name:
                 known.add(node.name)
             waiting += ast.iter_child_nodes(node)
+    return known
+
+
+def _of_class(source: Source, owner: ast.ClassDef) -> tuple[list[str], list[str]]:
+    """Return the attributes of `self` that nothing reads (as text), and those that nothing sets; made once a class."""
+    known: dict[ast.ClassDef, tuple[list[str], list[str]]] = source.__dict__.setdefault("_gaps_of_classes", {})
+    if owner not in known:
+        nodes = list(ast.walk(owner))
+        mine = [n for n in nodes if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "self"]
+        stored = dict.fromkeys(n.attr for n in mine if isinstance(n.ctx, ast.Store))
+        loaded = dict.fromkeys(n.attr for n in mine if isinstance(n.ctx, ast.Load))
+        bound = _attributes(source, ast.Store) | _defined(source)
+        bound |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        unread = [f"self.{name}" for name in stored if name not in _attributes(source, ast.Load)]
+        known[owner] = unread, [name for name in loaded if name not in bound and name[:2] != "__"]
+    return known[owner]
+
+
+def _attributes(source: Source, context: type[ast.expr_context]) -> frozenset[str]:
+    """Return the attributes that a file reads, or sets, made once."""
+    name = f"_attributes_{context.__name__}"
+    known: frozenset[str] | None = source.__dict__.get(name)
+    if known is None:
+        found = (n for n in source.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, context))
+        known = source.__dict__[name] = frozenset(n.attr for n in found)
+    return known
+
+
+def _defined(source: Source) -> frozenset[str]:
+    """Return the names of all functions and classes of a file, made once."""
+    known: frozenset[str] | None = source.__dict__.get("_defined_names")
+    if known is None:
+        found = (n for n in source.nodes if isinstance(n, Function | ast.ClassDef))
+        known = source.__dict__["_defined_names"] = frozenset(n.name for n in found)
     return known
 
 
