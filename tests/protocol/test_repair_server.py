@@ -267,6 +267,18 @@ def test_a_batch_needs_no_canary_that_never_ends(tmp_path):
         assert server.cost().forks - before < 0.4
 
 
+@pytest.mark.parametrize("fixture", ["", "tmp_path"])
+def test_a_fork_is_slow_to_end_where_there_is_no_canary(tmp_path, fixture):
+    mod = "import mmap\n\nheld = []\n\n\ndef wait(x):\n    while x:\n        pass\n"
+    tests = f"from mod import wait\n\n\ndef test_wait({fixture}):\n    assert wait(1) == 0\n"
+    large = "held.append(mmap.mmap(-1, 1 << 28, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)); held[0].write(bytes(1 << 28))"
+    with opened(tmp_path / "bundle", {"mod.py": mod, "test_mod.py": tests}) as server:
+        server.plan([0], 1, [5.0], server.collect(60).ids, [], [0])
+        at = mod.index("pass")
+        found = verdicts(server, [[Edit("mod.py", at, at + 4, f"{large}; return {n}")] for n in range(2)])
+        assert [verdict.verdict for verdict in found] == ["passed", "failed"]
+
+
 def test_what_one_writes_into_a_file_of_a_large_directory_is_put_back(tmp_path):
     mod = "def f(x):\n    return x\n"
     tests = "from mod import f\n\n\ndef test_f():\n    assert f(1) == 2\n"

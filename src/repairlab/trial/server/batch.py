@@ -166,7 +166,7 @@ class Judge:
         else:
             body = self._body(work.jobs, orders)
         room = (len(work.jobs) + 1) * (len(self.order) + 4)
-        ends = [*orders, [*self.tasters, *self.canary]]
+        ends = [*orders, [*self.tasters, *self.canary] or self.order]  # there may be no canary; to end takes time too
         return Lane(work, body, room, lambda at, letters: self._allowance(letters, ends[min(at, len(orders))]))
 
     def _ready(self):
