@@ -177,6 +177,8 @@ import collections as c
 o, n, d, q = c.OrderedDict(a=1, b=2), c.Counter('ab'), c.defaultdict(list), c.deque([1], 2)
 """
 ENUM = "import enum\nclass E(enum.Enum):\n    A = 1\nclass I(enum.IntEnum):\n    B = 2\n"
+FAULT = "import contextlib as c\ne = ValueError('a', [])\n"
+FAULT += "def f():\n    with c.suppress(ValueError):\n        raise e from KeyError()\n"
 DATA = "import dataclasses as d\n@d.dataclass\nclass P:\n    x: list = d.field(default_factory=list)\np = P()\n"
 
 KEPT = {
@@ -215,6 +217,11 @@ KEPT = {
     "the_thread's_own": ("import threading\nt = threading.local()\nt.x = [1]\n", "t.x.append(2); t.y = 1", "vars(t)"),
     "a_time_zone_of_ones_own": (
         "import datetime\nclass Z(datetime.tzinfo):\n    pass\nz = Z()\nz.x = 1\n", "z.x = 2", "vars(z)"
+    ),
+    "an_exception": (
+        FAULT,
+        "f(); e.args[1].append(1); e.args = 'b'",
+        "e.args, e.__traceback__, e.__cause__, e.__suppress_context__",
     ),
     "a_set_and_bytes": ("s, b = {1, 2}, bytearray(b'ab')\n", "s.add(3); s.discard(1); b.extend(b'c')", "s, b"),
 }  # fmt: skip
@@ -294,6 +301,18 @@ def test_a_counter_that_has_gone_on_cannot_be_put_back(parts):
     assert state.sound
     assert state.restored()
     next(module.ids)
+    assert not state.restored()
+
+
+@pytest.mark.parametrize("keep", ["{K(): 1}", "collections.OrderedDict({K(): 1})", "{K()}"])
+def test_what_no_longer_says_its_hash_cannot_be_put_back(parts, keep):
+    text = "import collections\nclosed = []\nclass K:\n    def __hash__(self):\n"
+    text += "        if closed: raise RuntimeError('closed')\n        return 1\n"
+    module = kept(f"{text}kept = {keep}\n")
+    state = parts.State([], [module.kept])
+    assert state.sound
+    module.kept.clear()
+    module.closed.append(1)
     assert not state.restored()
 
 

@@ -150,13 +150,23 @@ class SlotsPlace:
 
     def restore(self):
         for member, item in zip(self.members, self.saved):
-            if item is not NOTHING:
-                member.__set__(self.value, item)
-            elif self._get(member) is not NOTHING:
+            if self._get(member) is item:
+                continue  # it may not be writable
+            if item is NOTHING:
                 member.__delete__(self.value)
+            else:
+                member.__set__(self.value, item)
 
     def inner(self):
         return [item for item in self.saved if item is not NOTHING]
+
+
+class ErrorPlace(SlotsPlace):
+    """An exception: what it was made with, and what raising it leaves there."""
+
+    def __init__(self, value, members):
+        named = [vars(BaseException)[name] for name in ("args", "__cause__", "__context__", "__traceback__")]
+        super().__init__(value, [*named, *members])  # a new cause changes __suppress_context__, which is a member
 
 
 class CachePlace:

@@ -28,6 +28,7 @@ LEAVES = (
     types.MappingProxyType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
     types.GetSetDescriptorType, types.MemberDescriptorType, types.ClassMethodDescriptorType, weakref.ref,
     _thread.LockType, _thread.RLock, getattr(types, "GenericAlias", range), getattr(types, "UnionType", range),
+    types.TracebackType,
 )  # fmt: skip
 # What a value of such a type, or of a class made from it, is known to hold: by descriptors of the type's own.
 SEEN_THROUGH = {
@@ -72,14 +73,17 @@ class State:
                 raise Opaque
 
     def restored(self):
-        """Put back what has changed; False where that cannot be done."""
-        changed = [place for place in self.places if not place.same()]
-        for place in changed:
-            try:
+        """Put back what has changed; False where that cannot be done.
+
+        To put a key back is to ask for its hash: that is the bundle's code, and may raise anything.
+        """
+        try:
+            changed = [place for place in self.places if not place.same()]
+            for place in changed:
                 place.restore()
-            except (AttributeError, TypeError, ValueError):
-                return False
-        return not changed or all(place.same() for place in changed)
+            return not changed or all(place.same() for place in changed)
+        except BaseException:
+            return False
 
     def _place(self, place):
         self.places.append(place)
@@ -149,7 +153,7 @@ class State:
             if type(member) is types.MemberDescriptorType
         ]
         if slots:
-            found += self._place(SlotsPlace(value, slots))
+            found += self._place((ErrorPlace if issubclass(kind, BaseException) else SlotsPlace)(value, slots))
         return [*found, _attributes(value)]
 
 
