@@ -214,6 +214,16 @@ KEPT = {
         "g.__reduce__()[1][1].x = 1",
         "g.__reduce__()[1][1].x",
     ),
+    "how_decimal_numbers_are_reckoned": (
+        "from decimal import Decimal, DivisionByZero, getcontext\n",
+        "getcontext().prec = 3; getcontext().traps[DivisionByZero] = False; Decimal(1) / 3",
+        "getcontext()",
+    ),
+    "another_context_of_decimal_numbers": (
+        "import decimal\n",
+        "decimal.setcontext(decimal.Context(prec=5))",
+        "decimal.getcontext()",
+    ),
     "the_thread's_own": ("import threading\nt = threading.local()\nt.x = [1]\n", "t.x.append(2); t.y = 1", "vars(t)"),
     "a_time_zone_of_ones_own": (
         "import datetime\nclass Z(datetime.tzinfo):\n    pass\nz = Z()\nz.x = 1\n", "z.x = 2", "vars(z)"

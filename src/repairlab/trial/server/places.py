@@ -6,6 +6,7 @@ held, where that is to be looked at as well.
 """
 
 import _random
+import decimal
 import functools
 import gc
 import operator
@@ -223,6 +224,27 @@ class RandomPlace:
 
     def restore(self):
         _random.Random.setstate(self.value, self.saved)
+
+    def inner(self):
+        return []
+
+
+class DecimalPlace:
+    """The context that decimal numbers are reckoned in, and what stands in it."""
+
+    NAMES = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "flags", "traps")
+
+    def __init__(self):
+        self.value = decimal.getcontext()
+        self.saved, self.text = self.value.copy(), repr(self.value)
+
+    def same(self):
+        return decimal.getcontext() is self.value and repr(self.value) == self.text
+
+    def restore(self):
+        for name in self.NAMES:
+            setattr(self.value, name, getattr(self.saved, name))
+        decimal.setcontext(self.value)
 
     def inner(self):
         return []

@@ -12,6 +12,7 @@ whose inside it cannot see (an iterator, a type of an extension), or more than c
 import _thread
 import builtins
 import collections
+import decimal
 import functools
 import itertools
 import operator
@@ -49,7 +50,7 @@ class State:
 
     def __init__(self, modules, roots):
         self.names = {module.__name__ for module in modules}
-        self.places, self.items, self.random = [], 0, False
+        self.places, self.items, self.random, self.decimal = [], 0, False, False
         self.bare = BarePlace()
         # Loaders lead to all of pytest; the built-in names are compared once a fork, not after each candidate.
         self.seen = {id(vars(module).get(name)) for module in modules for name in ("__spec__", "__loader__")}
@@ -62,6 +63,8 @@ class State:
         self.places.append(self.bare)
         if self.random:
             self.places.append(RandomPlace(_inst()))
+        if self.decimal:
+            self.places.append(DecimalPlace())
 
     def _walk(self, waiting):
         while waiting:
@@ -99,9 +102,11 @@ class State:
             self.random = self.random or (value.__self__ is _inst() is not None)
             return [value.__self__] + ([value.__func__] if kind is types.MethodType else [])
         if issubclass(kind, type):
+            self.decimal = self.decimal or value is decimal.Decimal
             return self._place(ClassPlace(value)) if value.__module__ in self.names else []
         if kind is types.ModuleType:
             self.random = self.random or (value is sys.modules.get("random") and _inst() is not None)
+            self.decimal = self.decimal or value in (decimal, sys.modules.get("_decimal"))
             return []
         if issubclass(kind, LEAVES) or kind.__module__ in LEAF_MODULES:
             return [_attributes(value)] if kind.__module__ in self.names else []
