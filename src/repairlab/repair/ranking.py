@@ -50,9 +50,10 @@ class Plausible:
     @property
     def worth(self) -> float:
         """The score, less where a single edit is of a kind that passes by chance."""
-        first = self.changes[0]
-        chance = CHANCE.get((first.family, first.note), 1.0) if len(self.changes) == 1 else 1.0
-        return self.score * chance
+        if len(self.changes) != 1:
+            return self.score
+        (change,) = self.changes
+        return self.score * CHANCE.get((change.family, change.note), 1.0)
 
     @property
     def note(self) -> str:
