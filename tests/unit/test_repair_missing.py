@@ -107,31 +107,24 @@ def dumped(source, change):
         return ""
 
 
+def assert_early(before, after):
+    found = rank(before, after)
+    assert found is not None
+    assert found <= EARLY
+
+
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_missing_argument_is_among_the_first_candidates(name):
     before, old, new = ARGUMENTS[name]
     assert before.count(old) == 1
-    found = rank(before, before.replace(old, new))
-    assert found is not None
-    assert found <= EARLY
+    assert_early(before, before.replace(old, new))
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_a_missing_statement_is_among_the_first_candidates(name):
-    after, kept, left = STATEMENTS[name]
+@pytest.mark.parametrize("name", [*STATEMENTS, *BRANCHES])
+def test_a_missing_statement_or_branch_is_among_the_first_candidates(name):
+    after, kept, left = (STATEMENTS | BRANCHES)[name]
     assert after.count(kept) == 1
-    found = rank(after.replace(kept, left), after)
-    assert found is not None
-    assert found <= EARLY
-
-
-@pytest.mark.parametrize("name", BRANCHES)
-def test_a_missing_branch_is_among_the_first_candidates(name):
-    after, kept, left = BRANCHES[name]
-    assert after.count(kept) == 1
-    found = rank(after.replace(kept, left), after)
-    assert found is not None
-    assert found <= EARLY
+    assert_early(after.replace(kept, left), after)
 
 
 def notes(text):
