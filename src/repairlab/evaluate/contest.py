@@ -219,8 +219,8 @@ class Contest:
             fix = f"put {champion.bundle_dir} back, or `repairlab demote {champion.lineage} {champion.id}`"
             raise TemporaryFailure(message, field="champion", fix=fix) from None
         named = {path.removeprefix("./").rstrip("/") for path in retired}
-        gone = [path for path in side.tests if not named.isdisjoint(_above(path))]
-        held = {path: text for path, text in side.tests.items() if path not in gone}
+        held = {path: text for path, text in side.tests.items() if named.isdisjoint(_above(path))}
+        gone = [path for path in side.tests if path not in held]
         left_out = {path: text for path, text in held.items() if path not in ours.files}
         return Standing(champion, side, held, left_out, gone)
 
