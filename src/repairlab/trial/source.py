@@ -9,10 +9,11 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import pairwise
+from typing import TypeVar
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 BOM = b"\xef\xbb\xbf"
@@ -180,3 +181,20 @@ def overlapping(edits: Iterable[Edit]) -> bool:
     return any(
         one.path == two.path and (two.start < one.end or two.start == one.start) for one, two in pairwise(ordered)
     )
+
+
+Found = TypeVar("Found")
+
+
+def once(find: Callable[[Source], Found]) -> Callable[[Source], Found]:
+    """Keep what a function finds in a file with the file, so that it looks once; who gets it leaves it as it is."""
+    name = f"{find.__module__}.{find.__qualname__}"
+
+    @wraps(find)
+    def found(source: Source) -> Found:
+        if name not in source.__dict__:
+            source.__dict__[name] = find(source)
+        known: Found = source.__dict__[name]
+        return known
+
+    return found

@@ -17,7 +17,7 @@ from repairlab.repair.transformations.gaps import called, gaps
 from repairlab.repair.transformations.ingredients import is_docstring, pool
 from repairlab.repair.transformations.site import LOOPS, Draft, Function, Site
 from repairlab.repair.transformations.usage import ordered, usage_of
-from repairlab.trial.source import Source
+from repairlab.trial.source import Source, once
 
 NEAREST, MOST_CALLS = 20, 1000  # assignments of one name, and calls of a file, that are looked at
 SHORT = 50  # characters of a call that is worth repeating
@@ -127,18 +127,17 @@ def assignments(source: Source, name: str, line: int) -> list[ast.stmt]:
     return sorted(those, key=lambda node: (abs(node.lineno - line), node.lineno))[:NEAREST]
 
 
+@once
 def _assignments(source: Source) -> dict[str, list[ast.stmt]]:
-    """Return the one-line statements of a file that bind each name, made once."""
-    known: dict[str, list[ast.stmt]] | None = source.__dict__.get("_assignments")
-    if known is None:
-        known = source.__dict__["_assignments"] = {}
-        for node in source.nodes:
-            if isinstance(node, ast.Assign) and node.lineno == node.end_lineno:
-                for target in node.targets:
-                    for part in ast.walk(target):
-                        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                            known.setdefault(part.id, []).append(node)
-    return known
+    """Return the one-line statements of a file that bind each name."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in source.nodes:
+        if isinstance(node, ast.Assign) and node.lineno == node.end_lineno:
+            for target in node.targets:
+                for part in ast.walk(target):
+                    if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                        found.setdefault(part.id, []).append(node)
+    return found
 
 
 def _elsewhere(site: Site, name: str) -> list[str]:

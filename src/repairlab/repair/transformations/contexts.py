@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from repairlab.repair.transformations.gaps import gaps
 from repairlab.repair.transformations.ingredients import is_docstring
 from repairlab.repair.transformations.site import Draft, Function, Site
-from repairlab.trial.source import Source
+from repairlab.trial.source import Source, once
 
 NOTE = "statement as elsewhere"
 EXACT, RENAMED, BEGINNING = 0.5, 0.3, 0.12
@@ -35,19 +35,18 @@ class Contexts:
     parsed: dict[str, ast.stmt] = field(default_factory=dict)
 
 
+@once
 def contexts_of(source: Source) -> Contexts:
-    """Return the contexts of a file, made once."""
-    known: Contexts | None = source.__dict__.get("_contexts")
-    if known is None:
-        known = source.__dict__["_contexts"] = Contexts()
-        for node in source.nodes:
-            for name in ("body", "orelse", "finalbody"):
-                block = getattr(node, name, None)
-                if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
-                    _read(known, source, node, [one for one in block if not is_docstring(one)])
-        for places in (*known.exact.values(), *known.shaped.values()):
-            places.sort(key=_line)
-    return known
+    """Return the contexts of a file."""
+    found = Contexts()
+    for node in source.nodes:
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
+                _read(found, source, node, [one for one in block if not is_docstring(one)])
+    for places in (*found.exact.values(), *found.shaped.values()):
+        places.sort(key=_line)
+    return found
 
 
 def _read(known: Contexts, source: Source, owner: ast.AST, block: list[ast.stmt]) -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from repairlab.repair.transformations.imports import bound_names
 from repairlab.repair.transformations.site import COMPREHENSIONS, Function, Scope, Site
-from repairlab.trial.source import Source
+from repairlab.trial.source import Source, once
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__path__", "__builtins__", "__class__", "__name__"}
 _OWN = ("self", "cls")
@@ -198,28 +198,27 @@ class Gaps:
         return not self.strange(node)
 
 
+@once
 def _module_level(source: Source) -> set[str]:
     """Return the names that the module binds in blocks of its own (`try: import …`), and those made global."""
-    known: set[str] | None = source.__dict__.get("_module_level")
-    if known is None:
-        known = source.__dict__["_module_level"] = set()
-        waiting: list[ast.AST] = list(source.tree.body)
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.Global):
-                known.update(node.names)
-            if isinstance(node, Function | ast.ClassDef):
-                known.add(node.name)
-                waiting += [n for n in ast.walk(node) if isinstance(n, ast.Global)]
-                continue
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                known.add(node.id)
-            elif isinstance(node, ast.alias):
-                known.add(node.asname or node.name.partition(".")[0])
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                known.add(node.name)
-            waiting += ast.iter_child_nodes(node)
-    return known
+    found: set[str] = set()
+    waiting: list[ast.AST] = list(source.tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Global):
+            found.update(node.names)
+        if isinstance(node, Function | ast.ClassDef):
+            found.add(node.name)
+            waiting += [n for n in ast.walk(node) if isinstance(n, ast.Global)]
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+        waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def _of_class(source: Source, owner: ast.ClassDef) -> tuple[list[str], list[str]]:
@@ -247,20 +246,14 @@ def _attributes(source: Source, context: type[ast.expr_context]) -> frozenset[st
     return known
 
 
+@once
 def _defined(source: Source) -> frozenset[str]:
-    """Return the names of all functions and classes of a file, made once."""
-    known: frozenset[str] | None = source.__dict__.get("_defined_names")
-    if known is None:
-        found = (n for n in source.nodes if isinstance(n, Function | ast.ClassDef))
-        known = source.__dict__["_defined_names"] = frozenset(n.name for n in found)
-    return known
+    """Return the names of all functions and classes of a file."""
+    return frozenset(n.name for n in source.nodes if isinstance(n, Function | ast.ClassDef))
 
 
+@once
 def called(source: Source) -> Counter[str]:
     """Return how often each function or method is mentioned in a file, by its last name."""
-    known: Counter[str] | None = source.__dict__.get("_called")
-    if known is None:
-        known = source.__dict__["_called"] = Counter(
-            n.id if isinstance(n, ast.Name) else n.attr for n in source.nodes if isinstance(n, ast.Name | ast.Attribute)
-        )
-    return known
+    named = (n for n in source.nodes if isinstance(n, ast.Name | ast.Attribute))
+    return Counter(n.id if isinstance(n, ast.Name) else n.attr for n in named)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from repairlab.repair import stdlib
 from repairlab.repair.transformations.site import Draft, Site
-from repairlab.trial.source import Source
+from repairlab.trial.source import Source, once
 
 CERTAIN = 2.0  # of these drafts: beside them, an ordinary edit is a guess
 MAX_PROVIDERS = 4
@@ -78,12 +78,10 @@ def attribute(site: Site) -> Iterator[Draft]:
         yield Draft(CERTAIN * (0.9 - 0.1 * rank), ((start, end, f"{local}.{other}"),), f"{node.attr[:30]} to {other}")
 
 
+@once
 def bound_names(source: Source) -> frozenset[str]:
     """Return every name that anything in a file binds; '*' where it imports all of a module."""
-    known: frozenset[str] | None = source.__dict__.get("_bound_names")
-    if known is None:
-        known = source.__dict__["_bound_names"] = frozenset(_bound(source.tree))
-    return known
+    return frozenset(_bound(source.tree))
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
@@ -103,18 +101,15 @@ def _bound(tree: ast.AST) -> Iterator[str]:
                 yield from names
 
 
+@once
 def imported_modules(source: Source) -> dict[str, str]:
     """Return local name → module of the plain imports of a file; names that something else binds too are left out."""
-    known: dict[str, str] | None = source.__dict__.get("_imported_modules")
-    if known is None:
-        nodes = [node for node in source.nodes if isinstance(node, ast.Import)]
-        aliases = [alias for node in nodes for alias in node.names]
-        found = {a.asname or a.name: a.name for a in aliases if a.asname or "." not in a.name}
-        rebound = {n.id for n in source.nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-        rebound |= {n.arg for n in source.nodes if isinstance(n, ast.arg)}
-        known = {name: module for name, module in found.items() if name not in rebound}
-        source.__dict__["_imported_modules"] = known
-    return known
+    nodes = [node for node in source.nodes if isinstance(node, ast.Import)]
+    aliases = [alias for node in nodes for alias in node.names]
+    found = {a.asname or a.name: a.name for a in aliases if a.asname or "." not in a.name}
+    rebound = {n.id for n in source.nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    rebound |= {n.arg for n in source.nodes if isinstance(n, ast.arg)}
+    return {name: module for name, module in found.items() if name not in rebound}
 
 
 def insertion(source: Source, statement: str) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from repairlab.repair.transformations.site import Draft, Site
-from repairlab.trial.source import Source
+from repairlab.trial.source import Source, once
 
 SHORT = 30  # characters of a callee, an argument or a literal that is worth repeating
 
@@ -27,20 +27,19 @@ class Usage:
     literals: dict[str, Counter[str]] = field(default_factory=dict)  # expression → literals compared with or assigned
 
 
+@once
 def usage_of(source: Source) -> Usage:
-    """Return the usage of a file, made once."""
-    known: Usage | None = source.__dict__.get("_usage")
-    if known is None:
-        known = source.__dict__["_usage"] = Usage()
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call):
-                _call(known, source, node)
-            elif isinstance(node, ast.Compare):
-                for other in node.comparators:
-                    _pair(known, source, node.left, other)
-            elif isinstance(node, ast.Assign) and len(node.targets) == 1:
-                _pair(known, source, node.targets[0], node.value)
-    return known
+    """Return the usage of a file."""
+    found = Usage()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call):
+            _call(found, source, node)
+        elif isinstance(node, ast.Compare):
+            for other in node.comparators:
+                _pair(found, source, node.left, other)
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+            _pair(found, source, node.targets[0], node.value)
+    return found
 
 
 def _call(usage: Usage, source: Source, node: ast.Call) -> None:
